@@ -1,0 +1,1 @@
+"""Make and curate instruction-tuning data."""

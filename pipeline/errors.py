@@ -1,0 +1,91 @@
+"""Every error that a user can meet, named for what has to happen next.
+
+A message says what happened, where, and what to do. The exit codes are a contract with schedulers
+(README, "Exit codes").
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SynthError(Exception):
+    """Something that ends the command with one message and an exit code of its own."""
+
+    exit_code: ClassVar[int] = 70
+
+
+class RecipeError(SynthError):
+    """The recipe, a setting, a template or the command line has to be mended."""
+
+    exit_code = 2
+
+
+class InputError(SynthError):
+    """The seeds or the data given have to be mended."""
+
+    exit_code = 2
+
+
+class BudgetError(SynthError):
+    """A budget is spent; what was made is valid."""
+
+    exit_code = 3
+
+
+class StallError(SynthError):
+    """The run no longer gets anywhere; what was made is valid."""
+
+    exit_code = 4
+
+
+class TeacherError(SynthError):
+    """A teacher refuses for good: a bad key, an unknown model, a spent quota, a refused parameter."""
+
+    exit_code = 5
+
+
+class DamagedError(SynthError):
+    """Something in the run directory is not what was written."""
+
+    exit_code = 6
+
+
+class StorageError(SynthError):
+    """The disk is full, read-only, or fails."""
+
+    exit_code = 7
+
+
+class LockedError(SynthError):
+    """Another process works on this run."""
+
+    exit_code = 8
+
+
+class InterruptedRunError(SynthError):
+    """The run ended early for a reason that passes: start the same command again."""
+
+    exit_code = 75
+
+
+class Problems:
+    """Collects everything that is wrong with a command, so that it is said in one pass."""
+
+    def __init__(self) -> None:
+        """Start with nothing wrong."""
+        self.errors: list[SynthError] = []
+
+    def add(self, error: SynthError) -> None:
+        """Note one thing that is wrong."""
+        self.errors.append(error)
+
+    def raise_if_any(self) -> None:
+        """Raise all that was noted as one error, with the exit code of the gravest."""
+        if not self.errors:
+            return
+        gravest = max(self.errors, key=lambda error: error.exit_code)
+        if len(self.errors) == 1:
+            raise gravest
+        listed = "\n".join(f"- {error}" for error in self.errors)
+        raise type(gravest)(f"{len(self.errors)} things are wrong; nothing was sent:\n{listed}")
