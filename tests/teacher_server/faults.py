@@ -1,0 +1,5 @@
+"""Every fault by name."""
+
+from .fault_kinds import Fault
+
+FAULTS: dict[str, Fault] = {}
