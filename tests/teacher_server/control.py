@@ -19,8 +19,8 @@ class Control:
 
     def __init__(self, teacher: Teacher) -> None:
         self._teacher = teacher
-        self.refuse: Callable[..., None] | None = None  # set by whoever owns the listeners
-        self.accept: Callable[[], None] | None = None
+        self.close_listener: Callable[..., None] | None = None  # set by whoever owns the listeners
+        self.open_listener: Callable[[], None] | None = None
 
     def opened(self, wire: Connection) -> None:
         """Nothing: control connections are not in the history."""
@@ -36,6 +36,9 @@ class Control:
 
     def cut(self, wire: Connection) -> None:
         """Nothing."""
+
+    def refuse(self, for_s: float | None) -> None:
+        """Nothing: the control port stays."""
 
     def take(
         self, wire: Connection, method: str, target: str, headers: dict[bytes, bytes], body: bytes
@@ -65,10 +68,10 @@ class Control:
             case "swap":
                 teacher.seed = int(given.get("seed", teacher.seed))
                 teacher.plan.models = list(given.get("models", teacher.plan.models))
-            case "refuse" if self.refuse is not None:
-                self.refuse(given.get("for_s"), given.get("drop", True))
-            case "accept" if self.accept is not None:
-                self.accept()
+            case "refuse" if self.close_listener is not None:
+                self.close_listener(given.get("for_s"), given.get("drop", True))
+            case "accept" if self.open_listener is not None:
+                self.open_listener()
             case "drop":
                 for wire in list(teacher.connections):
                     wire.cut(reset=True)

@@ -14,7 +14,8 @@ from time import monotonic
 from typing import Any
 
 from .content import MODES, Dice
-from .faults import FAULTS, Fault
+from .fault_kinds import Fault
+from .faults import FAULTS
 from .limiter import Limiter, parse_limiter
 from .replies import Ask
 
@@ -53,7 +54,7 @@ class Rule:
         match = self.match
         if self.times is not None and self.fired >= self.times:
             return False
-        if self.fault is not None and self.fault.stream_only and not ask.stream:
+        if self._cannot_apply(ask):
             return False
         if "kind" not in match and "path" not in match and not ask.nth:
             return False  # without a kind, only requests that generate
@@ -76,8 +77,18 @@ class Rule:
             return False
         if "probability" in match:
             drawn = sha256(f"{seed}|{index}|{ask.digest}|{ask.attempt}".encode()).digest()
-            return int.from_bytes(drawn[:7]) / (1 << 56) < match["probability"]
+            return bool(int.from_bytes(drawn[:7]) / (1 << 56) < match["probability"])
         return True
+
+    def _cannot_apply(self, ask: Ask) -> bool:
+        """Whether the fault is one of texts or of streams, and the request has none."""
+        fault = self.fault
+        if fault is None:
+            return False
+        is_text = ask.kind in ("chat", "completion")
+        return (fault.stream_only and not ask.stream) or (
+            fault.stage in ("text", "json") and not is_text
+        )
 
 
 @dataclass
@@ -137,7 +148,10 @@ def parse_rule(data: dict[str, Any]) -> Rule:
     fault = FAULTS[name]
     if unknown := set(rest) - set(fault.params) - {"bill"}:
         raise PlanError(f"{name} has no parameter {sorted(unknown)}; it has {list(fault.params)}")
-    return Rule(fault, match, {**fault.params, **rest}, times)
+    params = {**fault.params, **rest}
+    if params.get("hold") and not isinstance(params["retry_after"], int | float):
+        raise PlanError("hold needs retry_after as a number of seconds")
+    return Rule(fault, match, params, times)
 
 
 def parse_plan(data: object) -> Plan:

@@ -10,6 +10,7 @@ import http.client
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,23 +104,24 @@ def running_server(
     command += ["--max-seconds", str(max_seconds)]
     command += ["--keep-bodies"] if keep_bodies else []
     command += ["--tls-cert", str(tls_cert)] if tls_cert else []
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    try:
-        line = process.stdout.readline()
-        if not line:
-            raise RuntimeError(process.stderr.read().decode(errors="replace"))
-        yield Server(process, json.loads(line), history)
-    finally:
-        process.stdin.close()
+    with tempfile.TemporaryFile() as problems:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=problems
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
-        process.stderr.close()
+            line = process.stdout.readline()
+            if line:
+                yield Server(process, json.loads(line), history)
+        finally:
+            process.stdin.close()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            process.stdout.close()
+        if process.returncode:
+            problems.seek(0)
+            raise RuntimeError(problems.read().decode(errors="replace"))

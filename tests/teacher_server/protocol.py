@@ -46,6 +46,9 @@ class Service(Protocol):
     def cut(self, wire: "Connection") -> None:
         """The server itself ends the answer to `wire.ask` before its end."""
 
+    def refuse(self, for_s: float | None) -> None:
+        """Refuse new connections for a time."""
+
 
 def parse(data: bytearray) -> tuple[str, str, dict[bytes, bytes], bytes, int]:
     """Take one request off `data`: method, target, headers, body, and how long it was."""
@@ -183,7 +186,9 @@ class Connection(asyncio.Protocol):
         await future
 
     def finish(self, status: int, close: bool = False) -> None:
-        """Note that a whole answer was written."""
+        """Note that a whole answer was written; one to a client that has left is aborted."""
+        if not self.is_open:
+            return
         self.service.wrote_all(self, status)
         self.release()
         if close:

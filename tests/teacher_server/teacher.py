@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 from collections import Counter
+from collections.abc import Callable
 from hashlib import sha256
 from json.encoder import encode_basestring_ascii as quote
 from time import monotonic
@@ -38,6 +39,13 @@ SHOWN_HEADERS = (b"idempotency-key", b"x-stainless-retry-count", b"x-request-id"
 SECRET_HEADERS = {b"authorization", b"api-key", b"x-api-key", b"proxy-authorization"}
 
 
+def report_failure(task: asyncio.Task[None]) -> None:
+    """Tell the loop at once about a fault that failed."""
+    if not task.cancelled() and task.exception() is not None:
+        context = {"message": "a fault failed", "exception": task.exception()}
+        task.get_loop().call_exception_handler(context)
+
+
 class Teacher:
     """One teacher; its listeners share it."""
 
@@ -56,7 +64,8 @@ class Teacher:
         self.held_until: dict[str, float] = {}
         self._header_names: dict[tuple[bytes, ...], str] = {}
         self._auth_hashes: dict[bytes, str] = {}
-        self.close_listener: Any = None  # set by whoever owns the listeners
+        # set by whoever owns the listeners
+        self.close_listener: Callable[[float | None], None] | None = None
 
     # the protocol calls these
 
@@ -142,6 +151,11 @@ class Teacher:
             wire.timer = loop.call_later(delay, self._answer, wire, ask, rule, limit_headers)
         else:
             self._answer(wire, ask, rule, limit_headers)
+
+    def refuse(self, for_s: float | None) -> None:
+        """Close the main listener for a time."""
+        if self.close_listener is not None:
+            self.close_listener(for_s)
 
     # the steps of an answer
 
@@ -280,7 +294,7 @@ class Teacher:
             reply.events = stream_events(ask, whole)
         else:
             reply.body = to_json(whole)
-        if params.get("bill") is False or (fault is not None and not fault.bills):
+        if fault is not None and not params.get("bill", fault.bills):
             ask.billed = True  # nothing will be
         if fault is not None and stage == "bytes":
             reply = fault.apply(params, ask, reply) or reply
@@ -288,6 +302,7 @@ class Teacher:
             wire.task = asyncio.get_running_loop().create_task(
                 fault.apply(params, ask, reply, wire)
             )
+            wire.task.add_done_callback(report_failure)
             return
         wire.respond(reply)
 
