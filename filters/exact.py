@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from filters.verdict import verdict
-
-SPACE = r"[\s\x1c-\x1f]"  # what str.split() splits at; \s leaves out U+001C to U+001F
+# Whitespace, as str.split() knows it, other than single spaces: a break among any spaces, or two
+# spaces. Rust's \s leaves out U+001C to U+001F.
+UNEVEN = r" *(?:[^\S ]|[\x1c-\x1f])[\s\x1c-\x1f]*| {2,}"
 
 
 def exact(
@@ -26,27 +26,23 @@ def exact(
 
     Runs of whitespace count as one space, those around a text not at all; a null is empty. Without
     `compare_output` rows differ by instruction and input only. Returns one row an entry, in order:
-    `reason` (String, null where the row is kept), `detail` (String: which copy it is) and `ref`
-    (String: the `row_id` of the first).
+    `reason` (String, null where the row is kept), `detail` (null) and `ref` (String: the `row_id` of
+    the first).
     """
-    texts = pl.DataFrame({"instruction": instruction, "input": input, "output": output}).select(
-        _even(pl.col(name), ignore_case=ignore_case)
-        for name in ("instruction", "input", "output")[: 3 if compare_output else 2]
+    compared = {"instruction": instruction, "input": input}
+    if compare_output:
+        compared["output"] = output
+    even = pl.DataFrame(compared).select(_even(pl.col(name), ignore_case) for name in compared)
+    row = pl.col("row")
+    first = even.with_row_index("row").select(row, first=row.first().over(list(compared)))
+    copy = pl.when(pl.col("first") != row)
+    return first.with_columns(row_id=row_id).select(
+        reason=copy.then(pl.lit("exact_duplicate")),
+        detail=pl.lit(None, pl.String),
+        ref=copy.then(pl.col("row_id").gather(pl.col("first"))),
     )
-    ids = row_id.to_list()
-    refs: list[str | None] = [None] * len(ids)
-    # only rows that have a double are worth a walk
-    doubles = texts.hash_rows().is_duplicated().arg_true()
-    first: dict[tuple[str, ...], int] = {}
-    for row, key in zip(doubles.to_list(), texts[doubles].iter_rows(), strict=True):
-        at = first.setdefault(key, row)
-        if at != row:
-            refs[row] = ids[at]
-    reasons = [None if ref is None else "exact_duplicate" for ref in refs]
-    return verdict(reasons, [None] * len(ids), refs)
 
 
-def _even(text: pl.Expr, *, ignore_case: bool) -> pl.Expr:
-    """Give the texts as they are compared."""
-    text = text.fill_null("").str.replace_all(f"{SPACE}+", " ").str.strip_chars(" ")
+def _even(text: pl.Expr, ignore_case: bool) -> pl.Expr:
+    text = text.fill_null("").str.replace_all(UNEVEN, " ").str.strip_chars(" ")
     return text.str.to_lowercase() if ignore_case else text

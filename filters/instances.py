@@ -34,9 +34,9 @@ def instances(
     Rows belong to one task if they share `root_id` and `instruction`; a row without a root is
     its own. With `drop` "task" a contradiction costs the task all its instances, with "instances"
     those that take part. Whitespace around the texts is left out of account; a null is empty.
-    Returns one row an entry, in order: `reason` (String, null where the row is kept), `detail` (String: how
-    many outputs there are; null for a copy) and `ref` (String: the `row_id` of a row that
-    contradicts, or of the first copy).
+    Returns one row an entry, in order: `reason` (String, null where the row is kept), `detail`
+    (String: how many outputs there are; null for a copy) and `ref` (String: the `row_id` of a row
+    that contradicts, or of the first copy).
     """
     ids = row_id.to_list()
     roots = [
