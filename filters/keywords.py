@@ -29,9 +29,8 @@ PUBLISHED = (
 ALPACA = (*PUBLISHED, "video", "audio", "music", "flowchart", "diagram")
 CHINESE = ("图片", "图像", "照片", "图表", "地图", "文件", "绘制", "画图", "画出", "画一")
 
-# What lower-casing, title-casing or Python's re.IGNORECASE may turn into an ASCII letter, and
-# Rust's regular expressions not: rows with one of these are left to Python.
-UNUSUAL = "[ßİıŉſǰẖ-ẚ\u212aﬀ-ﬆ]"
+# what title-casing or re.IGNORECASE turns into an ASCII letter and str.lower() does not
+UNUSUAL = re.compile("[ßİıŉſǰẖ-ẚﬀ-ﬆ]")
 
 
 def keywords(
@@ -46,48 +45,33 @@ def keywords(
     order: `reason` (String, null where the row is kept) and `detail` (String: the word found, the
     first in the order of the lists; null where there is none).
     """
-    words, cjk_words = tuple(words), tuple(cjk_words)
-    reasons: list[str | None] = [None] * len(instruction)
-    details: list[str | None] = [None] * len(instruction)
-    mask = instruction.str.contains(_prefilter(words, cjk_words))
-    suspects = [at for at, hit in enumerate(mask.to_list()) if hit]
-    for at, text in zip(suspects, instruction.gather(suspects).to_list(), strict=True):
-        details[at] = _first_word(text, words, cjk_words)
-        reasons[at] = "keyword" if details[at] else None
-    return verdict(reasons, details)
+    patterns = _patterns(tuple(words))
+    found = [_find(text, patterns, cjk_words) if text else None for text in instruction.to_list()]
+    return verdict([word and "keyword" for word in found], found)
 
 
-def _first_word(text: str, words: tuple[str, ...], cjk_words: tuple[str, ...]) -> str | None:
-    any_word, each_word = _patterns(words)
-    as_published = text.strip().capitalize()
-    if any_word.search(as_published):
-        return next(word for word, found in each_word if found.search(as_published))
-    if is_han_kana_hangul(text):
+Pattern = tuple[str, str, re.Pattern[str]]
+
+
+@lru_cache
+def _patterns(words: tuple[str, ...]) -> list[Pattern]:
+    """Give each word with its longest part, lower-cased, and its pattern."""
+    found = []
+    for word in words:
+        parts = word.split()
+        text = r"\s+".join(map(re.escape, parts))
+        pattern = re.compile(rf"(?<!\w){text}(?!\w)", re.IGNORECASE)
+        found.append((word, max(parts, key=len).lower(), pattern))
+    return found
+
+
+def _find(text: str, patterns: list[Pattern], cjk_words: Sequence[str]) -> str | None:
+    lower = text.lower()
+    is_unusual = not text.isascii() and UNUSUAL.search(text) is not None
+    for word, part, pattern in patterns:
+        # looking for the part first is thirty times faster where it is not there
+        if (part in lower or is_unusual) and pattern.search(text.strip().capitalize()):
+            return word
+    if cjk_words and is_han_kana_hangul(text):
         return next((word for word in cjk_words if word in text), None)
     return None
-
-
-@lru_cache
-def _patterns(words: tuple[str, ...]) -> tuple[re.Pattern[str], list[tuple[str, re.Pattern[str]]]]:
-    """Give the pattern of any word and those of each, as Python's `re` reads them."""
-
-    def between(text: str) -> re.Pattern[str]:
-        return re.compile(rf"(?<!\w)(?:{text})(?!\w)", re.IGNORECASE)
-
-    texts = [r"\s+".join(map(re.escape, word.split())) for word in words]
-    any_word = between("|".join(texts)) if texts else re.compile("(?!)")
-    return any_word, [(word, between(text)) for word, text in zip(words, texts, strict=True)]
-
-
-@lru_cache
-def _prefilter(words: tuple[str, ...], cjk_words: tuple[str, ...]) -> str:
-    """Give a pattern for Rust that matches every row in which Python finds a word, and few more."""
-    parts = [re.escape(word) for word in cjk_words]
-    for word in words:
-        text = r"[\s\x1c-\x1f]+".join(map(re.escape, word.split()))
-        before, after = (
-            r"(?-u:\b)" if re.match(r"[a-z0-9]", end, re.I | re.A) else ""
-            for end in (word[0], word[-1])
-        )
-        parts.append(f"(?i:{before}{text}{after})")
-    return "|".join([*parts, UNUSUAL])
