@@ -1,0 +1,48 @@
+"""Exact duplicates: the same row again, whatever the spaces and line breaks in it.
+
+Self-Instruct and Alpaca only compare instructions by ROUGE-L, while a pool grows; this one is for
+data from any source.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+# Whitespace, as str.split() knows it, other than single spaces: a break among any spaces, or two
+# spaces. Rust's \s leaves out U+001C to U+001F.
+UNEVEN = r" *(?:[^\S ]|[\x1c-\x1f])[\s\x1c-\x1f]*| {2,}"
+
+
+def exact(
+    row_id: pl.Series,
+    instruction: pl.Series,
+    input: pl.Series,
+    output: pl.Series,
+    *,
+    compare_output: bool = True,
+    ignore_case: bool = False,
+) -> pl.DataFrame:
+    """Drop rows whose instruction, input and output an earlier row has.
+
+    Runs of whitespace count as one space, those around a text not at all; a null is empty. Without
+    `compare_output` rows differ by instruction and input only. Returns one row an entry, in order:
+    `reason` (String, null where the row is kept), `detail` (null) and `ref` (String: the `row_id` of
+    the first).
+    """
+    compared = {"instruction": instruction, "input": input}
+    if compare_output:
+        compared["output"] = output
+    even = pl.DataFrame(compared).select(_even(pl.col(name), ignore_case) for name in compared)
+    row = pl.col("row")
+    first = even.with_row_index("row").select(row, first=row.first().over(list(compared)))
+    copy = pl.when(pl.col("first") != row)
+    return first.with_columns(row_id=row_id).select(
+        reason=copy.then(pl.lit("exact_duplicate")),
+        detail=pl.lit(None, pl.String),
+        ref=copy.then(pl.col("row_id").gather(pl.col("first"))),
+    )
+
+
+def _even(text: pl.Expr, ignore_case: bool) -> pl.Expr:
+    text = text.fill_null("").str.replace_all(UNEVEN, " ").str.strip_chars(" ")
+    return text.str.to_lowercase() if ignore_case else text
