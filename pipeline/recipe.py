@@ -1,0 +1,297 @@
+"""Recipes: which stages run, in which order, with which settings, asked of whom.
+
+A recipe is YAML validated by pydantic; unknown keys are errors. Every setting has one class
+(`SettingClass`), written beside its type, which says what a changed value means for a run that
+exists already.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from pipeline import yaml_text
+from pipeline.errors import Problems, RecipeError
+from pipeline.package_data import RECIPES
+from pipeline.stage import (
+    IDENTITY,
+    OPERATIONAL,
+    SettingClass,
+    Settings,
+    Stage,
+    StageConfig,
+)
+from pipeline.stages import STAGES
+from pipeline.teacher.settings import TeacherSettings
+
+
+class Price(Settings):
+    """US dollars for a million tokens."""
+
+    input: Annotated[Decimal, Field(ge=0), OPERATIONAL]
+    output: Annotated[Decimal, Field(ge=0), OPERATIONAL]
+
+
+class RecipeSettings(Settings):
+    """Everything in a recipe but its stages."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"), OPERATIONAL]
+    description: Annotated[str, OPERATIONAL] = ""
+    seed: Annotated[int, Field(ge=0, lt=2**63), IDENTITY] = 42
+    language: Annotated[Literal["en"], IDENTITY] = "en"
+    seeds: Annotated[str, OPERATIONAL] = "builtin"  # its content is identity
+    prompts: Annotated[str | None, OPERATIONAL] = None  # their content is identity
+    shard_rows: Annotated[int, Field(ge=1), IDENTITY] = 10_000
+    teacher: TeacherSettings = TeacherSettings()
+    judge: TeacherSettings | None = None
+    scorer: TeacherSettings | None = None
+    prices: Annotated[dict[str, Price], OPERATIONAL] = {}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of a recipe with its settings; `name` is the stage's name in this recipe."""
+
+    name: str
+    stage: Stage
+    config: StageConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A validated recipe."""
+
+    settings: RecipeSettings
+    steps: tuple[Step, ...]
+
+    def step(self, name: str) -> Step:
+        """The step of that name; raises `RecipeError` with the names there are."""
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise RecipeError(f"the recipe has no stage {name!r}{_hint(name, self.step_names)}")
+
+    @property
+    def step_names(self) -> tuple[str, ...]:
+        """The names of the steps, in order."""
+        return tuple(step.name for step in self.steps)
+
+    def to_yaml(self) -> str:
+        """The recipe with every default written out; loading it gives an equal recipe."""
+        tree = self.settings.model_dump(mode="json")
+        tree["stages"] = [
+            {"stage": step.stage.name}
+            | ({"name": step.name} if step.name != step.stage.name else {})
+            | step.config.model_dump(mode="json")
+            for step in self.steps
+        ]
+        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+    def classified(self) -> dict[str, tuple[SettingClass, Any]]:
+        """Every setting by its dotted path, with its class and its value as plain data."""
+        found = dict(classified_settings(self.settings))
+        for step in self.steps:
+            found |= {
+                f"{step.name}.{path}": value for path, value in classified_settings(step.config)
+            }
+        return found
+
+
+def classified_settings(model: BaseModel) -> Iterator[tuple[str, tuple[SettingClass, Any]]]:
+    """Walk a settings model: dotted path, class and value of every leaf.
+
+    Raises `TypeError` for a leaf that has no class or several: each must say what it is.
+    """
+    dumped = model.model_dump(mode="json")
+    for name, info in type(model).model_fields.items():
+        value = getattr(model, name)
+        if isinstance(value, Settings):
+            for path, leaf in classified_settings(value):
+                yield f"{name}.{path}", leaf
+            continue
+        classes = [mark for mark in info.metadata if isinstance(mark, SettingClass)]
+        if value is None and not classes:
+            continue  # a group that is not given, such as `judge`
+        if len(classes) != 1:
+            raise TypeError(f"{type(model).__name__}.{name} needs exactly one setting class")
+        yield name, (classes[0], dumped[name])
+
+
+def builtin_names() -> tuple[str, ...]:
+    """The names of the recipes that ship with the package."""
+    return tuple(sorted(path.stem for path in RECIPES.glob("*.yaml")))
+
+
+def builtin_text(name: str) -> str:
+    """A built-in recipe as it is written, with its comments."""
+    path = RECIPES / f"{name}.yaml"
+    if name not in builtin_names():
+        raise RecipeError(f"there is no recipe {name!r}{_hint(name, builtin_names())}")
+    return path.read_text(encoding="utf-8")
+
+
+def find(recipe: str) -> tuple[str, str]:
+    """The text of a recipe and what to call it in messages.
+
+    `recipe` is a built-in name, the path of a YAML file, or the name of a single stage.
+    """
+    if recipe in builtin_names():
+        return builtin_text(recipe), f"recipe {recipe}"
+    path = Path(recipe)
+    if path.suffix in (".yaml", ".yml") or "/" in recipe:
+        try:
+            return path.read_text(encoding="utf-8"), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"the recipe {recipe} cannot be read: {error}.") from error
+    if recipe in {stage.name for stage in STAGES}:
+        return f"name: {recipe}\nstages:\n  - stage: {recipe}\n", f"stage {recipe}"
+    known = (*builtin_names(), *(stage.name for stage in STAGES))
+    raise RecipeError(
+        f"there is no recipe or stage {recipe!r}{_hint(recipe, known)} "
+        "A recipe of your own is named by its path, ending in .yaml."
+    )
+
+
+def parse(text: str, *, where: str, settings: Mapping[str, Any] | None = None) -> Recipe:
+    """Validate a recipe with `settings` (dotted path to value) laid over it.
+
+    Raises one `RecipeError` that lists everything wrong with it.
+    """
+    tree, lines = yaml_text.load_with_lines(text, where=where)
+    if not isinstance(tree, dict) or not isinstance(tree.get("stages"), list):
+        raise RecipeError(f"{where}: a recipe is a mapping with a list of 'stages'.")
+    problems = Problems()
+    entries = []
+    for index, entry in enumerate(tree.pop("stages")):
+        if isinstance(entry, dict) and isinstance(entry.get("stage"), str):
+            entries.append((index, dict(entry)))
+        else:
+            line = lines.get(("stages", index), 1)
+            problems.add(
+                RecipeError(f"{where}: line {line}: each of 'stages' is a mapping with a 'stage'.")
+            )
+    named = {entry.get("name", entry["stage"]): entry for _, entry in entries}
+    for path, value in (settings or {}).items():
+        _lay_over(tree, named, path, value, problems)
+    top = _validate(RecipeSettings, tree, (), lines, where, problems)
+    steps = [
+        step
+        for index, entry in entries
+        if (step := _parse_step(entry, ("stages", index), lines, where, problems)) is not None
+    ]
+    names = [step.name for step in steps]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        problems.add(
+            RecipeError(f"{where}: two stages are called {name!r}: give one a 'name' of its own.")
+        )
+    if not steps and not problems.errors:
+        problems.add(RecipeError(f"{where}: 'stages' is empty."))
+    problems.raise_if_any()
+    assert isinstance(top, RecipeSettings)
+    return Recipe(top, tuple(steps))
+
+
+def _parse_step(
+    entry: dict[str, Any],
+    path: tuple[str | int, ...],
+    lines: Mapping[tuple[str | int, ...], int],
+    where: str,
+    problems: Problems,
+) -> Step | None:
+    kind = entry.pop("stage")
+    name = str(entry.pop("name", kind))
+    by_name = {stage.name: stage for stage in STAGES}
+    if kind not in by_name:
+        line = lines.get(path, 1)
+        problems.add(
+            RecipeError(f"{where}: line {line}: there is no stage {kind!r}{_hint(kind, by_name)}")
+        )
+        return None
+    config = _validate(by_name[kind].config, entry, path, lines, where, problems, label=name)
+    return None if config is None else Step(name, by_name[kind], config)  # type: ignore[arg-type]
+
+
+def _validate(
+    model: type[Settings],
+    tree: dict[str, Any],
+    path: tuple[str | int, ...],
+    lines: Mapping[tuple[str | int, ...], int],
+    where: str,
+    problems: Problems,
+    label: str = "",
+) -> Settings | None:
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        for found in error.errors(include_url=False):
+            at = (*path, *found["loc"])
+            line = next((lines[at[:end]] for end in range(len(at), -1, -1) if at[:end] in lines), 1)
+            key = ".".join(str(part) for part in ((label,) if label else ()) + found["loc"])
+            text = found["msg"]
+            if found["type"] == "extra_forbidden":
+                known = _fields_at(model, found["loc"][:-1])
+                text = f"there is no such setting{_hint(str(found['loc'][-1]), known)}"
+            elif found["type"] != "missing":
+                text += f" (it is {found['input']!r})."
+            problems.add(RecipeError(f"{where}: line {line}: {key}: {text}"))
+        return None
+
+
+def _fields_at(model: type[BaseModel], loc: Sequence[str | int]) -> list[str]:
+    for part in loc:
+        info = model.model_fields.get(str(part))
+        inner = info.annotation if info else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _lay_over(
+    tree: dict[str, Any],
+    named: Mapping[str, dict[str, Any]],
+    path: str,
+    value: object,
+    problems: Problems,
+) -> None:
+    first, *rest = path.split(".")
+    place: Any = tree
+    if first in named and rest:
+        place = named[first]
+    elif first in RecipeSettings.model_fields:
+        rest = [first, *rest]
+    else:
+        known = [*RecipeSettings.model_fields, *named]
+        problems.add(
+            RecipeError(
+                f"--set {path}: the recipe has no setting or stage {first!r}{_hint(first, known)}"
+            )
+        )
+        return
+    for part in rest[:-1]:
+        inner = place.get(part)
+        place[part] = dict(inner) if isinstance(inner, dict) else {}
+        place = place[part]
+    place[rest[-1]] = value
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Take `stage.key=value` apart; the value is read as YAML."""
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise RecipeError(f"--set {text}: write it as stage.key=value.")
+    return path.strip(), yaml_text.load(value, where=f"--set {path}") if value else ""
+
+
+def _hint(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    if close:
+        return f": did you mean {close[0]!r}?"
+    return f"; there are {', '.join(known)}." if known else "."

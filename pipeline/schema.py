@@ -1,0 +1,77 @@
+"""Every column of a row, once: its type and what it means.
+
+A shard holds the columns that exist so far in this order; a dropped shard holds the same and the
+three `drop_` columns. The schema's version is written into every shard. Adding a nullable column
+keeps the version; renaming or retyping one raises it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+VERSION = 1
+"""Version of the row schema, in the Parquet metadata under `synth.schema`."""
+
+REQUEST = pa.struct(
+    [("stage", pa.string()), ("key", pa.string()), ("template", pa.string()), ("model", pa.string())]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its Arrow type and what a value means."""
+
+    type: pa.DataType
+    meaning: str
+
+
+COLUMNS: dict[str, Column] = {
+    "row_id": Column(
+        pa.string(), "stage, slot and item of the row; readable, stable, unique in its stage"
+    ),
+    "origin": Column(pa.string(), "seed, teacher or import: who wrote the instruction"),
+    "teacher": Column(pa.string(), "the model that wrote the newest text of the row"),
+    "source": Column(pa.string(), "the seed file or data set that the row goes back to"),
+    "root_id": Column(pa.string(), "the task that the row descends from; splits keep it together"),
+    "parent_id": Column(pa.string(), "the row that this one was made from; null for a root"),
+    "instruction": Column(pa.string(), "what to do"),
+    "input": Column(pa.string(), "the text to do it on; empty where none is needed"),
+    "output": Column(pa.string(), "the answer"),
+    "is_classification": Column(
+        pa.bool_(), "whether the task chooses among few labels; decides how instances are asked for"
+    ),
+    "shown": Column(pa.list_(pa.string()), "ids of the tasks shown in the request, in their order"),
+    "nearest_id": Column(
+        pa.string(), "the pool member with the highest ROUGE-L when the row was judged"
+    ),
+    "nearest_score": Column(pa.float64(), "ROUGE-L F1 with that member, 0 to 1"),
+    "requests": Column(
+        pa.list_(REQUEST), "the requests that made the row: stage, journal key, template, model"
+    ),
+    "drop_reason": Column(pa.string(), "the rule that dropped the row"),
+    "drop_detail": Column(pa.string(), "what was measured, for a person to agree or object"),
+    "drop_ref": Column(pa.string(), "the row or benchmark item that it met"),
+}
+
+DROP_COLUMNS = ("drop_reason", "drop_detail", "drop_ref")
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """The given column names, each once, in the order of the schema."""
+    wanted = set(names)
+    unknown = wanted - COLUMNS.keys()
+    if unknown:
+        raise KeyError(f"not in the schema: {', '.join(sorted(unknown))}")
+    return tuple(name for name in COLUMNS if name in wanted)
+
+
+def arrow_schema(names: Iterable[str]) -> pa.Schema:
+    """The Arrow schema of the given columns, in schema order, with each column's meaning."""
+    fields = [
+        pa.field(name, COLUMNS[name].type, metadata={"meaning": COLUMNS[name].meaning})
+        for name in in_order(names)
+    ]
+    return pa.schema(fields, metadata={"synth.schema": str(VERSION)})

@@ -1,0 +1,222 @@
+"""What a stage is: pure functions and a declaration.
+
+A stage knows rows and its settings: no paths, no sockets, no torch. Sending, retrying, journalling
+and saving belong to `run` and `teacher`. A stage file ends in `STAGE = ...`, one of
+
+* `DraftStage`: writes new tasks from a pool that its own rows feed (`bootstrap`);
+* `LLMStage`: asks a teacher once for every row that it receives;
+* `FilterStage`: judges rows by columns, no teacher;
+* `ImportStage`: takes rows in from a file;
+* `ExportStage`: renders the kept rows for other programs.
+"""
+
+from __future__ import annotations
+
+import enum
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Row = dict[str, Any]
+"""Columns of one row by name (`schema.py`)."""
+
+
+class SettingClass(enum.Enum):
+    """What a changed setting means for a run that exists already (README, "Settings")."""
+
+    IDENTITY = "identity"
+    EXTENT = "extent"
+    DECISION = "decision"
+    OPERATIONAL = "operational"
+
+
+IDENTITY = SettingClass.IDENTITY
+EXTENT = SettingClass.EXTENT
+DECISION = SettingClass.DECISION
+OPERATIONAL = SettingClass.OPERATIONAL
+
+
+class Settings(BaseModel):
+    """A group of settings: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StageConfig(Settings):
+    """Settings of a stage."""
+
+
+class Sampling(Settings):
+    """How a teacher decodes. A setting that is null is not sent."""
+
+    temperature: Annotated[float | None, Field(ge=0, le=2), IDENTITY] = None
+    top_p: Annotated[float | None, Field(gt=0, le=1), IDENTITY] = None
+    top_k: Annotated[int | None, Field(ge=1), IDENTITY] = None
+    frequency_penalty: Annotated[float | None, Field(ge=-2, le=2), IDENTITY] = None
+    presence_penalty: Annotated[float | None, Field(ge=-2, le=2), IDENTITY] = None
+    stop: Annotated[tuple[str, ...], Field(max_length=4), IDENTITY] = ()
+    max_tokens: Annotated[int | None, Field(ge=1), IDENTITY] = None
+    seed: Annotated[int | None, IDENTITY] = None
+    extra: Annotated[dict[str, Any], IDENTITY] = {}
+
+    def parameters(self) -> dict[str, Any]:
+        """What goes into a request's body, without what is null or empty."""
+        given = {name: value for name, value in self if name != "extra"}
+        sent = {name: value for name, value in given.items() if value not in (None, ())}
+        if "stop" in sent:
+            sent["stop"] = list(sent["stop"])
+        return sent | self.extra
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a stage wants to ask: a template, the values it is rendered with, the tasks shown."""
+
+    template: str
+    values: Mapping[str, Any]
+    shown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a teacher answered. `finish_reason` is "stop", "length" (cut off) or "content_filter"."""
+
+    text: str
+    finish_reason: str = "stop"
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the text ended before the teacher was done; unknown reasons count as cut."""
+        return self.finish_reason != "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """An item or row that a rule dropped: reason, what was measured, and what there is of it."""
+
+    reason: str
+    detail: str = ""
+    ref: str | None = None
+    row: Row = field(default_factory=dict)
+
+
+class Pool:
+    """The tasks that demonstrations are drawn from: seed tasks and accepted drafts, in order.
+
+    `seeds` and `drafts` hold (row id, instruction). `drafts_at(slot)` is how many drafts there were
+    once that slot was committed, so that a request can be drawn from the pool as it then stood.
+    """
+
+    def __init__(self, seeds: Sequence[tuple[str, str]]) -> None:
+        """Start with the seed tasks and no drafts."""
+        self.seeds = list(seeds)
+        self.drafts: list[tuple[str, str]] = []
+        self._slots: list[int] = []
+
+    def add(self, row_id: str, instruction: str, slot: int) -> None:
+        """Append an accepted draft; slots never go back."""
+        self.drafts.append((row_id, instruction))
+        self._slots.append(slot)
+
+    def drafts_at(self, slot: int) -> int:
+        """How many drafts the pool held once `slot` was committed; 0 before the first."""
+        return bisect_right(self._slots, slot)
+
+
+@dataclass(frozen=True)
+class DraftStage:
+    """A stage that writes new tasks from a pool which its own rows feed.
+
+    `ask(pool, n_drafts, config, rng)` builds one request from the seeds and the first `n_drafts`
+    drafts. `read(reply, config)` gives one entry an item, in order. `judge(items, config)` gives the
+    heuristic verdict of each item before novelty is looked at.
+    """
+
+    name: str
+    version: int
+    config: type[StageConfig]
+    prompts: tuple[str, ...]
+    ask: Callable[[Pool, int, Any, Random], Request]
+    read: Callable[[Reply, Any], list[Row | Drop]]
+    judge: Callable[[list[str], Any], list[Drop | None]]
+    writes: tuple[str, ...]
+    reads: tuple[str, ...] = ()
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class LLMStage:
+    """A stage that asks a teacher once for every row.
+
+    `ask(row, config, rng)` builds the request; `read(reply, row, config)` gives the row's new columns
+    or a `Drop`: one entry where the stage annotates rows, one an item where it `makes_rows`.
+    """
+
+    name: str
+    version: int
+    config: type[StageConfig]
+    prompts: tuple[str, ...]
+    ask: Callable[[Row, Any, Random], Request]
+    read: Callable[[Reply, Row, Any], list[Row | Drop]]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    makes_rows: bool = False
+    measure: Callable[[pl.DataFrame], dict[str, Any]] | None = None
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class FilterStage:
+    """A stage that judges every row by its columns and removes nothing itself.
+
+    `judge(frame, config)` returns one row an entry, in order, with `reason`, `detail` and `ref`.
+    `reads(config)` names the columns that it needs.
+    """
+
+    name: str
+    version: int
+    config: type[StageConfig]
+    judge: Callable[[pl.DataFrame, Any], pl.DataFrame]
+    reads: Callable[[Any], tuple[str, ...]]
+    writes: tuple[str, ...] = ()
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class ImportStage:
+    """The stage that takes rows in from a file: `read(number, row, source)` for each."""
+
+    name: str
+    version: int
+    config: type[StageConfig]
+    read: Callable[[int, dict[str, Any], str], Row | Drop]
+    writes: tuple[str, ...]
+    reads: tuple[str, ...] = ()
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class ExportStage:
+    """The stage that renders kept rows as a data set for other programs; it keeps every row."""
+
+    name: str
+    version: int
+    config: type[StageConfig]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...] = ()
+    summary: str = ""
+
+
+Stage = DraftStage | LLMStage | FilterStage | ImportStage | ExportStage
+
+
+def columns_read(stage: Stage, config: StageConfig) -> tuple[str, ...]:
+    """The columns that a stage needs under its settings."""
+    return stage.reads(config) if isinstance(stage, FilterStage) else stage.reads

@@ -1,0 +1,17 @@
+"""The stages, one file each. A new stage is its file, its template, its test and a line here."""
+
+from __future__ import annotations
+
+from pipeline.stage import Stage
+from pipeline.stages import bootstrap, classify, dedup, export, instances, read_input
+from pipeline.stages import filter as filter_stage
+
+STAGES: tuple[Stage, ...] = (
+    read_input.STAGE,
+    bootstrap.STAGE,
+    classify.STAGE,
+    instances.STAGE,
+    filter_stage.STAGE,
+    dedup.STAGE,
+    export.STAGE,
+)

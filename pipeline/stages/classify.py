@@ -1,0 +1,43 @@
+"""Say of each task whether it is a classification task.
+
+Source: Wang et al. 2023, "Self-Instruct" (arXiv:2212.10560), section 2.2. As in the released code only
+an exact Yes counts; anything else that a teacher answers means no. A request without a reply is not a
+no: its row is dropped and says so.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from pipeline.stage import Drop, LLMStage, Reply, Request, Row, Sampling, StageConfig
+from pipeline.stages.numbered_list import clean_reply
+from pipeline.stages.yes_no import is_yes
+
+
+class Config(StageConfig):
+    """Settings of `classify`: the paper's decoding."""
+
+    sampling: Sampling = Sampling(temperature=0, stop=("\n",), max_tokens=3)
+
+
+def ask(row: Row, config: Config, rng: Random) -> Request:
+    """One question a task."""
+    return Request("classify", {"instruction": row["instruction"]})
+
+
+def read(reply: Reply, row: Row, config: Config) -> list[Row | Drop]:
+    """Yes, or not."""
+    return [{"is_classification": is_yes(clean_reply(reply.text))}]
+
+
+STAGE = LLMStage(
+    name="classify",
+    version=1,
+    summary="say of each task whether it is a classification task",
+    config=Config,
+    prompts=("classify",),
+    ask=ask,
+    read=read,
+    reads=("row_id", "instruction"),
+    writes=("is_classification", "requests"),
+)

@@ -1,0 +1,135 @@
+"""Judge whole rows by rules: the heuristics of Self-Instruct and Alpaca, and a user's own.
+
+Filters run in the recipe's order, each on the rows that those before it left; a row is dropped by the
+first rule that meets it. A filter of one's own is named `path/file.py:function`: it takes columns by
+the names of its positional parameters and its settings by keyword, and gives `reason` and `detail`
+(and, where it compares rows, `ref`) for each row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+from pydantic import Field, field_validator
+
+from filters.instances import instances
+from filters.keywords import keywords
+from filters.opening import opening
+from filters.outputs import outputs
+from filters.word_count import word_count
+from pipeline.stage import DECISION, FilterStage, StageConfig
+
+Filter = Callable[..., pl.DataFrame]
+
+FILTERS: dict[str, Filter] = {
+    "word_count": word_count,
+    "keywords": keywords,
+    "opening": opening,
+    "outputs": outputs,
+    "instances": instances,
+}
+
+
+class Config(StageConfig):
+    """Settings of `filter`: which filters, in which order, each with its own settings."""
+
+    filters: Annotated[dict[str, dict[str, Any]], Field(min_length=1), DECISION] = {
+        name: {} for name in FILTERS
+    }
+
+    @field_validator("filters")
+    @classmethod
+    def _known(cls, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, settings in given.items():
+            _, known = parameters(find(name))
+            for setting in settings:
+                if setting not in known:
+                    raise ValueError(
+                        f"the filter {name!r} has no setting {setting!r}; it has "
+                        f"{', '.join(known) or 'none'}"
+                    )
+        return given
+
+
+def find(name: str) -> Filter:
+    """A filter by its name, or a user's own by `path/file.py:function`. Raises `ValueError`."""
+    if name in FILTERS:
+        return FILTERS[name]
+    path, colon, function = name.rpartition(":")
+    if not colon or not path.endswith(".py"):
+        raise ValueError(
+            f"there is no filter {name!r}; there are {', '.join(FILTERS)}, and one of your own is "
+            "named path/file.py:function"
+        )
+    source = Path(path)
+    if not source.is_file():
+        raise ValueError(f"the filter {name!r} is not there: {source} is not a file")
+    spec = importlib.util.spec_from_file_location(f"synth_user_filter_{source.stem}", source)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = getattr(module, function, None)
+    if not callable(found):
+        raise ValueError(f"{source} has no function {function!r}")
+    return found  # type: ignore[no-any-return]  # a user's own code
+
+
+def source_hash(name: str) -> str | None:
+    """SHA-256 of a user's own filter file; null for ours, which a stage's version stands for."""
+    if name in FILTERS:
+        return None
+    return hashlib.sha256(Path(name.rpartition(":")[0]).read_bytes()).hexdigest()
+
+
+def parameters(function: Filter) -> tuple[list[str], list[str]]:
+    """The columns that a filter takes and the settings that it has, by name."""
+    columns, settings = [], []
+    for name, parameter in inspect.signature(function).parameters.items():
+        keyword_only = parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        (settings if keyword_only else columns).append(name)
+    return columns, settings
+
+
+def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
+    """One verdict a row, in order: `reason` (null is keep), `detail`, `ref`."""
+    verdicts = []
+    alive = frame.select("row_id").with_row_index("at").with_columns(frame.drop("row_id"))
+    for name, settings in config.filters.items():
+        function = find(name)
+        columns, _ = parameters(function)
+        found = function(*(alive[column] for column in columns), **settings)
+        if "ref" not in found.columns:
+            found = found.with_columns(ref=pl.lit(None, pl.String))
+        found = found.select("reason", "detail", pl.col("ref").cast(pl.String))
+        judged = alive.select("at").hstack(found)
+        verdicts.append(judged.filter(pl.col("reason").is_not_null()))
+        alive = alive.filter(found["reason"].is_null())
+    verdicts.append(
+        alive.select("at").with_columns(
+            reason=pl.lit(None, pl.String), detail=pl.lit(None, pl.String), ref=pl.lit(None, pl.String)
+        )
+    )
+    return pl.concat(verdicts).sort("at").drop("at")
+
+
+def reads(config: Config) -> tuple[str, ...]:
+    """The columns that the configured filters take."""
+    named = {column for name in config.filters for column in parameters(find(name))[0]}
+    return ("row_id", *sorted(named - {"row_id"}))
+
+
+STAGE = FilterStage(
+    name="filter",
+    version=1,
+    summary="judge whole rows by rules: lengths, keywords, openings, outputs, instances",
+    config=Config,
+    judge=judge,
+    reads=reads,
+)
