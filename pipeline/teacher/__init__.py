@@ -1,0 +1,1 @@
+"""The only code that talks to models: requests go in, journalled replies come out."""

@@ -1,0 +1,151 @@
+"""What is sent to a teacher, the key it is journalled under, and what comes back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pipeline.stage import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request of one slot, rendered.
+
+    `body` is the JSON body without the server's address: model, messages or prompt, parameters;
+    `content` is its canonical form. `sample` numbers equal contents in slot order; `attempt` numbers
+    the tries of one slot whose replies could not be used. `template` (name and version), `values` and
+    `shown` say how it came to be.
+    """
+
+    stage: str
+    slot: int
+    kind: str
+    body: Mapping[str, Any]
+    content: bytes
+    template: str
+    values: Mapping[str, Any]
+    shown: tuple[str, ...] = ()
+    sample: int = 0
+    attempt: int = 0
+
+    def key(self) -> bytes:
+        """16 bytes that stand for what is asked: equal for equal content, sample and attempt."""
+        tail = f":{self.sample}:{self.attempt}".encode()
+        return hashlib.blake2b(self.content + tail, digest_size=16).digest()
+
+
+def canonical(kind: str, body: Mapping[str, Any]) -> bytes:
+    """The kind of call and its body as bytes that are equal for equal calls."""
+    text = json.dumps([kind, body], ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return text.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A reply as it came: HTTP status and the bytes of the body."""
+
+    status: int
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a reply's envelope held: the text and what was billed; tokens are null if not stated."""
+
+    reply: Reply
+    model: str
+    input_tokens: int | None
+    output_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BadReply:
+    """A reply that holds no usable answer, and why, by a name that people count."""
+
+    outcome: str
+    detail: str
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class Teacher(Protocol):
+    """A model that answers calls."""
+
+    name: str
+    """The served model's name, as rows and the journal carry it."""
+
+    async def check(self) -> None:
+        """Say without paying that the teacher is there; raises `TeacherError` where it is not."""
+
+    async def send(self, call: Call) -> Received:
+        """Send one call once. Raises `Unanswered` or `TeacherError`."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+class Unanswered(Exception):  # noqa: N818 - it is an outcome, handled where the call is repeated
+    """A request that brought no reply for a reason that passes."""
+
+    def __init__(self, outcome: str, detail: str, wait_s: float | None = None) -> None:
+        """`wait_s` is how long the server asked us to wait, if it did."""
+        super().__init__(f"{outcome}: {detail}")
+        self.outcome = outcome
+        self.detail = detail
+        self.wait_s = wait_s
+
+
+def read_envelope(kind: str, raw: bytes) -> Answer | BadReply:
+    """Take a completion's JSON body apart.
+
+    Anything that is not exactly one whole text answer gets a name (`BadReply.outcome`).
+    """
+    try:
+        tree = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        return BadReply("bad_envelope", f"not JSON: {error}"[:200])
+    if not isinstance(tree, dict):
+        return BadReply("bad_envelope", f"a JSON {type(tree).__name__}, not an object")
+    if "error" in tree and not tree.get("choices"):
+        return BadReply("error_in_reply", str(tree["error"])[:200])
+    tokens = _usage(tree.get("usage"))
+    choices = tree.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        return BadReply("no_choices", "the reply holds no choices", *tokens)
+    choice = choices[0]
+    finish = choice.get("finish_reason")
+    if kind == "chat":
+        message = choice.get("message")
+        if not isinstance(message, dict):
+            return BadReply("bad_envelope", "the choice holds no message", *tokens)
+        if message.get("refusal"):
+            return BadReply("refusal", str(message["refusal"])[:200], *tokens)
+        text = message.get("content")
+        if text is None and message.get("tool_calls"):
+            return BadReply("tool_calls", "the reply only calls tools", *tokens)
+    else:
+        text = choice.get("text")
+    if finish == "content_filter":
+        return BadReply("content_filter", "stopped by the server's content filter", *tokens)
+    if not isinstance(text, str):
+        return BadReply("no_text", "the choice holds no text", *tokens)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return BadReply("bad_text", f"not valid Unicode: {error.reason}", *tokens)
+    known = finish if finish in ("stop", "length") else "unknown"
+    return Answer(Reply(text, known), str(tree.get("model", "")), *tokens)
+
+
+def _usage(usage: object) -> tuple[int | None, int | None]:
+    """Input and output tokens; null, never 0, where the reply does not state them soundly."""
+    if not isinstance(usage, dict):
+        return None, None
+    pair = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
+    if any(not isinstance(n, int) or isinstance(n, bool) or n < 0 for n in pair):
+        return None, None
+    return pair  # type: ignore[return-value]  # both were just found to be int

@@ -1,0 +1,217 @@
+"""The journal: every request and every reply, committed before it is used.
+
+One SQLite table, append only. A record is an `intent` (this slot will ask this), a `reply` (the raw
+bytes that came back, before anything was made of them) or a `failure` (a request that brought no
+reply). Records carry consecutive numbers and a CRC. WAL with full sync; on a network file system,
+where WAL does not work, SQLite's rollback journal.
+
+Commits are grouped: whatever was appended while one commit ran goes into the next, on a thread of
+its own, so that a slow disk makes the groups larger and not the requests slower.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import DamagedError, StorageError
+
+INTENT, REPLY, FAILURE = "intent", "reply", "failure"
+FORMAT = 1
+
+_CREATE = """
+CREATE TABLE IF NOT EXISTS records (
+  number  INTEGER PRIMARY KEY,   -- consecutive, from 1
+  kind    TEXT NOT NULL,         -- intent, reply, failure
+  key     BLOB NOT NULL,         -- what was asked (teacher/call.py), 16 bytes
+  stage   TEXT NOT NULL,
+  slot    INTEGER NOT NULL,
+  note    TEXT NOT NULL,         -- JSON: content, demonstrations, status, tokens, ...
+  raw     BLOB NOT NULL,         -- a reply's body as it came
+  crc     INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS by_key ON records (key, kind);
+CREATE INDEX IF NOT EXISTS by_stage ON records (stage, slot);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of the journal."""
+
+    number: int
+    kind: str
+    key: bytes
+    stage: str
+    slot: int
+    note: dict[str, Any]
+    raw: bytes
+
+
+class Journal:
+    """The journal of one run, open for one writer.
+
+    `append` gives a future that is done once the record is on disk. `reply` looks a key up among
+    committed and waiting records alike.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the journal. Raises `DamagedError` or `StorageError`."""
+        self.path = path
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        try:
+            self._db = _open(path)
+            self._reader = _open(path)
+        except sqlite3.DatabaseError as error:
+            raise DamagedError(f"the journal {path} cannot be read: {error}.") from error
+        last = self._db.execute("SELECT max(number), count(*) FROM records").fetchone()
+        if (last[0] or 0) != last[1]:
+            raise DamagedError(
+                f"the journal {path} has {last[1]} records and the highest is {last[0]}: "
+                "records are missing."
+            )
+        self.last = int(last[0] or 0)
+        self.committed = self.last
+        self._waiting: list[tuple[Any, ...]] = []
+        self._waiting_replies: dict[bytes, Record] = {}
+        self._waiting_intents: dict[bytes, list[tuple[str, int]]] = {}
+        self._done: asyncio.Future[None] | None = None
+        self._flusher: asyncio.Task[None] | None = None
+
+    def append(
+        self, kind: str, key: bytes, stage: str, slot: int, note: dict[str, Any], raw: bytes = b""
+    ) -> asyncio.Future[None]:
+        """Add a record; the future is done once it is durable, or holds the `StorageError`."""
+        self.last += 1
+        text = json.dumps(note, ensure_ascii=False, separators=(",", ":"))
+        crc = _crc(self.last, kind, key, stage, slot, text, raw)
+        self._waiting.append((self.last, kind, key, stage, slot, text, raw, crc))
+        if kind == REPLY:
+            self._waiting_replies[key] = Record(self.last, kind, key, stage, slot, note, raw)
+        elif kind == INTENT:
+            self._waiting_intents.setdefault(key, []).append((stage, slot))
+        loop = asyncio.get_running_loop()
+        if self._done is None:
+            self._done = loop.create_future()
+        if self._flusher is None:
+            self._flusher = loop.create_task(self._flush())
+        return self._done
+
+    async def _flush(self) -> None:
+        await asyncio.sleep(0)  # let what is ready append first
+        loop = asyncio.get_running_loop()
+        while self._waiting and self._done is not None:
+            batch, done = self._waiting, self._done
+            self._waiting, self._done = [], None
+            try:
+                await loop.run_in_executor(self._writer, self._commit, batch)
+            except sqlite3.Error as error:
+                done.set_exception(
+                    StorageError(f"the journal {self.path} cannot be written: {error}.")
+                )
+                done.exception()  # several requests may wait for it, or none
+                break
+            self.committed = batch[-1][0]
+            for record in batch:
+                if record[1] == REPLY:
+                    self._waiting_replies.pop(record[2], None)
+                elif record[1] == INTENT:
+                    self._waiting_intents.pop(record[2], None)
+            done.set_result(None)
+        self._flusher = None
+
+    def _commit(self, batch: list[tuple[Any, ...]]) -> None:
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch)
+
+    def reply(self, key: bytes) -> Record | None:
+        """The reply to this key, or None. Raises `DamagedError` where its CRC does not hold."""
+        waiting = self._waiting_replies.get(key)
+        if waiting is not None:
+            return waiting
+        row = self._reader.execute(
+            "SELECT * FROM records WHERE key = ? AND kind = ? ORDER BY number LIMIT 1", (key, REPLY)
+        ).fetchone()
+        return None if row is None else self._checked(row)
+
+    def intents(self, key: bytes, stage: str) -> list[int]:
+        """The slots of `stage` that have an intent with this key, committed or waiting."""
+        found = self._reader.execute(
+            "SELECT slot FROM records WHERE key = ? AND kind = ? AND stage = ?",
+            (key, INTENT, stage),
+        ).fetchall()
+        waiting = self._waiting_intents.get(key, ())
+        return [row[0] for row in found] + [slot for where, slot in waiting if where == stage]
+
+    def records(self, stage: str | None = None, kind: str | None = None) -> Iterator[Record]:
+        """All committed records in order, each with its CRC checked."""
+        query = "SELECT * FROM records WHERE (? IS NULL OR stage = ?) AND (? IS NULL OR kind = ?)"
+        for row in self._reader.execute(query + " ORDER BY number", (stage, stage, kind, kind)):
+            yield self._checked(row)
+
+    def by_key(self, key: bytes) -> list[Record]:
+        """All committed records of one key, in order."""
+        rows = self._reader.execute("SELECT * FROM records WHERE key = ? ORDER BY number", (key,))
+        return [self._checked(row) for row in rows]
+
+    def usage(self, stage: str) -> list[tuple[str, int, int, int, int, int]]:
+        """By model: replies, failures, input tokens, output tokens, replies without usage."""
+        return self._reader.execute(
+            "SELECT json_extract(note, '$.model') AS model, sum(kind = 'reply'),"
+            " sum(kind = 'failure'), coalesce(sum(json_extract(note, '$.input_tokens')), 0),"
+            " coalesce(sum(json_extract(note, '$.output_tokens')), 0),"
+            " sum(kind = 'reply' AND json_extract(note, '$.input_tokens') IS NULL)"
+            " FROM records WHERE stage = ? AND kind != 'intent'"
+            " AND json_extract(note, '$.copied') IS NULL GROUP BY model ORDER BY model",
+            (stage,),
+        ).fetchall()
+
+    def replies_from(self, stage: str, slot: int) -> int:
+        """How many replies there are to this stage's slots from `slot` on."""
+        query = "SELECT count(*) FROM records WHERE stage = ? AND slot >= ? AND kind = 'reply'"
+        return int(self._reader.execute(query, (stage, slot)).fetchone()[0])
+
+    async def settle(self) -> None:
+        """Wait until everything appended is on disk."""
+        while self._done is not None or self._flusher is not None:
+            if self._done is not None:
+                await self._done
+            else:
+                await asyncio.sleep(0)
+
+    def close(self) -> None:
+        """Close the files; what was appended and not settled is given up."""
+        self._writer.shutdown()
+        self._reader.close()
+        self._db.close()
+
+    def _checked(self, row: tuple[Any, ...]) -> Record:
+        number, kind, key, stage, slot, text, raw, crc = row
+        if _crc(number, kind, key, stage, slot, text, raw) != crc:
+            raise DamagedError(f"record {number} of the journal {self.path} is damaged.")
+        return Record(number, kind, key, stage, slot, json.loads(text), raw)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    mode = database.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        database.execute("PRAGMA journal_mode = DELETE")
+    database.execute("PRAGMA synchronous = FULL")
+    database.executescript(_CREATE)
+    return database
+
+
+def _crc(
+    number: int, kind: str, key: bytes, stage: str, slot: int, text: str, raw: bytes
+) -> int:
+    head = f"{number}\0{kind}\0{stage}\0{slot}\0{text}\0".encode()
+    return zlib.crc32(raw, zlib.crc32(key, zlib.crc32(head)))

@@ -1,0 +1,183 @@
+"""Any server that speaks the OpenAI protocol, through the `openai` package.
+
+The package's own retries are off, so that what the journal counts is what was sent; its aiohttp
+transport and `client.post` cost a quarter of the processor time of the default. The body of a reply
+is read here, at most `max_reply_mib` of it, and handed on as it came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2
+import openai
+
+from pipeline.errors import TeacherError
+from pipeline.teacher.call import Call, Received, Unanswered
+from pipeline.teacher.settings import TeacherSettings
+from pipeline.teacher.uri import TeacherURI
+
+PATHS = {"chat": "/chat/completions", "completions": "/completions"}
+MAX_WAIT_S = 600.0
+"""A server that asks for a longer pause, or for none that can be read, is taken at this, or at our own."""
+
+
+class OpenAITeacher:
+    """One served model behind one or several addresses that share the load."""
+
+    def __init__(self, uri: TeacherURI, key: str, settings: TeacherSettings) -> None:
+        """Open nothing yet; connections are made as they are needed."""
+        self.name = uri.model
+        self._key = key
+        self._settings = settings
+        self._limit = int(settings.max_reply_mib * 2**20)
+        self._clients = [self._client(url) for url in uri.urls]
+        self._busy = [0] * len(self._clients)
+
+    def _client(self, url: str) -> openai.AsyncOpenAI:
+        timeout = httpx2.Timeout(self._settings.timeout_s, connect=self._settings.connect_timeout_s)
+        return openai.AsyncOpenAI(
+            api_key=self._key,
+            base_url=url,
+            max_retries=0,
+            timeout=timeout,
+            http_client=openai.DefaultAioHttpClient(
+                base_url=url,
+                timeout=timeout,
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
+                follow_redirects=False,
+            ),
+        )
+
+    async def check(self) -> None:
+        """Ask each server for its models, unpaid.
+
+        A server that cannot be reached or refuses the key raises `TeacherError`; one that has no such
+        list, or another name for the model, is left to the first request.
+        """
+        for client in self._clients:
+            try:
+                async with asyncio.timeout(self._settings.connect_timeout_s * 2):
+                    await client.get("/models", cast_to=httpx2.Response)
+            except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+                raise TeacherError(
+                    f"{client.base_url} refuses the key: {_said(error)}. Mend the key in the "
+                    "environment and start the same command again."
+                ) from error
+            except openai.APIStatusError:
+                continue
+            except (openai.APIConnectionError, TimeoutError) as error:
+                raise Unanswered("unreachable", f"{client.base_url}: {_cause(error)}") from error
+
+    async def send(self, call: Call) -> Received:
+        """Send one call once to the least busy server."""
+        index = min(range(len(self._busy)), key=self._busy.__getitem__)
+        self._busy[index] += 1
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                return await self._post(self._clients[index], call)
+        except TimeoutError as error:
+            raise Unanswered("timeout", f"no whole reply in {self._settings.timeout_s} s") from error
+        finally:
+            self._busy[index] -= 1
+
+    async def _post(self, client: openai.AsyncOpenAI, call: Call) -> Received:
+        try:
+            response = await client.post(
+                PATHS[call.kind],
+                cast_to=httpx2.Response,
+                body=dict(call.body),
+                options={"headers": {"X-Stainless-Raw-Response": "stream"}},
+            )
+            body = await self._read(response)
+        except openai.APITimeoutError as error:
+            raise Unanswered("timeout", _cause(error)) from error
+        except openai.APIConnectionError as error:
+            raise Unanswered("connection", _cause(error)) from error
+        except openai.APIStatusError as error:
+            return self._refused(error, call)
+        except httpx2.HTTPError as error:
+            raise Unanswered("connection", _cause(error)) from error
+        return Received(response.status_code, body.replace(self._key.encode(), b"[key removed]"))
+
+    async def _read(self, response: httpx2.Response) -> bytes:
+        chunks, size = [], 0
+        async for chunk in response.aiter_bytes():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > self._limit:
+                await response.aclose()
+                raise Unanswered("too_large", f"more than {self._settings.max_reply_mib} MiB")
+        return b"".join(chunks)
+
+    def _refused(self, error: openai.APIStatusError, call: Call) -> Received:
+        status = error.status_code
+        said = _said(error).replace(self._key, "[key removed]")
+        if status in (408, 409, 429) or status >= 500:
+            if "insufficient_quota" in said:
+                raise TeacherError(f"the teacher's quota is spent: {said}") from error
+            name = "rate_limited" if status == 429 else f"status_{status}"
+            raise Unanswered(name, said, _wait_s(error.response.headers)) from error
+        if status in (400, 422):
+            setting = _refused_setting(error, call.body)
+            if setting is None:
+                return Received(status, said.encode())
+            raise TeacherError(
+                f"{self.name} refuses the parameter {setting!r}: {said} "
+                f"Set {call.stage}.sampling.{setting}=null, or another value."
+            ) from error
+        if status == 404:
+            raise TeacherError(f"{self.name} is not there ({status}): {said}") from error
+        if status in (401, 403):
+            raise TeacherError(f"the teacher refuses the key ({status}): {said}") from error
+        raise TeacherError(f"the teacher answers {status}: {said}") from error
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for client in self._clients:
+            await client.close()
+
+
+def _refused_setting(error: openai.APIStatusError, body: Mapping[str, Any]) -> str | None:
+    """Which of the parameters that we sent the server's message complains about, if any."""
+    said = _said(error)
+    complains = ("unsupported", "not supported", "unknown", "unrecognized", "not permitted")
+    for name in body:
+        named = name == getattr(error, "param", None) or f"'{name}'" in said
+        if name not in ("model", "messages", "prompt") and named:
+            return name
+        if name in said and any(word in said.lower() for word in complains):
+            return name
+    return None
+
+
+def _said(error: openai.APIStatusError) -> str:
+    body = error.body if error.body is not None else error.message
+    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
+    return " ".join(text.split())[:500]
+
+
+def _cause(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    return f"{type(cause).__name__}: {cause}"[:300]
+
+
+def _wait_s(headers: Mapping[str, str]) -> float | None:
+    """The pause that the server asks for, in seconds: a number, or a date against its own clock."""
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        wait = float(value)
+    except ValueError:
+        try:
+            until = email.utils.parsedate_to_datetime(value)
+            now = email.utils.parsedate_to_datetime(headers.get("date", ""))
+        except ValueError:
+            return None
+        wait = (until - now).total_seconds()
+    return min(wait, MAX_WAIT_S) if wait >= 0 else None

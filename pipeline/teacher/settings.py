@@ -1,0 +1,30 @@
+"""Settings of a teacher, a judge or a scorer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.stage import IDENTITY, OPERATIONAL, Settings
+
+
+class TeacherSettings(Settings):
+    """Whom to ask, and how hard. The served model's name is identity, the server's address is not.
+
+    Durations are seconds. `attempts` is how often one slot is asked while its replies cannot be used.
+    """
+
+    uri: Annotated[str | None, OPERATIONAL] = None
+    key: Annotated[str | None, Field(pattern=r"^env:[A-Za-z_][A-Za-z0-9_]*$"), OPERATIONAL] = None
+    endpoint: Annotated[Literal["chat", "completions"], IDENTITY] = "chat"
+    max_tokens_name: Annotated[Literal["max_tokens", "max_completion_tokens"], IDENTITY] = (
+        "max_tokens"
+    )
+    attempts: Annotated[int, Field(ge=1, le=20), IDENTITY] = 3
+    concurrency: Annotated[int, Field(ge=1, le=4096), OPERATIONAL] = 32
+    connect_timeout_s: Annotated[float, Field(gt=0), OPERATIONAL] = 10.0
+    timeout_s: Annotated[float, Field(gt=0), OPERATIONAL] = 300.0
+    outage_limit_s: Annotated[float, Field(ge=0), OPERATIONAL] = 1800.0
+    grace_s: Annotated[float, Field(ge=0), OPERATIONAL] = 20.0
+    max_reply_mib: Annotated[float, Field(gt=0), OPERATIONAL] = 8.0

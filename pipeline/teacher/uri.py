@@ -1,0 +1,92 @@
+"""What a teacher's URI says: `openai:MODEL`, `openai:MODEL@URL,URL`, `vllm:MODEL`, `offline`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from pipeline.errors import RecipeError
+
+OPENAI_URL = "https://api.openai.com/v1"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherURI:
+    """A parsed teacher URI: the scheme, the served model's name, the servers' addresses."""
+
+    scheme: str
+    model: str
+    urls: tuple[str, ...] = ()
+
+
+def parse(uri: str, environment: Mapping[str, str] | None = None) -> TeacherURI:
+    """Take a teacher URI apart. Raises `RecipeError` that says how one is written."""
+    scheme, colon, rest = uri.partition(":")
+    if uri == "offline":
+        return TeacherURI("offline", "offline")
+    if scheme == "vllm" and colon:
+        raise RecipeError(
+            f"the teacher {uri!r} is not there yet: synth does not start vLLM itself. Start "
+            "'vllm serve MODEL' and name it as openai:MODEL@http://127.0.0.1:8000/v1."
+        )
+    if scheme != "openai" or not colon:
+        raise RecipeError(
+            f"the teacher {uri!r} cannot be parsed: write offline, openai:MODEL or "
+            "openai:MODEL@http://host:8000/v1."
+        )
+    model, _, addresses = rest.partition("@")
+    if not model:
+        raise RecipeError(f"the teacher {uri!r} names no model: write openai:MODEL.")
+    environment = os.environ if environment is None else environment
+    urls = addresses.split(",") if addresses else [environment.get("OPENAI_BASE_URL", OPENAI_URL)]
+    for url in urls:
+        _check_url(uri, url)
+    return TeacherURI("openai", model, tuple(url.rstrip("/") for url in urls))
+
+
+def _check_url(uri: str, url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+        parts = urlsplit("")
+    if not is_url:
+        raise RecipeError(f"the teacher {uri!r} has no usable address: {url!r} is not an http URL.")
+    if parts.username or parts.password:
+        raise RecipeError(
+            "the teacher's address holds a user name or password: put the key into the environment "
+            "and name it as teacher.key=env:NAME."
+        )
+
+
+def key_for(
+    parsed: TeacherURI, named: str | None, environment: Mapping[str, str] | None = None
+) -> str:
+    """The key to send: from the variable that the recipe names, else OPENAI_API_KEY, else a stand-in.
+
+    Raises `RecipeError` where there is none and the recipe names one or the host wants one, or where
+    a key would go in clear text to another machine.
+    """
+    environment = os.environ if environment is None else environment
+    variable = named.removeprefix("env:") if named else "OPENAI_API_KEY"
+    key = environment.get(variable, "")
+    hosts = [urlsplit(url).hostname or "" for url in parsed.urls]
+    if not key and named:
+        raise RecipeError(f"the recipe names the key {named}, and {variable} is not set.")
+    if not key and "api.openai.com" in hosts:
+        raise RecipeError(
+            "there is no key for api.openai.com: set OPENAI_API_KEY, or name your own server as "
+            "openai:MODEL@http://host:8000/v1."
+        )
+    in_clear = [
+        url
+        for url, host in zip(parsed.urls, hosts, strict=True)
+        if url.startswith("http://") and host not in LOOPBACK
+    ]
+    if key and named and in_clear:
+        raise RecipeError(f"the key would go in clear text to {in_clear[0]}: use https.")
+    return key if key and not in_clear else "none"
