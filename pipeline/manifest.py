@@ -1,0 +1,201 @@
+"""What `run.json` and `stage.json` say, and how they are read and replaced.
+
+Both carry a format version. A reader of version N reads older ones; a newer one is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, computed_field
+
+from pipeline.errors import DamagedError, RecipeError
+
+FORMAT = 1
+"""Version of the run directory, its manifests and its journal."""
+
+
+class _Manifest(BaseModel):
+    model_config = ConfigDict(extra="ignore")  # computed fields are written out for people
+
+
+class FileEntry(_Manifest):
+    """One published Parquet file: path below the stage's folder, rows, bytes, SHA-256."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class Part(_Manifest):
+    """What one stretch of slots gave: a kept and a dropped shard.
+
+    `first_slot` to `next_slot` (exclusive) are the slots in it; `journal` is the highest journal
+    record that it used; `candidates` counts rows as they came, before they were split.
+    """
+
+    first_slot: int
+    next_slot: int
+    candidates: int
+    kept: FileEntry
+    dropped: FileEntry
+    dropped_by_reason: dict[str, int]
+    journal: int
+
+
+class Tokens(_Manifest):
+    """What one stage asked of one model: replies received, tokens, and the requests sent for them."""
+
+    model: str
+    replies: int
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    unknown_usage: int
+    cost_usd: str | None
+
+
+class StageManifest(_Manifest):
+    """One stage of one run.
+
+    `fingerprint` stands for its settings and those before it, `input_digest` for the shards that a
+    stage without a teacher was computed from. `exported` is set by the stage that writes `data/`,
+    which has no shards of its own.
+    """
+
+    format: int = FORMAT
+    name: str
+    stage: str
+    index: int
+    version: int
+    fingerprint: str
+    input_digest: str | None = None
+    columns: tuple[str, ...]
+    settings: dict[str, Any]
+    complete: bool = False
+    stopped: str | None = None
+    next_slot: int = 0
+    parts: list[Part] = []
+    usage: list[Tokens] = []
+    seconds: float = 0.0
+    measures: dict[str, Any] = {}
+    exported: int | None = None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def candidates(self) -> int:
+        """Rows received or items read; always `kept` + `dropped`."""
+        return self.exported or sum(part.candidates for part in self.parts)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def kept(self) -> int:
+        """Rows that go on."""
+        return self.exported or sum(part.kept.rows for part in self.parts)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def dropped(self) -> int:
+        """Rows that a rule dropped."""
+        return sum(part.dropped.rows for part in self.parts)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def dropped_by_reason(self) -> dict[str, int]:
+        """Dropped rows by reason, most first."""
+        counts: dict[str, int] = {}
+        for part in self.parts:
+            for reason, n in part.dropped_by_reason.items():
+                counts[reason] = counts.get(reason, 0) + n
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
+    def folder(self) -> str:
+        """The stage's folder below the run: `stages/01-bootstrap`."""
+        return stage_folder(self.index, self.name)
+
+
+class RunManifest(_Manifest):
+    """One run. `identity`, `extent` and `decision` are its settings by class and dotted path."""
+
+    format: int = FORMAT
+    synth: str
+    recipe: str
+    status: str
+    teacher: str
+    started: str
+    finished: str | None = None
+    seconds: float = 0.0
+    identity: dict[str, Any]
+    extent: dict[str, Any]
+    decision: dict[str, Any]
+    input: dict[str, Any] | None = None
+    made_from: str | None = None
+    stages: list[str]
+    kept: int = 0
+    unused_replies: int = 0
+    data: list[FileEntry] = []
+    digest: str | None = None
+
+
+M = TypeVar("M", RunManifest, StageManifest)
+
+
+def stage_folder(index: int, name: str) -> str:
+    """The folder of the stage at `index` (from 0), below the run directory."""
+    return f"stages/{index + 1:02d}-{name}"
+
+
+def read(model: type[M], path: Path) -> M:
+    """Read a manifest. Raises `DamagedError` where it is not whole, `RecipeError` where it is newer."""
+    try:
+        tree = json.loads(path.read_bytes())
+        if isinstance(tree, dict) and int(tree.get("format", 0)) > FORMAT:
+            raise RecipeError(
+                f"{path} has format {tree['format']}, and this synth knows {FORMAT}: "
+                "use the synth that wrote it, or a newer one."
+            )
+        return model.model_validate(tree)
+    except (ValueError, ValidationError, TypeError) as error:
+        raise DamagedError(f"{path} is damaged: {str(error)[:300]}") from error
+
+
+def replace(path: Path, manifest: BaseModel) -> None:
+    """Replace a manifest as one step: a reader sees the old one or the new one, whole."""
+    replace_bytes(path, (manifest.model_dump_json(indent=1) + "\n").encode())
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Write a small file beside its place, sync it, rename it over the old one, sync the folder."""
+    handle, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), 0o666 & ~_umask())
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

@@ -1,0 +1,55 @@
+"""The dataset card: what is in `data/`, where it came from, what was dropped and why."""
+
+from __future__ import annotations
+
+from pipeline.manifest import FileEntry, StageManifest
+from pipeline.package_data import PROMPTS
+from pipeline.run.prepare import Prepared
+from pipeline.templates import parse
+
+TEMPLATE = PROMPTS / "dataset_card.md"
+
+
+def render(prepared: Prepared, stages: list[StageManifest], files: list[FileEntry]) -> str:
+    """The text of `data/README.md`, with the YAML header that the `datasets` package reads."""
+    template = parse(TEMPLATE.read_text(encoding="utf-8"), where=str(TEMPLATE))
+    rows = {
+        side: sum(entry.rows for entry in files if entry.path.startswith(f"data/messages/{side}-"))
+        for side in ("train", "validation")
+    }
+    return template.render(
+        {
+            "recipe": prepared.recipe.settings.name,
+            "description": prepared.recipe.settings.description,
+            "language": prepared.recipe.settings.language,
+            "teacher": prepared.teacher.model,
+            "is_offline": prepared.teacher.scheme == "offline",
+            "seeds": prepared.seeds.path.name if prepared.seeds else None,
+            "seeds_sha256": prepared.seeds.sha256 if prepared.seeds else None,
+            "input": prepared.source.path.name if prepared.source else None,
+            "rows": rows,
+            "size": _size_category(sum(rows.values())),
+            "stages": [
+                {
+                    "name": state.name,
+                    "candidates": state.candidates,
+                    "kept": state.kept,
+                    "dropped": state.dropped,
+                    "reasons": ", ".join(f"{k} {n}" for k, n in state.dropped_by_reason.items()),
+                }
+                for state in stages
+            ],
+        }
+    )
+
+
+def _size_category(rows: int) -> str:
+    for limit, name in (
+        (1_000, "n<1K"),
+        (10_000, "1K<n<10K"),
+        (100_000, "10K<n<100K"),
+        (1_000_000, "100K<n<1M"),
+    ):
+        if rows < limit:
+            return name
+    return "n>1M"

@@ -1,0 +1,172 @@
+"""What the stages of one run share while it works."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from pipeline import manifest, store
+from pipeline.manifest import StageManifest, Tokens
+from pipeline.recipe import Step
+from pipeline.run.events import Listener, Progress
+from pipeline.run.prepare import Prepared
+from pipeline.stage import Request, Sampling
+from pipeline.store import StageFolder
+from pipeline.teacher.asker import Asker, Settled
+from pipeline.teacher.call import Call, canonical
+from pipeline.teacher.journal import Journal
+
+TELL_EVERY_S = 0.1
+
+
+@dataclass
+class Context:
+    """One run at work: what was prepared, its journal, whom to ask, whom to tell."""
+
+    prepared: Prepared
+    journal: Journal
+    asker: Asker | None
+    listener: Listener
+    done: list[StageManifest] = field(default_factory=list)
+    _told: float = 0.0
+    _stage_began: float = 0.0
+    _seconds_before: float = 0.0
+    _tokens_before: tuple[int, int] = (0, 0)
+
+    @property
+    def run(self) -> Path:
+        """The run directory."""
+        return self.prepared.run
+
+    def input_shards(self) -> list[Path]:
+        """The kept shards of the stage before."""
+        return store.shards(self.run / self.done[-1].folder, self.done[-1])
+
+    def input_rows(self) -> int:
+        """How many rows the stage before kept."""
+        return self.done[-1].kept
+
+    def input_digest(self) -> str:
+        """What stands for the content of the stage before."""
+        digests = "".join(part.kept.sha256 for part in self.done[-1].parts)
+        return hashlib.sha256(digests.encode()).hexdigest()
+
+    def open_stage(self, index: int, step: Step) -> StageFolder:
+        """The stage's folder as an earlier process left it, or a new one."""
+        path = self.run / manifest.stage_folder(index, step.name) / "stage.json"
+        if path.is_file():
+            state = manifest.read(StageManifest, path)
+        else:
+            state = StageManifest(
+                name=step.name,
+                stage=step.stage.name,
+                index=index,
+                version=step.stage.version,
+                fingerprint="",
+                columns=self.prepared.columns[index],
+                settings={},
+            )
+        state.fingerprint = self.prepared.fingerprints[index]
+        state.settings = step.config.model_dump(mode="json")
+        folder = StageFolder(self.run, state, self.prepared.recipe.settings.shard_rows)
+        folder.create()
+        self._stage_began = time.monotonic()
+        self._seconds_before = state.seconds
+        self._told = 0.0
+        return folder
+
+    def call(self, step: Step, slot: int, request: Request) -> Call:
+        """A numbered call for a slot of a stage that asks."""
+        assert self.asker is not None
+        settings = self.prepared.recipe.settings.teacher
+        template = self.prepared.templates[request.template]
+        prompt = template.render(request.values)
+        sampling: Sampling = step.config.sampling  # type: ignore[attr-defined]  # stages that ask have it
+        parameters = sampling.parameters()
+        if "max_tokens" in parameters:
+            parameters[settings.max_tokens_name] = parameters.pop("max_tokens")
+        body: dict[str, Any] = {"model": self.prepared.teacher.model}
+        if settings.endpoint == "chat":
+            system = [{"role": "system", "content": template.system}] if template.system else []
+            body["messages"] = [*system, {"role": "user", "content": prompt}]
+        else:
+            body["prompt"] = "\n\n".join(part for part in (template.system, prompt) if part)
+        body |= parameters
+        return self.asker.number(
+            Call(
+                stage=step.name,
+                slot=slot,
+                kind=settings.endpoint,
+                body=body,
+                content=canonical(settings.endpoint, body),
+                template=template.name,
+                values=request.values,
+                shown=request.shown,
+            )
+        )
+
+    def request_column(self, step: Step, call: Call, settled: Settled) -> dict[str, str]:
+        """What a row's `requests` says of one request."""
+        return {
+            "stage": step.name,
+            "key": settled.key.hex(),
+            "template": self.prepared.templates[call.template].label,
+            "model": settled.model,
+        }
+
+    def tell(self, folder: StageFolder, total: int | None, done: int, *, now: bool = False) -> None:
+        """Say how far a stage is, at most ten times a second unless `now`."""
+        if not now and time.monotonic() - self._told < TELL_EVERY_S:
+            return
+        self._told = time.monotonic()
+        usage = usage_of(self.prepared, self.journal, folder.state.name) if now else []
+        bought = self.asker.bought if self.asker is not None else Counter[str]()
+        cost = sum((Decimal(u.cost_usd) for u in usage if u.cost_usd is not None), Decimal(0))
+        self.listener(
+            Progress(
+                stage=folder.state.name,
+                done=done,
+                total=total,
+                kept=folder.kept,
+                dropped=dict(folder.dropped_by_reason().most_common()),
+                tokens=bought[f"{folder.state.name}.tokens"],
+                requests=bought[f"{folder.state.name}.requests"],
+                cost_usd=str(cost) if usage and usage[0].cost_usd is not None else None,
+                seconds=time.monotonic() - self._stage_began,
+                state="done" if folder.state.complete else "running",
+            )
+        )
+
+    def seal(self, folder: StageFolder, total: int | None, done: int) -> None:
+        """Publish what is left of a stage, write its books, and go on."""
+        folder.state.usage = usage_of(self.prepared, self.journal, folder.state.name)
+        took = time.monotonic() - self._stage_began
+        folder.state.seconds = round(self._seconds_before + took, 3)
+        folder.seal(journal=self.journal.committed)
+        self.tell(folder, total, done, now=True)
+        self.done.append(folder.state)
+
+
+def usage_of(prepared: Prepared, journal: Journal, stage: str) -> list[Tokens]:
+    """What the journal says that a stage asked of each model, priced where the recipe says how."""
+    found = []
+    for model, replies, failures, n_in, n_out, unknown in journal.usage(stage):
+        price = prepared.recipe.settings.prices.get(model)
+        cost = None if price is None else (n_in * price.input + n_out * price.output) / 1_000_000
+        found.append(
+            Tokens(
+                model=model,
+                replies=replies,
+                requests=replies + failures,
+                input_tokens=n_in,
+                output_tokens=n_out,
+                unknown_usage=unknown,
+                cost_usd=None if cost is None else str(cost),
+            )
+        )
+    return found

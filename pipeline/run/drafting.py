@@ -1,0 +1,194 @@
+"""Run a stage that feeds on its own output, at full speed and reproducibly.
+
+Requests are numbered. Request (slot) i is drawn, by a random stream of its own, from the pool as it
+stood once slot i - W was committed; replies are committed strictly in order. Up to W requests are open,
+no round waits for its slowest, and the pool is the same for any timing, any number of kills and any
+concurrency.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from random import Random
+
+from filters.novelty import Nearest, NoveltyIndex
+from pipeline import store
+from pipeline.errors import StallError
+from pipeline.recipe import Step
+from pipeline.run.context import Context
+from pipeline.run.events import Message
+from pipeline.seed_tasks import SeedTask
+from pipeline.stage import DraftStage, Drop, Pool, Row
+from pipeline.stages import bootstrap
+from pipeline.store import StageFolder
+from pipeline.teacher.asker import Settled
+from pipeline.teacher.call import Call
+
+Open = tuple[Call, "Settled | asyncio.Task[Settled]"]
+
+
+class Drafting:
+    """The state of the loop: the pool, the index of what is in it, and the open slots."""
+
+    def __init__(
+        self, context: Context, index: int, step: Step, seeds: Sequence[SeedTask]
+    ) -> None:
+        """Take the pool up where the published shards end."""
+        assert isinstance(step.stage, DraftStage)
+        assert isinstance(step.config, bootstrap.Config)
+        assert context.asker is not None
+        assert step.config.window is not None
+        self.context = context
+        self.asker = context.asker
+        self.step = step
+        self.stage = step.stage
+        self.config = step.config
+        self.window = step.config.window
+        self.folder: StageFolder = context.open_stage(index, step)
+        self.pool = Pool([(seed.id, seed.instruction) for seed in seeds])
+        self.ids = [seed.id for seed in seeds]
+        self.index = NoveltyIndex(
+            threshold=step.config.threshold, rule=step.config.rule, tokens=step.config.tokens
+        )
+        self._restore(seeds)
+        self.recent: deque[tuple[int, int]] = deque()  # candidates and kept of the last replies
+
+    def _restore(self, seeds: Sequence[SeedTask]) -> None:
+        shards = store.shards(self.folder.path, self.folder.state)
+        kept = list(store.read_rows(shards, ("row_id", "instruction")))
+        for row in kept:
+            slot = int(row["row_id"].split("-")[-2])
+            self.pool.add(row["row_id"], row["instruction"], slot)
+            self.ids.append(row["row_id"])
+        texts = [seed.instruction for seed in seeds] + [row["instruction"] for row in kept]
+        self.index.add(texts)
+
+    def draw(self, slot: int) -> Open:
+        """Draw a slot's request and settle it from the journal, or start to ask."""
+        n_drafts = self.pool.drafts_at(slot - self.window)
+        rng = Random(f"{self.context.prepared.recipe.settings.seed}:{self.step.name}:{slot}")
+        request = self.stage.ask(self.pool, n_drafts, self.config, rng)
+        call = self.context.call(self.step, slot, request)
+        known = self.asker.settled(call)
+        return call, known or asyncio.create_task(self.asker.ask(call))
+
+    async def run(self) -> None:
+        """Draw, commit, draw again, until the target is reached."""
+        target = self.config.target
+        open_slots: deque[Open] = deque()
+        slot = self.folder.next_slot
+        try:
+            while self.folder.kept < target:
+                while len(open_slots) < self.window:
+                    open_slots.append(self.draw(slot))
+                    slot += 1
+                call, settled = open_slots[0]
+                if isinstance(settled, asyncio.Task):
+                    settled = await settled
+                elif call.slot % 16 == 0:
+                    await asyncio.sleep(0)  # replaying must not shut signals and commits out
+                open_slots.popleft()
+                self.commit(call, settled)
+                self.context.tell(self.folder, target, min(self.folder.kept, target))
+                self.check_stall()
+        finally:
+            tasks = [found for _, found in open_slots if isinstance(found, asyncio.Task)]
+            await self.asker.let_go(tasks)
+        self.context.seal(self.folder, target, target)
+
+    def commit(self, call: Call, settled: Settled) -> None:
+        """Judge a slot's items in order and add what is new to the pool."""
+        entries: list[Row | Drop]
+        if settled.reply is None:
+            entries = [Drop(settled.outcome, settled.detail)]
+        else:
+            entries = self.stage.read(settled.reply, self.config)
+            entries = entries or [Drop("no_item", settled.reply.text[:200])]
+        texts = [entry["instruction"] for entry in entries if not isinstance(entry, Drop)]
+        verdicts = iter(self.stage.judge(texts, self.config))
+        kept, dropped = [], []
+        shared = {
+            "origin": "teacher",
+            "teacher": settled.model,
+            "shown": list(call.shown),
+            "requests": [self.context.request_column(self.step, call, settled)],
+        }
+        for number, entry in enumerate(entries):
+            row_id = f"{self.step.name}-{call.slot:06d}-{number:02d}"
+            given = entry.row if isinstance(entry, Drop) else entry
+            drop = entry if isinstance(entry, Drop) else next(verdicts)
+            row = shared | {"row_id": row_id, "root_id": row_id} | given
+            nearest, drop = self._compare(given.get("instruction"), drop)
+            if nearest is not None:
+                row["nearest_id"] = self.ids[nearest.entry]
+                row["nearest_score"] = nearest.f
+            if drop is None:
+                self.pool.add(row_id, row["instruction"], call.slot)
+                self.ids.append(row_id)
+                kept.append(row)
+            else:
+                reference = row.get("nearest_id") if drop.reason == "not_novel" else drop.ref
+                dropped.append(
+                    row
+                    | {"drop_reason": drop.reason, "drop_detail": drop.detail, "drop_ref": reference}
+                )
+        self.recent.append((len(kept) + len(dropped), len(kept)))
+        self.folder.add(kept, dropped, journal=self.context.journal.committed)
+
+    def _compare(
+        self, instruction: str | None, drop: Drop | None
+    ) -> tuple[Nearest | None, Drop | None]:
+        """The nearest pool member of any item, and a drop where an item is not new."""
+        if instruction is None:
+            return None, drop
+        if drop is not None:
+            return self.index.nearest(instruction), drop
+        verdict = self.index.filter([instruction])
+        nearest = verdict.nearest(0)
+        if verdict.accepted[0] or nearest is None:
+            return nearest, None
+        detail = (
+            f"ROUGE-L {nearest.f:.4f}: {nearest.lcs} tokens in common of {nearest.n_tokens} "
+            f"and {nearest.entry_tokens}"
+        )
+        return nearest, Drop("not_novel", detail)
+
+    def check_stall(self) -> None:
+        """End a run that no longer finds anything new. Raises `StallError`; what was made is valid."""
+        after = self.config.stall_after
+        while len(self.recent) > 200 and sum(n for n, _ in self.recent) > (after or 0):
+            self.recent.popleft()
+        candidates, kept = (sum(column) for column in zip(*self.recent, strict=True))
+        if after is None or self.context.prepared.may_stall or len(self.recent) < 200:
+            return
+        if candidates < after or kept >= self.config.stall_below * candidates:
+            return
+        reasons = self.folder.dropped_by_reason().most_common(3)
+        self.folder.publish(journal=self.context.journal.committed)
+        self.folder.state.stopped = "stalled"
+        self.folder.save()
+        named = ", ".join(f"{reason} {n}" for reason, n in reasons)
+        raise StallError(
+            f"{self.step.name} keeps {kept} of the last {candidates} items ({self.folder.kept} of "
+            f"{self.config.target} in all); most were dropped as {named}. Read some with  synth show "
+            f"{self.context.run} {self.step.name} --dropped  and change the prompt, the seeds or the "
+            f"temperature in a new run, lower the target, or go on with --no-stall-stop."
+        )
+
+
+async def run_draft_stage(context: Context, index: int, step: Step) -> None:
+    """Run the stage at `index` to its target."""
+    seeds = context.prepared.seeds
+    assert seeds is not None
+    drafting = Drafting(context, index, step, seeds.tasks)
+    if drafting.folder.kept < drafting.config.target:
+        drafting.folder.state.complete = False
+        drafting.folder.state.stopped = None
+    elif drafting.folder.state.complete:
+        context.done.append(drafting.folder.state)
+        return
+    if drafting.folder.kept:
+        context.listener(Message(f"{step.name}: {drafting.folder.kept} rows are there already."))
+    await drafting.run()

@@ -1,0 +1,267 @@
+"""Work through a prepared run: lock it, run what is missing stage by stage, write the books."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline import manifest, store
+from pipeline.errors import InterruptedRunError, StorageError, SynthError
+from pipeline.manifest import FileEntry, RunManifest, StageManifest
+from pipeline.run import card
+from pipeline.run.asking import run_llm_stage
+from pipeline.run.context import Context
+from pipeline.run.drafting import run_draft_stage
+from pipeline.run.events import Listener, Message
+from pipeline.run.judging import run_export_stage, run_filter_stage, run_import_stage
+from pipeline.run.lock import locked
+from pipeline.run.prepare import Prepared
+from pipeline.stage import DraftStage, FilterStage, ImportStage, LLMStage
+from pipeline.teacher.asker import Asker
+from pipeline.teacher.call import Teacher, Unanswered
+from pipeline.teacher.journal import Journal
+from pipeline.version import VERSION
+
+
+def execute(prepared: Prepared, listener: Listener) -> RunManifest:
+    """Run what is missing and give the run's manifest; a finished run is left untouched.
+
+    Raises `SynthError`; what was made until then stays, and the same command goes on with it.
+    """
+    if prepared.is_finished:
+        assert prepared.existing is not None
+        listener(Message(f"{prepared.run} is finished: nothing to do."))
+        return prepared.existing
+    try:
+        prepared.run.mkdir(parents=True, exist_ok=True)
+        with locked(prepared.run):
+            store.clear_staging(prepared.run)
+            _write_inputs(prepared)
+            return asyncio.run(_execute(prepared, listener))
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise StorageError(
+            f"{prepared.run} cannot be written: {error.strerror or error}{where}. Nothing that was "
+            "received is lost; start the same command again once there is room."
+        ) from error
+
+
+async def _execute(prepared: Prepared, listener: Listener) -> RunManifest:
+    state = _open_manifest(prepared)
+    began = datetime.now(UTC)
+    journal = Journal(prepared.run / "journal.sqlite")
+    old = Journal(prepared.old_run / "journal.sqlite") if prepared.old_run else None
+    context: Context | None = None
+    try:
+        async with _asker(prepared, journal, old) as asker:
+            context = Context(prepared, journal, asker, listener)
+            with _signals(asker):
+                state.data = await _run_stages(context, state)
+        await journal.settle()
+        state.status = "stopped" if prepared.until else "finished"
+        state.finished = _now()
+    except SynthError:
+        state.status = "stopped"
+        raise
+    finally:
+        if context is not None:
+            state.unused_replies = _unused_replies(context)
+            state.kept = context.done[-1].kept if context.done else 0
+        state.seconds = round(state.seconds + (datetime.now(UTC) - began).total_seconds(), 3)
+        state.digest = _digest(state, context.done if context else [])
+        journal.close()
+        if old is not None:
+            old.close()
+        manifest.replace(prepared.run / "run.json", state)
+    return state
+
+
+async def _run_stages(context: Context, state: RunManifest) -> list[FileEntry]:
+    files: list[FileEntry] = []
+    for index, step in enumerate(context.prepared.steps):
+        _reuse(context, index)
+        if isinstance(step.stage, DraftStage):
+            await run_draft_stage(context, index, step)
+        elif isinstance(step.stage, LLMStage):
+            await run_llm_stage(context, index, step)
+        elif isinstance(step.stage, ImportStage):
+            run_import_stage(context, index, step)
+        elif isinstance(step.stage, FilterStage):
+            run_filter_stage(context, index, step)
+        else:
+            files = run_export_stage(context, index, step)
+            text = card.render(context.prepared, context.done, files)
+            manifest.replace_bytes(context.run / "data" / "README.md", text.encode())
+        state.stages = [done.folder for done in context.done]
+        manifest.replace(context.run / "run.json", state)
+        await asyncio.sleep(0)  # a signal that came during a stage without a teacher
+    return files
+
+
+def _reuse(context: Context, index: int) -> None:
+    """Copy a stage of the old run whose settings, and all before it, are the same."""
+    prepared = context.prepared
+    if prepared.old_run is None:
+        return
+    folder = manifest.stage_folder(index, prepared.steps[index].name)
+    old, new = prepared.old_run / folder, prepared.run / folder
+    if new.exists() or not (old / "stage.json").is_file():
+        return
+    state = manifest.read(StageManifest, old / "stage.json")
+    if not state.complete or state.exported is not None:
+        return
+    if state.fingerprint != prepared.fingerprints[index]:
+        return
+    copy = prepared.run / ".staging" / "stage"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(old, copy)
+    for half in ("kept", "dropped"):
+        for path in store.shards(copy, state, half):
+            entry = store.describe(path)
+            listed = [p.kept if half == "kept" else p.dropped for p in state.parts]
+            if entry.sha256 not in {item.sha256 for item in listed}:
+                raise InterruptedRunError(f"{old} changed while it was copied.")
+    new.parent.mkdir(exist_ok=True)
+    copy.replace(new)
+
+
+@asynccontextmanager
+async def _asker(
+    prepared: Prepared, journal: Journal, old: Journal | None
+) -> AsyncIterator[Asker | None]:
+    if not any(isinstance(step.stage, DraftStage | LLMStage) for step in prepared.steps):
+        yield None
+        return
+    settings = prepared.recipe.settings.teacher
+    teacher = make_teacher(prepared)
+    try:
+        await teacher.check()
+        yield Asker(
+            teacher,
+            journal,
+            concurrency=min(settings.concurrency, prepared.window or settings.concurrency),
+            attempts=settings.attempts,
+            outage_limit_s=settings.outage_limit_s,
+            grace_s=settings.grace_s,
+            old=old,
+        )
+    except Unanswered as error:
+        raise InterruptedRunError(
+            f"the teacher cannot be reached: {error}. Start the same command again once it can."
+        ) from error
+    finally:
+        await teacher.close()
+
+
+def make_teacher(prepared: Prepared) -> Teacher:
+    """The teacher that the recipe names."""
+    if prepared.teacher.scheme == "offline":
+        from pipeline.teacher.offline_teacher import OfflineTeacher
+
+        return OfflineTeacher(prepared.recipe.settings.seed)
+    from pipeline.teacher.openai_teacher import OpenAITeacher
+
+    return OpenAITeacher(prepared.teacher, prepared.key, prepared.recipe.settings.teacher)
+
+
+@contextmanager
+def _signals(asker: Asker | None) -> Iterator[None]:
+    """SIGTERM, SIGINT, SIGUSR1 and SIGHUP end the run in good order; a second SIGINT at once."""
+    loop = asyncio.get_running_loop()
+    seen: list[int] = []
+    task = asyncio.current_task()
+
+    def end(number: int) -> None:
+        name = signal.Signals(number).name
+        seen.append(number)
+        reason = InterruptedRunError(f"{name} came: start the same command again to go on.")
+        if asker is not None:
+            again = seen.count(signal.SIGINT) > 1
+            asker.stop(reason, grace_s=0 if again else None)
+        elif task is not None:
+            task.cancel()
+
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, end, number)
+    try:
+        yield
+        if seen and asker is not None:
+            asker.raise_if_stopped()
+    except asyncio.CancelledError as error:
+        raise InterruptedRunError("the run was told to end; the same command goes on.") from error
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+def _open_manifest(prepared: Prepared) -> RunManifest:
+    old = prepared.existing
+    state = RunManifest(
+        synth=VERSION,
+        recipe=prepared.recipe.settings.name,
+        status="running",
+        teacher=prepared.teacher.model,
+        started=old.started if old else _now(),
+        seconds=old.seconds if old else 0.0,
+        identity=prepared.identity,
+        extent=prepared.extent,
+        decision=prepared.decision,
+        input={"path": str(prepared.source.path)} if prepared.source else None,
+        made_from=str(prepared.old_run) if prepared.old_run else None,
+        stages=old.stages if old else [],
+    )
+    manifest.replace(prepared.run / "run.json", state)
+    return state
+
+
+def _write_inputs(prepared: Prepared) -> None:
+    """Keep what the run was made with, so that it can be repeated from its own folder."""
+    inputs = prepared.run / "inputs"
+    inputs.mkdir(exist_ok=True)
+    for name, template in prepared.templates.items():
+        manifest.replace_bytes(inputs / f"{name}.md", template.text.encode())
+    if prepared.seeds is not None:
+        manifest.replace_bytes(inputs / "seeds.jsonl", prepared.seeds.content)
+    manifest.replace_bytes(prepared.run / "recipe.yaml", prepared.recipe.to_yaml().encode())
+
+
+def _unused_replies(context: Context) -> int:
+    """Replies to slots after the one that reached the target: paid, kept, in no shard."""
+    return sum(
+        context.journal.replies_from(state.name, state.next_slot)
+        for state in context.done
+        if state.usage
+    )
+
+
+def _digest(state: RunManifest, stages: list[StageManifest]) -> str:
+    """One SHA-256 over the names and digests of all data files."""
+    lines = [
+        f"{stage.folder}/{entry.path} {entry.sha256}"
+        for stage in stages
+        for part in stage.parts
+        for entry in (part.kept, part.dropped)
+    ]
+    lines += [f"{entry.path} {entry.sha256}" for entry in state.data]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def run_folder(path: str) -> Path:
+    """A run directory that exists. Raises `InputError`."""
+    from pipeline.errors import InputError
+
+    folder = Path(path)
+    if not (folder / "run.json").is_file():
+        raise InputError(f"{path} is not a run: there is no run.json in it.")
+    return folder

@@ -1,0 +1,150 @@
+"""Run the stages that ask nobody: take rows in, judge them by their columns, render them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import store
+from pipeline.manifest import FileEntry
+from pipeline.recipe import Step
+from pipeline.run.context import Context
+from pipeline.schema import DROP_COLUMNS, arrow_schema
+from pipeline.stage import Drop, ExportStage, FilterStage, columns_read
+from pipeline.stages import export
+from pipeline.store import StageFolder
+
+EXPORT_ROWS = 50_000
+
+
+def run_import_stage(context: Context, index: int, step: Step) -> None:
+    """Take the rows of the source in, from where the published shards end."""
+    source = context.prepared.source
+    assert source is not None
+    folder = context.open_stage(index, step)
+    total = source.n_rows if source.limit is None else min(source.n_rows, source.limit)
+    if folder.state.complete and folder.next_slot >= total:
+        context.done.append(folder.state)
+        return
+    folder.state.complete = False
+    for entry in itertools.islice(source.rows(), folder.next_slot, None):
+        if isinstance(entry, Drop):
+            drop = {"drop_reason": entry.reason, "drop_detail": entry.detail, "drop_ref": None}
+            folder.add([], [entry.row | drop], journal=0)
+        else:
+            folder.add([entry], [], journal=0)
+        context.tell(folder, total, folder.next_slot)
+    context.seal(folder, total, total)
+
+
+def run_filter_stage(context: Context, index: int, step: Step) -> None:
+    """Judge all rows of the stage before and split them.
+
+    Computed from its whole input, so a part that an earlier process published is left as it is; where
+    the input has changed (a raised target), the stage begins anew.
+    """
+    assert isinstance(step.stage, FilterStage)
+    folder = context.open_stage(index, step)
+    digest = context.input_digest()
+    total = context.input_rows()
+    if folder.state.input_digest != digest:
+        folder.state.input_digest = digest
+        folder.begin_anew()
+    if folder.state.complete:
+        context.done.append(folder.state)
+        return
+    columns = columns_read(step.stage, step.config)
+    shards = context.input_shards()
+    verdicts = step.stage.judge(pl.read_parquet(shards, columns=list(columns)), step.config)
+    size = context.prepared.recipe.settings.shard_rows
+    for number, table in enumerate(_recut(shards, folder, size)):
+        if number < len(folder.state.parts):
+            continue
+        first = number * size
+        found = verdicts.slice(first, table.num_rows)
+        kept, dropped = _split(table, found, folder.state.columns)
+        folder.publish_tables(kept, dropped, next_slot=first + table.num_rows, journal=0)
+        context.tell(folder, total, folder.next_slot)
+    context.seal(folder, total, total)
+
+
+def _recut(shards: list[store.Path], folder: StageFolder, size: int) -> Iterator[pa.Table]:
+    """The rows of shards as tables of exactly `size` rows, and one with the rest."""
+    held: list[pa.Table] = []
+    rows = 0
+    for path in shards:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(batch_size=16_384):
+                held.append(pa.Table.from_batches([batch]))
+                rows += batch.num_rows
+                while rows >= size:
+                    table = pa.concat_tables(held)
+                    yield table.slice(0, size)
+                    held, rows = [table.slice(size)], rows - size
+    if rows:
+        yield pa.concat_tables(held)
+
+
+def _split(
+    table: pa.Table, verdicts: pl.DataFrame, columns: tuple[str, ...]
+) -> tuple[pa.Table, pa.Table]:
+    keep = verdicts["reason"].is_null()
+    mask = pa.array(keep.to_list())
+    schema = arrow_schema(columns)
+    kept = table.filter(mask).select(schema.names).cast(schema)
+    gone = table.filter(pa.array((~keep).to_list())).select(schema.names)
+    for name, column in zip(DROP_COLUMNS, ("reason", "detail", "ref"), strict=True):
+        values = verdicts.filter(~keep)[column].to_list()
+        gone = gone.append_column(name, pa.array(values, pa.string()))
+    whole = arrow_schema((*columns, *DROP_COLUMNS))
+    return kept.combine_chunks(), gone.select(whole.names).cast(whole).combine_chunks()
+
+
+def run_export_stage(context: Context, index: int, step: Step) -> list[FileEntry]:
+    """Write `data/` from the kept rows of the stage before; gives the files that are in it."""
+    assert isinstance(step.stage, ExportStage)
+    assert isinstance(step.config, export.Config)
+    folder = context.open_stage(index, step)
+    digest = context.input_digest()
+    total = context.input_rows()
+    if folder.state.input_digest != digest:
+        folder.state.input_digest = digest
+        folder.begin_anew()
+    seed = context.prepared.recipe.settings.seed
+    entries = []
+    for form, schema in export.SCHEMAS.items():
+        target = context.run / "data" / form
+        target.mkdir(parents=True, exist_ok=True)
+        for side in ("train", "validation"):
+            rows = (
+                export.render(row, form)
+                for row in store.read_rows(context.input_shards(), step.stage.reads)
+                if export.split(row["root_id"] or row["row_id"], seed, step.config) == side
+            )
+            for number, batch in enumerate(_batched(rows)):
+                table = pa.Table.from_pylist(batch, schema)
+                path = target / f"{side}-{number:05d}.parquet"
+                entry = store.write_shard(table, path, context.run)
+                entries.append(entry.model_copy(update={"path": f"data/{form}/{path.name}"}))
+    listed = {entry.path for entry in entries}
+    for path in sorted((context.run / "data").glob("*/*.parquet")):
+        if path.relative_to(context.run).as_posix() not in listed:
+            path.unlink()
+    folder.state.exported = total
+    folder.state.complete = True
+    folder.save()
+    context.tell(folder, total, total, now=True)
+    context.done.append(folder.state)
+    return entries
+
+
+def _batched(rows: Iterator[dict[str, object]]) -> Iterator[list[dict[str, object]]]:
+    """Lists of at most `EXPORT_ROWS`; at least one, so that each split has a file."""
+    first = list(itertools.islice(rows, EXPORT_ROWS))
+    yield first
+    while batch := list(itertools.islice(rows, EXPORT_ROWS)):
+        yield batch

@@ -1,0 +1,222 @@
+"""Shards: Parquet files that appear whole or not at all. The only code that writes them.
+
+A shard is written in `.staging/` (same file system), synced, read back with page checksums, renamed
+into place, and only then listed in `stage.json`. zstd level 3, row groups of 16,384, page checksums
+on: without them one flipped bit reads back as other data in half of all tries. Readers in notebooks
+do not check pages, so the manifest keeps the SHA-256 of each file too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline import manifest
+from pipeline.errors import DamagedError
+from pipeline.manifest import FileEntry, Part, StageManifest
+from pipeline.schema import DROP_COLUMNS, arrow_schema
+from pipeline.stage import Row
+
+ROW_GROUP = 16_384
+
+
+class StageFolder:
+    """The folder of one stage: its manifest and its shards.
+
+    `candidates` in, one kept and one dropped shard a part out. A part is cut at a slot's end once
+    it holds `shard_rows` rows, so that the files are the same however often the run was killed.
+    """
+
+    def __init__(self, run: Path, state: StageManifest, shard_rows: int) -> None:
+        """Open the folder of `state`; what lies there and is not listed is written again."""
+        self.run = run
+        self.state = state
+        self.shard_rows = shard_rows
+        self.path = run / state.folder
+        self._kept: list[Row] = []
+        self._dropped: list[Row] = []
+        self._first_slot = self._next_slot = state.next_slot
+
+    def create(self) -> None:
+        """Make the folders and write the manifest."""
+        for half in ("kept", "dropped"):
+            (self.path / half).mkdir(parents=True, exist_ok=True)
+        self.save()
+
+    def begin_anew(self) -> None:
+        """Take back everything that was published, because what it came from has changed."""
+        state = self.state
+        state.parts, state.next_slot, state.complete, state.exported = [], 0, False, None
+        self._first_slot = self._next_slot = 0
+        self.save()
+        for half in ("kept", "dropped"):
+            for path in (self.path / half).glob("*.parquet"):
+                path.unlink()
+
+    def save(self) -> None:
+        """Replace `stage.json`."""
+        manifest.replace(self.path / "stage.json", self.state)
+
+    @property
+    def next_slot(self) -> int:
+        """The slot that is committed next."""
+        return self._next_slot
+
+    @property
+    def kept(self) -> int:
+        """Kept rows so far, published or not."""
+        return self.state.kept + len(self._kept)
+
+    @property
+    def candidates(self) -> int:
+        """Rows judged so far, published or not."""
+        return self.state.candidates + len(self._kept) + len(self._dropped)
+
+    def dropped_by_reason(self) -> Counter[str]:
+        """Dropped rows so far by reason, published or not."""
+        return Counter(self.state.dropped_by_reason) + Counter(
+            row["drop_reason"] for row in self._dropped
+        )
+
+    def add(self, kept: Sequence[Row], dropped: Sequence[Row], *, journal: int) -> None:
+        """Take the rows of the next slot; publishes a part where that fills it."""
+        self._kept += kept
+        self._dropped += dropped
+        self._next_slot += 1
+        if len(self._kept) + len(self._dropped) >= self.shard_rows:
+            self.publish(journal=journal)
+
+    def publish(self, *, journal: int) -> None:
+        """Publish what was added since the last part."""
+        columns = self.state.columns
+        self.publish_tables(
+            pa.Table.from_pylist(self._kept, arrow_schema(columns)),
+            pa.Table.from_pylist(self._dropped, arrow_schema((*columns, *DROP_COLUMNS))),
+            next_slot=self._next_slot,
+            journal=journal,
+        )
+        self._kept, self._dropped = [], []
+
+    def publish_tables(
+        self, kept: pa.Table, dropped: pa.Table, *, next_slot: int, journal: int
+    ) -> None:
+        """Publish one part and list it."""
+        number = len(self.state.parts)
+        entries = [
+            write_shard(table, self.path / half / f"part-{number:05d}.parquet", self.run)
+            for half, table in (("kept", kept), ("dropped", dropped))
+        ]
+        reasons = pc.value_counts(dropped["drop_reason"]).to_pylist()
+        self.state.parts.append(
+            Part(
+                first_slot=self._first_slot,
+                next_slot=next_slot,
+                candidates=kept.num_rows + dropped.num_rows,
+                kept=_relative(entries[0], "kept"),
+                dropped=_relative(entries[1], "dropped"),
+                dropped_by_reason=dict(
+                    sorted((entry["values"], entry["counts"]) for entry in reasons)
+                ),
+                journal=journal,
+            )
+        )
+        self.state.next_slot = self._first_slot = self._next_slot = next_slot
+        self.save()
+
+    def flush(self, *, journal: int) -> None:
+        """Publish the rest; the first part exists even where no row came."""
+        if self._next_slot > self._first_slot or not self.state.parts:
+            self.publish(journal=journal)
+
+    def seal(self, *, journal: int) -> None:
+        """Publish the rest and say that the stage is whole."""
+        self.flush(journal=journal)
+        self.state.complete = True
+        self.save()
+
+
+def _relative(entry: FileEntry, half: str) -> FileEntry:
+    return entry.model_copy(update={"path": f"{half}/{entry.path}"})
+
+
+def write_shard(table: pa.Table, target: Path, run: Path) -> FileEntry:
+    """Write one Parquet file so that it appears whole or not at all; gives its manifest entry.
+
+    Raises `DamagedError` where what was written does not read back.
+    """
+    staging = run / ".staging"
+    staging.mkdir(exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=staging)
+    staged = Path(name)
+    with os.fdopen(handle, "wb") as file:
+        pq.write_table(
+            table,
+            file,
+            compression="zstd",
+            compression_level=3,
+            row_group_size=ROW_GROUP,
+            write_page_checksum=True,
+        )
+        file.flush()
+        os.fchmod(file.fileno(), 0o644)
+        os.fsync(file.fileno())
+    entry = describe(staged)
+    if entry.rows != table.num_rows:
+        raise DamagedError(f"{target}: {table.num_rows} rows were written, {entry.rows} read back.")
+    staged.replace(target)
+    manifest.sync_folder(target.parent)
+    return entry.model_copy(update={"path": target.name})
+
+
+def describe(path: Path) -> FileEntry:
+    """Read a shard whole, page checksums included, and say what it is.
+
+    Raises `DamagedError` where it cannot be read.
+    """
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            rows = sum(batch.num_rows for batch in file.iter_batches())
+            if rows != file.metadata.num_rows:
+                raise DamagedError(f"{path}: the footer says {file.metadata.num_rows} rows.")
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedError(f"{path} is damaged or cannot be read: {error}") from error
+    return FileEntry(path=path.name, rows=rows, bytes=path.stat().st_size, sha256=digest)
+
+
+def shards(folder: Path, state: StageManifest, half: str = "kept") -> list[Path]:
+    """The published shards of one half ("kept" or "dropped"), in order."""
+    entries = [part.kept if half == "kept" else part.dropped for part in state.parts]
+    return [folder / entry.path for entry in entries]
+
+
+def read_rows(
+    paths: Sequence[Path], columns: Sequence[str] | None = None, start: int = 0
+) -> Iterator[Row]:
+    """Rows of shards as dicts, in order, from row `start` on; a few thousand in memory at a time."""
+    for path in paths:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if start >= file.metadata.num_rows:
+                start -= file.metadata.num_rows
+                continue
+            names = None if columns is None else list(columns)
+            for batch in file.iter_batches(batch_size=2048, columns=names):
+                if start >= batch.num_rows:
+                    start -= batch.num_rows
+                    continue
+                yield from batch.slice(start).to_pylist()
+                start = 0
+
+
+def clear_staging(run: Path) -> None:
+    """Remove what an earlier process left half written."""
+    for path in (run / ".staging").glob("*"):
+        path.unlink()
