@@ -40,7 +40,7 @@ class StallError(SynthError):
 
 
 class TeacherError(SynthError):
-    """A teacher refuses for good: a bad key, an unknown model, a spent quota, a refused parameter."""
+    """A teacher refuses for good: bad key, unknown model, spent quota, refused parameter."""
 
     exit_code = 5
 

@@ -49,7 +49,7 @@ class Part(_Manifest):
 
 
 class Tokens(_Manifest):
-    """What one stage asked of one model: replies received, tokens, and the requests sent for them."""
+    """What one stage asked of one model: requests sent, replies received, their tokens."""
 
     model: str
     replies: int
@@ -152,7 +152,7 @@ def stage_folder(index: int, name: str) -> str:
 
 
 def read(model: type[M], path: Path) -> M:
-    """Read a manifest. Raises `DamagedError` where it is not whole, `RecipeError` where it is newer."""
+    """Read a manifest; `DamagedError` where it is not whole, `RecipeError` where it is newer."""
     try:
         tree = json.loads(path.read_bytes())
         if isinstance(tree, dict) and int(tree.get("format", 0)) > FORMAT:

@@ -52,7 +52,7 @@ class RecipeSettings(Settings):
     teacher: TeacherSettings = TeacherSettings()
     judge: TeacherSettings | None = None
     scorer: TeacherSettings | None = None
-    prices: Annotated[dict[str, Price], OPERATIONAL] = {}
+    prices: Annotated[dict[str, Price], Field(default_factory=dict), OPERATIONAL]
 
 
 @dataclass(frozen=True)

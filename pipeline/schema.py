@@ -16,7 +16,12 @@ VERSION = 1
 """Version of the row schema, in the Parquet metadata under `synth.schema`."""
 
 REQUEST = pa.struct(
-    [("stage", pa.string()), ("key", pa.string()), ("template", pa.string()), ("model", pa.string())]
+    [
+        ("stage", pa.string()),
+        ("key", pa.string()),
+        ("template", pa.string()),
+        ("model", pa.string()),
+    ]
 )
 
 

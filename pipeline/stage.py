@@ -86,7 +86,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a teacher answered. `finish_reason` is "stop", "length" (cut off) or "content_filter"."""
+    """What a teacher answered; `finish_reason` is "stop", "length" (cut off) or "unknown"."""
 
     text: str
     finish_reason: str = "stop"
@@ -135,8 +135,8 @@ class DraftStage:
     """A stage that writes new tasks from a pool which its own rows feed.
 
     `ask(pool, n_drafts, config, rng)` builds one request from the seeds and the first `n_drafts`
-    drafts. `read(reply, config)` gives one entry an item, in order. `judge(items, config)` gives the
-    heuristic verdict of each item before novelty is looked at.
+    drafts. `read(reply, config)` gives one entry an item, in order. `judge(items, config)` gives
+    the heuristic verdict of each item before novelty is looked at.
     """
 
     name: str
@@ -155,8 +155,9 @@ class DraftStage:
 class LLMStage:
     """A stage that asks a teacher once for every row.
 
-    `ask(row, config, rng)` builds the request; `read(reply, row, config)` gives the row's new columns
-    or a `Drop`: one entry where the stage annotates rows, one an item where it `makes_rows`.
+    `ask(row, config, rng)` builds the request; `read(reply, row, config)` gives the row's new
+    columns or a `Drop`: one entry where the stage annotates rows, one an item where it
+    `makes_rows`.
     """
 
     name: str

@@ -201,7 +201,7 @@ def shards(folder: Path, state: StageManifest, half: str = "kept") -> list[Path]
 def read_rows(
     paths: Sequence[Path], columns: Sequence[str] | None = None, start: int = 0
 ) -> Iterator[Row]:
-    """Rows of shards as dicts, in order, from row `start` on; a few thousand in memory at a time."""
+    """Rows of shards as dicts, in order, from row `start` on; a few thousand held at a time."""
     for path in paths:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             if start >= file.metadata.num_rows:

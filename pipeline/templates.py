@@ -84,7 +84,8 @@ def parse(content: str, *, where: str) -> Template:
         raise RecipeError(f"{where}: line {error.lineno}: {error.message}") from error
     if used != set(header["variables"]):
         raise RecipeError(
-            f"{where}: the text uses {sorted(used)}, the header names {sorted(header['variables'])}."
+            f"{where}: the text uses {sorted(used)} and the header names "
+            f"{sorted(header['variables'])}."
         )
     return Template(
         name=str(header["name"]),

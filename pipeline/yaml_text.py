@@ -22,12 +22,18 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401 - PyYAML's own signature
         if self.check_event(yaml.events.AliasEvent):
             raise yaml.composer.ComposerError(
-                None, None, "aliases (*name) are not allowed", self.peek_event().start_mark
+                None,
+                None,
+                "aliases (*name) are not allowed",
+                self.peek_event().start_mark,  # type: ignore[no-untyped-call]
             )
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise yaml.composer.ComposerError(
-                None, None, f"nested deeper than {MAX_DEPTH}", self.peek_event().start_mark
+                None,
+                None,
+                f"nested deeper than {MAX_DEPTH}",
+                self.peek_event().start_mark,  # type: ignore[no-untyped-call]
             )
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -50,7 +56,7 @@ def load(text: str, *, where: str) -> Any:  # noqa: ANN401 - YAML holds anything
 
 
 def load_with_lines(text: str, *, where: str) -> tuple[Any, dict[tuple[str | int, ...], int]]:
-    """Parse one YAML document and give the line (from 1) at which each value stands, by its path."""
+    """Parse one YAML document; also the line (from 1) at which each value stands, by path."""
     if len(text) > MAX_CHARACTERS:
         raise RecipeError(f"{where}: more than {MAX_CHARACTERS} characters.")
     loader = _Loader(text)

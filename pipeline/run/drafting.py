@@ -1,9 +1,9 @@
 """Run a stage that feeds on its own output, at full speed and reproducibly.
 
 Requests are numbered. Request (slot) i is drawn, by a random stream of its own, from the pool as it
-stood once slot i - W was committed; replies are committed strictly in order. Up to W requests are open,
-no round waits for its slowest, and the pool is the same for any timing, any number of kills and any
-concurrency.
+stood once slot i - W was committed; replies are committed strictly in order. Up to W requests are
+open, no round waits for its slowest, and the pool is the same for any timing, any number of kills
+and any concurrency.
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ Open = tuple[Call, "Settled | asyncio.Task[Settled]"]
 class Drafting:
     """The state of the loop: the pool, the index of what is in it, and the open slots."""
 
-    def __init__(
-        self, context: Context, index: int, step: Step, seeds: Sequence[SeedTask]
-    ) -> None:
+    def __init__(self, context: Context, index: int, step: Step, seeds: Sequence[SeedTask]) -> None:
         """Take the pool up where the published shards end."""
         assert isinstance(step.stage, DraftStage)
         assert isinstance(step.config, bootstrap.Config)
@@ -109,7 +107,7 @@ class Drafting:
         texts = [entry["instruction"] for entry in entries if not isinstance(entry, Drop)]
         verdicts = iter(self.stage.judge(texts, self.config))
         kept, dropped = [], []
-        shared = {
+        shared: Row = {
             "origin": "teacher",
             "teacher": settled.model,
             "shown": list(call.shown),
@@ -132,7 +130,11 @@ class Drafting:
                 reference = row.get("nearest_id") if drop.reason == "not_novel" else drop.ref
                 dropped.append(
                     row
-                    | {"drop_reason": drop.reason, "drop_detail": drop.detail, "drop_ref": reference}
+                    | {
+                        "drop_reason": drop.reason,
+                        "drop_detail": drop.detail,
+                        "drop_ref": reference,
+                    }
                 )
         self.recent.append((len(kept) + len(dropped), len(kept)))
         self.folder.add(kept, dropped, journal=self.context.journal.committed)
@@ -156,7 +158,7 @@ class Drafting:
         return nearest, Drop("not_novel", detail)
 
     def check_stall(self) -> None:
-        """End a run that no longer finds anything new. Raises `StallError`; what was made is valid."""
+        """Raise `StallError` where hardly anything new comes any more; what was made is valid."""
         after = self.config.stall_after
         while len(self.recent) > 200 and sum(n for n, _ in self.recent) > (after or 0):
             self.recent.popleft()
@@ -172,9 +174,9 @@ class Drafting:
         named = ", ".join(f"{reason} {n}" for reason, n in reasons)
         raise StallError(
             f"{self.step.name} keeps {kept} of the last {candidates} items ({self.folder.kept} of "
-            f"{self.config.target} in all); most were dropped as {named}. Read some with  synth show "
-            f"{self.context.run} {self.step.name} --dropped  and change the prompt, the seeds or the "
-            f"temperature in a new run, lower the target, or go on with --no-stall-stop."
+            f"{self.config.target} in all); most were dropped as {named}. Read some with  synth "
+            f"show {self.context.run} {self.step.name} --dropped  and change the prompt, the seeds "
+            "or the temperature in a new run, lower the target, or go on with --no-stall-stop."
         )
 
 

@@ -1,7 +1,7 @@
 """What a run says while it works: events, and those who listen.
 
-A listener is anything with `__call__(event)`. The terminal, `--json` and `log.jsonl` are listeners; a run
-itself prints nothing.
+A listener is anything with `__call__(event)`. The terminal, `--json` and `log.jsonl` are listeners;
+a run itself prints nothing.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
@@ -44,8 +45,8 @@ def run_import_stage(context: Context, index: int, step: Step) -> None:
 def run_filter_stage(context: Context, index: int, step: Step) -> None:
     """Judge all rows of the stage before and split them.
 
-    Computed from its whole input, so a part that an earlier process published is left as it is; where
-    the input has changed (a raised target), the stage begins anew.
+    Computed from its whole input, so a part that an earlier process published is left as it is;
+    where the input has changed (a raised target), the stage begins anew.
     """
     assert isinstance(step.stage, FilterStage)
     folder = context.open_stage(index, step)
@@ -72,7 +73,7 @@ def run_filter_stage(context: Context, index: int, step: Step) -> None:
     context.seal(folder, total, total)
 
 
-def _recut(shards: list[store.Path], folder: StageFolder, size: int) -> Iterator[pa.Table]:
+def _recut(shards: list[Path], folder: StageFolder, size: int) -> Iterator[pa.Table]:
     """The rows of shards as tables of exactly `size` rows, and one with the rest."""
     held: list[pa.Table] = []
     rows = 0

@@ -1,7 +1,7 @@
 """One writer a run: the `lock` file, held for as long as the process works on the run.
 
-The kernel's lock is what counts and goes with the process, however it ends; the file's text says who
-holds it, for the message to the second who comes.
+The kernel's lock is what counts and goes with the process, however it ends; the file's text says
+who holds it, for the message to the second who comes.
 """
 
 from __future__ import annotations

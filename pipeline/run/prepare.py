@@ -1,4 +1,4 @@
-"""Everything that is looked at before anything is spent: recipe, settings, seeds, prompts, keys, folder.
+"""All that is looked at before anything is spent: recipe, seeds, prompts, keys, folder.
 
 `prepare` finds all local errors in one pass and gives a `Prepared` run, from which `execute` works.
 """
@@ -148,7 +148,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         templates=prompts,
         columns=columns,
         fingerprints=_fingerprints(found, identity, by_class[EXTENT], by_class[DECISION]),
-        window=next((s.config.window for s in found.steps if _is_draft(s)), None),
+        window=_window(found),
         existing=existing,
         old_run=old_run,
         until=options.until,
@@ -162,8 +162,10 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     return prepared
 
 
-def _is_draft(step: Step) -> bool:
-    return isinstance(step.config, bootstrap.Config)
+def _window(found: Recipe) -> int | None:
+    return next(
+        (s.config.window for s in found.steps if isinstance(s.config, bootstrap.Config)), None
+    )
 
 
 def _old_run(options: Options, problems: Problems) -> Path | None:
@@ -276,8 +278,9 @@ def _templates(found: Recipe, problems: Problems) -> dict[str, templates.Templat
 
 
 def _seeds(found: Recipe, problems: Problems) -> seed_tasks.SeedFile | None:
-    config = next((step.config for step in found.steps if _is_draft(step)), None)
-    if not isinstance(config, bootstrap.Config):
+    configs = (step.config for step in found.steps)
+    config = next((config for config in configs if isinstance(config, bootstrap.Config)), None)
+    if config is None:
         return None
     try:
         return seed_tasks.load(found.settings.seeds, at_least=config.demonstrations)
@@ -300,9 +303,7 @@ def _source(options: Options, found: Recipe, problems: Problems) -> Source | Non
         return None
 
 
-def _columns(
-    found: Recipe, source: Source | None, problems: Problems
-) -> list[tuple[str, ...]]:
+def _columns(found: Recipe, source: Source | None, problems: Problems) -> list[tuple[str, ...]]:
     """The columns of each step's shards; a step that reads what nothing wrote is a problem."""
     there: tuple[str, ...] = source.columns if source else ()
     columns = []
@@ -333,7 +334,9 @@ def _columns(
         columns.append(there)
     for earlier, later in zip(found.steps, found.steps[1:], strict=False):
         if isinstance(earlier.stage, ExportStage):
-            problems.add(RecipeError(f"stage {earlier.name} ends a recipe, {later.name} is after it."))
+            problems.add(
+                RecipeError(f"stage {earlier.name} ends a recipe, {later.name} is after it.")
+            )
     return columns
 
 
@@ -380,7 +383,9 @@ def _check_folder(run: Path, problems: Problems) -> None:
     while not parent.exists():
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        problems.add(StorageError(f"{parent} cannot be written to: name another folder with --out."))
+        problems.add(
+            StorageError(f"{parent} cannot be written to: name another folder with --out.")
+        )
         return
     try:
         _try_to_write(parent)
@@ -423,8 +428,8 @@ def _check_unchanged(prepared: Prepared) -> None:
     if lines:
         listed = "\n".join(f"- {line}" for line in lines)
         raise RecipeError(
-            f"{prepared.run} holds a run with other settings:\n{listed}\nTake the same settings, or "
-            "make a new run with --out; --from with it asks nothing again that was asked."
+            f"{prepared.run} holds a run with other settings:\n{listed}\nTake the same settings, "
+            "or make a new run with --out; --from with it asks nothing again that was asked."
         )
 
 

@@ -22,7 +22,7 @@ from pipeline.stages import read_input
 
 @dataclass(frozen=True)
 class Source:
-    """Where rows come from: `rows()` gives them in order; `fingerprint` stands for their content."""
+    """Where rows come from: `rows()` gives them, `fingerprint` stands for their content."""
 
     path: Path
     columns: tuple[str, ...]

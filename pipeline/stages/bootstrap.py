@@ -1,8 +1,8 @@
 """Draft new tasks in the style of a few demonstrations, and keep those that are new.
 
-Source: Wang et al. 2023, "Self-Instruct" (arXiv:2212.10560), section 2.2 and the released code. Where
-we differ: an instruction keeps its own capitals, a finished item of a cut-off reply is kept and only
-the last one lost (as Alpaca does), and novelty is strict (`rule`): exactly 0.7 is not new.
+Source: Wang et al. 2023, "Self-Instruct" (arXiv:2212.10560), section 2.2 and the released code.
+Where we differ: an instruction keeps its own capitals, a finished item of a cut-off reply is kept
+and only the last one lost (as Alpaca does), and novelty is strict (`rule`): exactly 0.7 is not new.
 
 A reply to a prompt that ends in "9." reads
 
@@ -40,10 +40,11 @@ from pipeline.stages.numbered_list import clean_reply, encode_demonstration, spl
 
 
 class Config(StageConfig):
-    """Settings of `bootstrap`; the defaults of demonstrations, lengths and sampling are the paper's.
+    """Settings of `bootstrap`; demonstrations, lengths and sampling default to the paper's.
 
-    `expected_yield` is how many new tasks a request is expected to give; with the target it sets the
-    `window` W where none is given: a request is drawn from the pool as it stood W slots earlier.
+    `expected_yield` is how many new tasks a request is expected to give; with the target it sets
+    the `window` W where none is given: a request is drawn from the pool as it stood W slots
+    earlier.
     """
 
     target: Annotated[int, Field(ge=1), EXTENT] = 1000

@@ -1,8 +1,8 @@
 """Say of each task whether it is a classification task.
 
-Source: Wang et al. 2023, "Self-Instruct" (arXiv:2212.10560), section 2.2. As in the released code only
-an exact Yes counts; anything else that a teacher answers means no. A request without a reply is not a
-no: its row is dropped and says so.
+Source: Wang et al. 2023, "Self-Instruct" (arXiv:2212.10560), section 2.2. As in the released code
+only an exact Yes counts; anything else that a teacher answers means no. A request without a reply
+is not a no: its row is dropped and says so.
 """
 
 from __future__ import annotations

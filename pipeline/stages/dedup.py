@@ -9,7 +9,6 @@ import polars as pl
 from filters.exact import exact
 from pipeline.stage import DECISION, FilterStage, StageConfig
 
-
 COLUMNS = ("row_id", "instruction", "input", "output")
 
 

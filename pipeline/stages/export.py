@@ -1,8 +1,8 @@
 """Render the kept rows as a data set for other programs.
 
-`data/` becomes a dataset repository with two configurations: `messages` (the default: a list of role and
-content) and `alpaca` (instruction, input, output), each split into train and validation by root task, so
-that no row is on another side than the task that it descends from.
+`data/` becomes a dataset repository with two configurations: `messages` (the default: a list of
+role and content) and `alpaca` (instruction, input, output), each split into train and validation by
+root task, so that no row is on another side than the task that it descends from.
 """
 
 from __future__ import annotations

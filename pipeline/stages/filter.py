@@ -1,9 +1,9 @@
 """Judge whole rows by rules: the heuristics of Self-Instruct and Alpaca, and a user's own.
 
-Filters run in the recipe's order, each on the rows that those before it left; a row is dropped by the
-first rule that meets it. A filter of one's own is named `path/file.py:function`: it takes columns by
-the names of its positional parameters and its settings by keyword, and gives `reason` and `detail`
-(and, where it compares rows, `ref`) for each row.
+Filters run in the recipe's order, each on the rows that those before it left; a row is dropped by
+the first rule that meets it. A filter of one's own is named `path/file.py:function`: it takes
+columns by the names of its positional parameters and its settings by keyword, and gives `reason`
+and `detail` (and, where it compares rows, `ref`) for each row.
 """
 
 from __future__ import annotations
@@ -39,9 +39,11 @@ FILTERS: dict[str, Filter] = {
 class Config(StageConfig):
     """Settings of `filter`: which filters, in which order, each with its own settings."""
 
-    filters: Annotated[dict[str, dict[str, Any]], Field(min_length=1), DECISION] = {
-        name: {} for name in FILTERS
-    }
+    filters: Annotated[
+        dict[str, dict[str, Any]],
+        Field(min_length=1, default_factory=lambda: {name: {} for name in FILTERS}),
+        DECISION,
+    ]
 
     @field_validator("filters")
     @classmethod
@@ -90,7 +92,8 @@ def source_hash(name: str) -> str | None:
 
 def parameters(function: Filter) -> tuple[list[str], list[str]]:
     """The columns that a filter takes and the settings that it has, by name."""
-    columns, settings = [], []
+    columns: list[str] = []
+    settings: list[str] = []
     for name, parameter in inspect.signature(function).parameters.items():
         keyword_only = parameter.kind is inspect.Parameter.KEYWORD_ONLY
         (settings if keyword_only else columns).append(name)
@@ -113,7 +116,9 @@ def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
         alive = alive.filter(found["reason"].is_null())
     verdicts.append(
         alive.select("at").with_columns(
-            reason=pl.lit(None, pl.String), detail=pl.lit(None, pl.String), ref=pl.lit(None, pl.String)
+            reason=pl.lit(None, pl.String),
+            detail=pl.lit(None, pl.String),
+            ref=pl.lit(None, pl.String),
         )
     )
     return pl.concat(verdicts).sort("at").drop("at")

@@ -1,9 +1,10 @@
 """Write instances (input and output) for each task.
 
-Source: Wang et al. 2023, "Self-Instruct" (arXiv:2212.10560), section 2.2: output-first for classification
-tasks, all labels before an input for each, since input-first drifts to one label; input-first for the
-rest. Where we differ: instances that contradict or repeat each other are judged by the `filter` stage,
-with a reason a row, and the first instances are kept where there are too many, not a random draw.
+Source: Wang et al. 2023, "Self-Instruct" (arXiv:2212.10560), section 2.2: output-first for
+classification tasks, all labels before an input for each, since input-first drifts to one label;
+input-first for the rest. Where we differ: instances that contradict or repeat each other are judged
+by the `filter` stage, with a reason a row, and the first instances are kept where there are too
+many, not a random draw.
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ def read(reply: Reply, row: Row, config: Config) -> list[Row | Drop]:
 def label_shares(kept: pl.DataFrame) -> dict[str, Any]:
     """By output-first task: the share of each label among its instances.
 
-    `label_balance` is the mean, over tasks with at least two instances, of the normalised entropy of
-    those shares: 1 where all labels are even, 0 where there is only one.
+    `label_balance` is the mean, over tasks with at least two instances, of the normalised entropy
+    of those shares: 1 where all labels are even, 0 where there is only one.
     """
     rows = kept.filter(pl.col("is_classification"))
     if rows.is_empty():

@@ -1,7 +1,7 @@
-"""Take rows in from a finished run or a file: the first stage of every recipe that starts from data.
+"""Take rows in from a finished run or a file: the first stage where data is the start.
 
-A file is Parquet or JSON Lines with the column `instruction`, and `input` and `output` where there are
-any. A row of a run keeps its columns and its id; a row of a file is called after its line.
+A file is Parquet or JSON Lines with the column `instruction`, and `input` and `output` where there
+are any. A row of a run keeps its columns and its id; a row of a file is called after its line.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Config(StageConfig):
 
 
 def read(number: int, found: dict[str, Any], source: str) -> Row | Drop:
-    """One row of a file, counted from 0, as a row of ours; not text, or no instruction, is a `Drop`."""
+    """One row of a file, counted from 0, as ours; not text, or no instruction, is a `Drop`."""
     row: Row = {
         "row_id": f"import-{number:06d}-00",
         "origin": "import",

@@ -14,7 +14,15 @@ from typing import Any
 
 from pipeline.errors import InterruptedRunError, SynthError
 from pipeline.stage import Reply
-from pipeline.teacher.call import Answer, BadReply, Call, Received, Teacher, Unanswered, read_envelope
+from pipeline.teacher.call import (
+    Answer,
+    BadReply,
+    Call,
+    Received,
+    Teacher,
+    Unanswered,
+    read_envelope,
+)
 from pipeline.teacher.journal import FAILURE, INTENT, REPLY, Journal, Record
 
 FIRST_BACKOFF_S = 0.5
@@ -99,7 +107,7 @@ class Asker:
         return call
 
     def settled(self, call: Call) -> Settled | None:
-        """What the journal says about a numbered call, without waiting; None if it is to be asked."""
+        """What the journal says about a numbered call, at once; None if it is to be asked."""
         while True:
             key = call.key()
             record = self.journal.reply(key) or self._take_over(key, call)
@@ -191,7 +199,7 @@ class Asker:
             self._sending.discard(task)
 
     async def _wait_for_leave(self) -> None:
-        """Wait out a pause that the server asked for; raise once the run is to send nothing more."""
+        """Wait out a pause that the server asked for; raise once nothing more is to be sent."""
         while (wait_s := self._resume_at - time.monotonic()) > 0 and not self._stop.is_set():
             await self._pause(wait_s + random.uniform(0, min(1.0, wait_s)))
         if self._stop.is_set():
@@ -227,6 +235,8 @@ class Asker:
         note["input_tokens"], note["output_tokens"] = found.input_tokens, found.output_tokens
         if isinstance(found, Answer) and found.model not in ("", self.teacher.name):
             note["answered_as"] = found.model[:200]
-        self.bought[f"{call.stage}.tokens"] += (found.input_tokens or 0) + (found.output_tokens or 0)
+        self.bought[f"{call.stage}.tokens"] += (found.input_tokens or 0) + (
+            found.output_tokens or 0
+        )
         await self.journal.append(REPLY, key, call.stage, call.slot, note, received.raw)
         return Record(0, REPLY, key, call.stage, call.slot, note, received.raw)

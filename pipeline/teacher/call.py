@@ -16,9 +16,9 @@ class Call:
     """One request of one slot, rendered.
 
     `body` is the JSON body without the server's address: model, messages or prompt, parameters;
-    `content` is its canonical form. `sample` numbers equal contents in slot order; `attempt` numbers
-    the tries of one slot whose replies could not be used. `template` (name and version), `values` and
-    `shown` say how it came to be.
+    `content` is its canonical form. `sample` numbers equal contents in slot order; `attempt`
+    numbers the tries of one slot whose replies could not be used. `template` (name and version),
+    `values` and `shown` say how it came to be.
     """
 
     stage: str
@@ -148,4 +148,4 @@ def _usage(usage: object) -> tuple[int | None, int | None]:
     pair = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
     if any(not isinstance(n, int) or isinstance(n, bool) or n < 0 for n in pair):
         return None, None
-    return pair  # type: ignore[return-value]  # both were just found to be int
+    return pair

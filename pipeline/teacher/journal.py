@@ -210,8 +210,6 @@ def _open(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _crc(
-    number: int, kind: str, key: bytes, stage: str, slot: int, text: str, raw: bytes
-) -> int:
+def _crc(number: int, kind: str, key: bytes, stage: str, slot: int, text: str, raw: bytes) -> int:
     head = f"{number}\0{kind}\0{stage}\0{slot}\0{text}\0".encode()
     return zlib.crc32(raw, zlib.crc32(key, zlib.crc32(head)))

@@ -23,7 +23,7 @@ from pipeline.teacher.uri import TeacherURI
 
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 MAX_WAIT_S = 600.0
-"""A server that asks for a longer pause, or for none that can be read, is taken at this, or at our own."""
+"""The longest pause that a server's Retry-After is believed."""
 
 
 class OpenAITeacher:
@@ -56,8 +56,8 @@ class OpenAITeacher:
     async def check(self) -> None:
         """Ask each server for its models, unpaid.
 
-        A server that cannot be reached or refuses the key raises `TeacherError`; one that has no such
-        list, or another name for the model, is left to the first request.
+        A server that cannot be reached or refuses the key raises `TeacherError`; one that has no
+        such list, or another name for the model, is left to the first request.
         """
         for client in self._clients:
             try:
@@ -81,7 +81,9 @@ class OpenAITeacher:
             async with asyncio.timeout(self._settings.timeout_s):
                 return await self._post(self._clients[index], call)
         except TimeoutError as error:
-            raise Unanswered("timeout", f"no whole reply in {self._settings.timeout_s} s") from error
+            raise Unanswered(
+                "timeout", f"no whole reply in {self._settings.timeout_s} s"
+            ) from error
         finally:
             self._busy[index] -= 1
 

@@ -12,7 +12,8 @@ from pipeline.stage import IDENTITY, OPERATIONAL, Settings
 class TeacherSettings(Settings):
     """Whom to ask, and how hard. The served model's name is identity, the server's address is not.
 
-    Durations are seconds. `attempts` is how often one slot is asked while its replies cannot be used.
+    Durations are seconds. `attempts` is how often one slot is asked while its replies cannot be
+    used.
     """
 
     uri: Annotated[str | None, OPERATIONAL] = None

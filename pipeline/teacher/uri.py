@@ -66,10 +66,10 @@ def _check_url(uri: str, url: str) -> None:
 def key_for(
     parsed: TeacherURI, named: str | None, environment: Mapping[str, str] | None = None
 ) -> str:
-    """The key to send: from the variable that the recipe names, else OPENAI_API_KEY, else a stand-in.
+    """The key to send: from the variable that the recipe names, else OPENAI_API_KEY, else none.
 
-    Raises `RecipeError` where there is none and the recipe names one or the host wants one, or where
-    a key would go in clear text to another machine.
+    Raises `RecipeError` where there is none and the recipe names one or the host wants one, or
+    where a key would go in clear text to another machine.
     """
     environment = os.environ if environment is None else environment
     variable = named.removeprefix("env:") if named else "OPENAI_API_KEY"
