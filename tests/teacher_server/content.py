@@ -214,12 +214,12 @@ def recognise(prompt: str) -> str:
         return "not_equal"
     if RATING.search(prompt[:1500]) or RATING.search(tail):
         return "rating"
-    if REWRITES.search(tail):
-        return "evolved"
     if "Class label:" in prompt:
         return "output_first"
     if "Example 1" in prompt or "Output:" in prompt:
         return "input_first"
+    if REWRITES.search(tail):
+        return "evolved"
     if len(NUMBERED_LINE.findall(prompt)) > 1 and ASKS_FOR_LIST.search(prompt):
         return "numbered"
     return "prose"
