@@ -69,5 +69,10 @@ CLOSINGS = {
     "fact": USES,
     "work": WORK_USES,
     "code": ("{name} in {department} will run it on {weekday}.", *WORK_USES[1:2], *WORK_USES[4:]),
-    "home": ("It is for {event}.", "I have to tell {name} by {weekday}.", *USES[1:2]),
+    "home": (
+        "I have to tell {name} by {weekday}.",
+        "{name}, {a_job}, will read it first.",
+        "My {relative} suggested that I ask before {weekday}.",
+        "{name} from {city} will give me an opinion in {month}.",
+    ),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from math import gcd
 from random import Random
 
@@ -77,19 +76,23 @@ def _compound(slots: Slots, _: Random) -> tuple[str, str]:
     return worked(slots, f"{sum_} x {1 + rate / 100:.2f}^{years} = {end}.", f"{end} euros")
 
 
+def _chance(ways: int, outcomes: int) -> str:
+    common = gcd(ways, outcomes)
+    share = f"{ways // common}/{outcomes // common}" if ways < outcomes else "1"
+    return f"{share}, about {ways / outcomes * 100:.1f} %"
+
+
 def _balls(slots: Slots, _: Random) -> tuple[str, str]:
     a, b, c = int(slots["a"]), int(slots["b"]), int(slots["c"])
-    chance = Fraction(a, a + b + c)
     steps = f"There are {a} + {b} + {c} = {a + b + c} in all, and {a} of them count."
-    return worked(slots, steps, f"{chance}, about {float(chance) * 100:.1f} %")
+    return worked(slots, steps, _chance(a, a + b + c))
 
 
 def _dice(slots: Slots, _: Random) -> tuple[str, str]:
     sides, goal = int(slots["s"]), int(slots["g"])
     ways = sum(1 <= goal - first <= sides for first in range(1, sides + 1))
-    chance = Fraction(ways, sides * sides)
     steps = f"Of {sides} x {sides} = {sides * sides} outcomes, {ways} give a total of {goal}."
-    return worked(slots, steps, f"{chance}, about {float(chance) * 100:.1f} %")
+    return worked(slots, steps, _chance(ways, sides * sides))
 
 
 def _raise(slots: Slots, _: Random) -> tuple[str, str]:
@@ -112,9 +115,8 @@ def _gcd(slots: Slots, _: Random) -> tuple[str, str]:
 
 def _ratio(slots: Slots, _: Random) -> tuple[str, str]:
     n, a, b = int(slots["n"]), int(slots["a"]), int(slots["b"])
-    part = n / (a + b)
-    first, second = number(part * a), number(part * b)
-    steps = f"One of {a + b} parts is {number(part)}."
+    first, second = number(n * a / (a + b)), number(n * b / (a + b))
+    steps = f"{n} x {a} / {a + b} = {first}, and {n} x {b} / {a + b} = {second}."
     return worked(slots, steps, f"{first} and {second} euros")
 
 
