@@ -8,7 +8,9 @@ wheel that exists, compares with every entry and is 100 times slower at 50,000 o
 """
 
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +32,21 @@ FORMAT = 1  # of saved files; raised when an older file cannot be read the same 
 # about what numba costs to load. Counted, not timed, so that a run repeats.
 SMALL_US = 500_000
 TEXT_US, PAIR_US, ENTRY_US = 40, 0.012, 6
-# What reading a file that is none of ours, or was cut off, can raise.
-DAMAGE = (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile)
+# What numpy and zipfile raise for a file that is none of ours, was cut off or has a wrong byte.
+DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
