@@ -1,0 +1,405 @@
+"""The compiled part of the scan; `filters.novelty.scan` owns the arrays and says what they hold.
+
+All compiled functions are in this one file: numba's cache notices a change of the file that a
+function is in, not of the files that it calls into.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numba
+import numpy as np
+from numba.core import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+Int32s = NDArray[np.int32]
+Int64s = NDArray[np.int64]
+Words = NDArray[np.uint64]
+
+PAGE = 128  # entries a page
+STRIP = 64  # words of 64 tokens that an LCS takes at once
+EMPTY = -1
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Texts(NamedTuple):
+    """Token numbers, end to end; text i has those from offset i to i + 1."""
+
+    ids: Int32s
+    offsets: Int64s
+
+
+class Classes(NamedTuple):
+    """Entries by length: the longest of each class in tokens, its signatures' width in words."""
+
+    longest: Int64s
+    widths: Int64s
+    first_page: Int64s  # EMPTY where there is none
+    last_page: Int64s
+
+
+class Pages(NamedTuple):
+    """Up to PAGE entries of one class each. Word w of its signatures are PAGE words in a row."""
+
+    signatures: Words
+    starts: Int64s  # where in `signatures`
+    following: Int64s  # the next page of the class, or EMPTY
+    filled: Int64s  # its entries
+    most_hidden: Int64s  # the highest `hidden` in it
+    # PAGE of these for every page:
+    entries: Int32s
+    hidden: Int32s  # tokens of the entry that set no bit of their own
+    lengths: Int32s
+
+
+class Bar(NamedTuple):
+    """`filters.rouge.Limit`, for compiled code."""
+
+    numerator: int
+    denominator: int
+    threshold: float
+    is_published: bool
+
+
+class Scratch(NamedTuple):
+    """Room to work in. `place` is EMPTY for every token between two texts."""
+
+    place: Int32s  # token number -> row of the text's distinct token
+    distinct: Int32s
+    counts: Int32s
+    occurrence: Int32s  # of each token of the text: how often it stood before
+    masks: Words
+    column: Words
+    carries: NDArray[np.uint8]
+    bits: Words  # the text's signature
+    shared: Int64s
+
+
+class State(NamedTuple):
+    """How much is in use, in arrays of one: compiled code changes it."""
+
+    entries: Int64s
+    filed: Int64s  # entries that are in a page
+    pages: Int64s
+    words: Int64s  # of signatures
+
+
+def compiled(function: Function) -> Function:
+    """Compile at the first call, and keep the machine code for later processes.
+
+    numba keeps it beside this file, or under the user's cache folder where that cannot be
+    written, or in NUMBA_CACHE_DIR; it writes a file aside and renames it, so processes do not
+    disturb each other. With no such place it refuses, and every process compiles for itself.
+    """
+    try:
+        return cast(Function, numba.njit(cache=True, nogil=True)(function))
+    except RuntimeError:
+        return cast(Function, numba.njit(nogil=True)(function))
+
+
+def _ctpop(typing_context: object, word: object) -> tuple[object, Callable[..., object]]:
+    def generate(context: object, builder: Any, signature: object, args: list[object]) -> object:  # noqa: ANN401 - untyped package
+        return builder.ctpop(args[0])
+
+    return types.int64(types.uint64), generate
+
+
+# The processor's own instruction; numba has no function that becomes it.
+count_ones = cast(Callable[[np.uint64], int], intrinsic(_ctpop))
+
+
+@compiled
+def _place_tokens(text: Int32s, scratch: Scratch) -> int:
+    """Give every distinct token of a text a row, and every token its occurrence number."""
+    place, counts = scratch.place, scratch.counts
+    rows = 0
+    for i in range(text.size):
+        row = place[text[i]]
+        if row == EMPTY:
+            row = place[text[i]] = rows
+            scratch.distinct[rows] = text[i]
+            counts[rows] = 0
+            rows += 1
+        scratch.occurrence[i] = counts[row]
+        counts[row] += 1
+    return rows
+
+
+@compiled
+def _sign(text: Int32s, occurrence: Int32s, bits: Words) -> int:
+    """Set one bit of `bits` for every k-th occurrence of a token; return how many are set."""
+    bits[:] = 0
+    top = np.uint64(64 * bits.size)
+    for i in range(text.size):
+        mixed = np.uint64(text[i]) + np.uint64(occurrence[i]) * np.uint64(0x10001)
+        # Fibonacci hashing spreads consecutive numbers evenly; the high bits are the good ones
+        bit = ((mixed * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) % top
+        bits[np.int64(bit >> np.uint64(6))] |= np.uint64(1) << (bit & np.uint64(63))
+    ones = 0
+    for word in bits:
+        ones += count_ones(word)
+    return ones
+
+
+@compiled
+def _fill_masks(text: Int32s, rows: int, first: int, words: int, scratch: Scratch) -> None:
+    """Bit i of a token's row: whether it stands at position i, from word `first` on."""
+    masks = scratch.masks
+    masks[: (rows + 1) * words] = 0  # the last row stays empty: any token that the text lacks
+    for i in range(64 * first, min(text.size, 64 * (first + words))):
+        at = i - 64 * first
+        masks[scratch.place[text[i]] * words + at // 64] |= np.uint64(1) << np.uint64(at % 64)
+
+
+@compiled
+def _lcs_word(entry: Int32s, masks: Words, place: Int32s) -> int:
+    """LCS with a text of up to 64 tokens (Hyyrö 2004: a column of the table is one addition)."""
+    column = np.uint64(0xFFFFFFFFFFFFFFFF)
+    for j in range(entry.size):
+        row = place[entry[j]]
+        if row != EMPTY:
+            matches = column & masks[row]
+            column = (column + matches) | (column - matches)
+    return count_ones(~column)
+
+
+@compiled
+def _lcs_strip(entry: Int32s, rows: int, words: int, scratch: Scratch) -> int:
+    """The share of `words` words in the LCS; `carries` hands each addition on to the next strip."""
+    masks, column, carries = scratch.masks, scratch.column, scratch.carries
+    zero, one = np.uint64(0), np.uint64(1)
+    column[:words] = np.uint64(0xFFFFFFFFFFFFFFFF)
+    for j in range(entry.size):
+        row = scratch.place[entry[j]]
+        carry = np.uint64(carries[j])
+        if row == EMPTY:
+            if carry == zero:
+                continue
+            row = rows
+        for w in range(words):
+            before = column[w]
+            matches = before & masks[row * words + w]
+            added = before + matches
+            total = added + carry
+            carry = one if added < before or total < added else zero
+            column[w] = total | (before - matches)
+        carries[j] = np.uint8(carry)
+    length = 0
+    for w in range(words):
+        length += count_ones(~column[w])
+    return length
+
+
+@compiled
+def _lcs_long(text: Int32s, rows: int, entry: Int32s, scratch: Scratch) -> int:
+    """The LCS with one entry; the masks are in place unless the text is longer than a strip."""
+    words = (text.size + 63) // 64
+    scratch.carries[: entry.size] = 0
+    if words <= STRIP:
+        return _lcs_strip(entry, rows, words, scratch)
+    length = 0
+    for first in range(0, words, STRIP):
+        part = min(STRIP, words - first)
+        _fill_masks(text, rows, first, part, scratch)
+        length += _lcs_strip(entry, rows, part, scratch)
+    return length
+
+
+@compiled
+def _f_measure(lcs: int, m: int, n: int) -> float:
+    """`filters.rouge.f_measure`, with its operations in its order."""
+    if lcs == 0:
+        return 0.0
+    precision = lcs / n
+    recall = lcs / m
+    return 2 * precision * recall / (precision + recall)
+
+
+@compiled
+def _count_shared(bits: Words, pages: Pages, page: int, shared: Int64s) -> int:
+    """Count the bits that a text shares with each entry of a page; return the highest count."""
+    # Sliced first, and 64 bits throughout: otherwise LLVM does not vectorise these loops.
+    size, start = pages.filled[page], pages.starts[page]
+    counts = shared[:size]
+    word, stored = bits[0], pages.signatures[start : start + size]
+    for i in range(size):
+        counts[i] = count_ones(stored[i] & word)
+    for w in range(1, bits.size):
+        start += PAGE
+        word, stored = bits[w], pages.signatures[start : start + size]
+        for i in range(size):
+            counts[i] += count_ones(stored[i] & word)
+    most = 0
+    for i in range(size):
+        most = max(most, counts[i])
+    return most
+
+
+@compiled
+def _nearest(
+    text: Int32s,
+    rows: int,
+    floor: float,
+    is_published: bool,
+    pool: Texts,
+    classes: Classes,
+    pages: Pages,
+    scratch: Scratch,
+) -> tuple[int, int]:
+    """The first entry with the highest score, and its LCS; EMPTY if none reaches `floor`.
+
+    Scores are compared as LCS / (m + n). Two different ones of these are further apart than a
+    float's rounding below 2**25 tokens, so the floats compare as the fractions would.
+    """
+    longest = classes.longest
+    m = text.size
+    best, best_lcs, best_n, score, ratio = EMPTY, 0, 0, 0.0, floor
+    below = np.searchsorted(longest, m)
+    above = below + 1
+    width = unseen = 0
+    while True:
+        # Classes by what the lengths alone allow, so those nearest to m first.
+        most_below = min(m, longest[below]) / (m + min(m, longest[below])) if below >= 0 else -1.0
+        most_above = m / (m + longest[above - 1] + 1) if above < longest.size else -1.0
+        if max(most_below, most_above) < max(ratio, 0.0):
+            return best, best_lcs
+        if most_below >= most_above:
+            c, below = below, below - 1
+        else:
+            c, above = above, above + 1
+        page = classes.first_page[c]
+        if page == EMPTY:
+            continue
+        if classes.widths[c] != width:
+            width = classes.widths[c]
+            unseen = m - _sign(text, scratch.occurrence, scratch.bits[:width])
+        shortest = longest[c - 1] + 1 if c > 0 else 1
+        while page != EMPTY:
+            most = _count_shared(scratch.bits[:width], pages, page, scratch.shared)
+            # LCS <= tokens in common <= bits in common + those that one side's bits do not show
+            least = max(1, np.int64(np.ceil(ratio * (m + shortest) - 1e-6)))
+            least -= min(unseen, pages.most_hidden[page])
+            first_slot, size = page * PAGE, pages.filled[page]
+            page = pages.following[page]
+            if most < least:
+                continue
+            for i in range(size):
+                common = scratch.shared[i]
+                if common < least:
+                    continue
+                slot = first_slot + i
+                common += min(unseen, pages.hidden[slot])
+                n, entry = pages.lengths[slot], pages.entries[slot]
+                bound = common / (m + n)
+                if common == 0 or bound < ratio:
+                    continue
+                if bound == ratio and entry > best != EMPTY and not (is_published and n != best_n):
+                    continue  # at best a tie, and ties go to the first
+                other = pool.ids[pool.offsets[entry] : pool.offsets[entry + 1]]
+                if m <= 64:
+                    lcs = _lcs_word(other, scratch.masks, scratch.place)
+                else:
+                    lcs = _lcs_long(text, rows, other, scratch)
+                if lcs == 0 or lcs / (m + n) < ratio:
+                    continue
+                # published scores that are equal as fractions can differ in their last bit
+                found = _f_measure(lcs, m, n) if is_published else lcs / (m + n)
+                if found > score or (found == score and entry < best):
+                    best, best_lcs, best_n, score, ratio = entry, lcs, n, found, lcs / (m + n)
+
+
+@compiled
+def _file(
+    entry: int, text: Int32s, state: State, classes: Classes, pages: Pages, scratch: Scratch
+) -> None:
+    """Put an entry into the last page of its length class.
+
+    A text without tokens shares nothing with any other, and is in no page.
+    """
+    if text.size == 0:
+        return
+    c = np.searchsorted(classes.longest, text.size)
+    width = classes.widths[c]
+    page = classes.last_page[c]
+    if page == EMPTY or pages.filled[page] == PAGE:
+        new = state.pages[0]
+        if page == EMPTY:
+            classes.first_page[c] = new
+        else:
+            pages.following[page] = new
+        page = classes.last_page[c] = new
+        pages.starts[page] = state.words[0]
+        pages.following[page] = EMPTY
+        state.pages[0] += 1
+        state.words[0] += width * PAGE
+    slot = pages.filled[page]
+    bits = scratch.bits[:width]
+    unseen = text.size - _sign(text, scratch.occurrence, bits)
+    for w in range(width):
+        pages.signatures[pages.starts[page] + w * PAGE + slot] = bits[w]
+    at = page * PAGE + slot
+    pages.entries[at], pages.hidden[at], pages.lengths[at] = entry, unseen, text.size
+    pages.most_hidden[page] = max(pages.most_hidden[page], unseen)
+    pages.filled[page] = slot + 1
+
+
+@compiled
+def file_all(texts: Texts, state: State, classes: Classes, pages: Pages, scratch: Scratch) -> None:
+    """Put texts into pages that are in the pool already. The caller has made room."""
+    for row in range(texts.offsets.size - 1):
+        text = texts.ids[texts.offsets[row] : texts.offsets[row + 1]]
+        rows = _place_tokens(text, scratch)
+        _file(state.filed[0], text, state, classes, pages, scratch)
+        state.filed[0] += 1
+        scratch.place[scratch.distinct[:rows]] = EMPTY
+
+
+@compiled
+def stream(
+    texts: Texts,
+    nearest: bool,
+    grow: bool,
+    bar: Bar,
+    pool: Texts,
+    state: State,
+    classes: Classes,
+    pages: Pages,
+    scratch: Scratch,
+    found_entry: Int64s,
+    found_lcs: Int32s,
+) -> None:
+    """Compare texts with the pool in order; with `grow`, append those that are no duplicates.
+
+    The caller has made room for all of them. `found_entry` stays as it is where there is none.
+    """
+    floor = 0.0 if nearest else bar.numerator / (2 * bar.denominator)
+    for row in range(texts.offsets.size - 1):
+        text = texts.ids[texts.offsets[row] : texts.offsets[row + 1]]
+        m = text.size
+        rows = _place_tokens(text, scratch)
+        entry, lcs, is_duplicate = EMPTY, 0, False
+        if m > 0:
+            if m <= 64 * STRIP:
+                _fill_masks(text, rows, 0, (m + 63) // 64, scratch)
+            entry, lcs = _nearest(
+                text, rows, floor, bar.is_published, pool, classes, pages, scratch
+            )
+        if lcs > 0:
+            n = pool.offsets[entry + 1] - pool.offsets[entry]
+            is_duplicate = 2 * lcs * bar.denominator >= bar.numerator * (m + n)
+            if is_duplicate and bar.is_published:
+                is_duplicate = _f_measure(lcs, m, n) > bar.threshold
+        if nearest and entry == EMPTY and state.entries[0] > 0:
+            entry = 0  # nothing in common with any: all score 0, and the first counts
+        if nearest or is_duplicate:
+            found_entry[row], found_lcs[row] = entry, lcs
+        if grow and not is_duplicate:
+            end = pool.offsets[state.entries[0]]
+            pool.ids[end : end + m] = text
+            pool.offsets[state.entries[0] + 1] = end + m
+            _file(state.entries[0], text, state, classes, pages, scratch)
+            state.entries[0] += 1
+            state.filed[0] += 1
+        scratch.place[scratch.distinct[:rows]] = EMPTY
