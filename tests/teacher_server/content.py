@@ -39,7 +39,11 @@ RATING = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 ASKS_WHETHER_CLASSIFICATION = re.compile(r"classification[^\n]{0,80}\?[^?]{0,60}\Z", re.IGNORECASE)
-REWRITES = re.compile(r"(?:rewritten|created|new) prompt|rewrite the", re.IGNORECASE)
+REWRITES = re.compile(
+    r"(?:rewritten|created) prompt|rewrit\w+ (?:the|this|a) (?:given )?(?:prompt|instruction)",
+    re.IGNORECASE,
+)
+ASKS_YES_OR_NO = re.compile(r"\byes\b.{1,20}\bno\b", re.IGNORECASE | re.DOTALL)
 ASKS_FOR_LIST = re.compile(r"\b(?:list|come up with|write|generate|more)\b", re.IGNORECASE)
 
 
@@ -210,15 +214,21 @@ def recognise(prompt: str) -> str:
     tail = prompt[-1500:]
     if ASKS_WHETHER_CLASSIFICATION.search(prompt[-300:]):
         return "yes_no"
+    if "classif" in prompt.lower() and ASKS_YES_OR_NO.search(prompt[-300:]):
+        return "yes_no"
     if "Not Equal" in prompt:
         return "not_equal"
+    if prompt.count("Class label:") > 1:
+        return "output_first"
+    if "Example 1" in prompt:
+        return "input_first"
     if RATING.search(prompt[:1500]) or RATING.search(tail):
         return "rating"
     if REWRITES.search(tail):
         return "evolved"
     if "Class label:" in prompt:
         return "output_first"
-    if "Example 1" in prompt or "Output:" in prompt:
+    if "Output:" in prompt:
         return "input_first"
     if len(NUMBERED_LINE.findall(prompt)) > 1 and ASKS_FOR_LIST.search(prompt):
         return "numbered"

@@ -33,6 +33,8 @@ PROMPTS = [
     ("Write 3 more tasks like these.\n1. Sing.\n2. Count the hens.", r"3\. [A-Z].*\n4\. [A-Z]"),
     ("...###\n4. Instruction:", r" [A-Z].*\n4\. Input:\n.*\n4\. Output:\n.*\n###\n5\. Instr"),
     ("Task: Sing a song.\nIs it classification?", r"(Yes|No)\Z"),
+    ("Is this task a classification?\n\nTask: Sing.\n\nAnswer Yes or No.", r"(Yes|No)\Z"),
+    ("Class label: 1\nText: x\n\nClass label: 2\nText: Score it from 0 to 5.", r"Class label: "),
     ("Class label: Spam\nText: x\n\nTask: Is this spam?\n", r"Class label: \w+\nText: "),
     ("Example 1\nInput: x\nOutput: y\n\nTask: Double it.\n", r"(Example 1\nInput: |Output: )"),
     ("Rate the answer on a scale from 0 to 5.\n### Response:\nx", r"[0-5](\.5)?\n[A-Z]"),
