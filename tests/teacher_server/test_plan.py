@@ -98,6 +98,16 @@ def test_the_limiter_says_truly_what_is_left_and_halves_and_doubles(server: Serv
     assert waits[0] > 1.5 * waits[1] > 0
 
 
+def test_the_limiter_changes_by_its_schedule_in_its_own_time(server: Server) -> None:
+    server.set_plan({"limiter": {"rps": 10, "burst": 1, "schedule": [[60, 0.5], [120, 2]]}})
+    waits = []
+    for _ in range(3):
+        assert ask(server).status == 200
+        waits.append(int(ask(server).headers["retry-after-ms"]))
+        server.command("advance", {"s": 61})
+    assert [bound - 40 < wait <= bound for wait, bound in zip(waits, (100, 200, 50), strict=True)]
+
+
 def test_the_limiter_counts_tokens(server: Server) -> None:
     server.set_plan({"limiter": {"tps": 1, "token_burst": 30}, "content": {"mode": "fixed"}})
     seen = [ask(server, "x" * 40) for _ in range(3)]  # 10 + 4 + 5 tokens each
