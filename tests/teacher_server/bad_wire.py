@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from functools import cache
+from functools import lru_cache
 
 from .bad_bytes import flatten
 from .fault_kinds import Fault, Params
@@ -92,10 +92,10 @@ async def content_length_long(p: Params, ask: Ask, reply: Reply, wire: Connectio
 async def chunk_cut(p: Params, ask: Ask, reply: Reply, wire: Connection) -> None:
     """Close inside a chunk, or, `at` "before_end", with all but the last, empty chunk sent."""
     reply.framing = "chunked"
-    body = b"".join(reply.pieces()[:-1])
+    *chunks, last, _ = reply.pieces()
     if p["at"] == "mid_chunk":
-        body = body[: -max(len(body) // 5, 3)]
-    wire.write(reply.head() + body)
+        last = last[: len(last) // 2]
+    wire.write(reply.head() + b"".join(chunks) + last)
     wire.cut()
 
 
@@ -129,7 +129,7 @@ async def endless_body(p: Params, ask: Ask, reply: Reply, wire: Connection) -> N
     wire.cut()
 
 
-@cache
+@lru_cache(maxsize=4)
 def gzip_bomb_body(start: bytes, end: bytes, size: int) -> bytes:
     """Gzip `size` bytes of spaces between two ends: one megabyte is compressed and repeated."""
     spaces = b" " * (1 << 20)

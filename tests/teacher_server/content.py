@@ -20,16 +20,16 @@ PREPOSITIONS, LABELS = WORDS["prepositions"], WORDS["labels"]
 
 # V verb, A adjective, N noun, P preposition; everything else stands for itself
 FORMS = [
-    "V the A N P the A N, then V one N and its N P N.",
-    "V how the A N could V some A N P the N of N.",
-    "V every A N that one A N may V P N or A N.",
-    "V both N and N P a N, and V which N suits the A N P N.",
-    "V why the N of the A N would V its N P A N.",
-    "V, P some A N, what N and N V to any A N.",
-    "V a short N P the A N whose N could V A N.",
-    "V this A N as if N were the A N P some N, and V it P N.",
-    "V whether one A N and the A N should V A N P N P N.",
-    "V three N P the A N for a N that likes to V A N.",
+    "V the A A N P the A N, then V one A N and its N P A N.",
+    "V how the A A N could V some A A N P the N of A N.",
+    "V every A A N that one A N may V P A N or A A N.",
+    "V both A N and A N P a N, and V which N suits the A A N P N.",
+    "V why the A N of the A A N would V its A N P A A N.",
+    "V, P some A N, what A N and A N V to any A A N.",
+    "V a short A N P the A A N whose A N could V A N.",
+    "V this A A N as if A N were the A N P some A N, and V it P N.",
+    "V whether one A A N and the A N should V A N P A N P N.",
+    "V three A N P the A A N for a N that likes to V A A N.",
 ]
 ENDS_IN_NUMBER = re.compile(r"(?:^|\n)[ \t]*(?:Task )?(\d+)[ \t]*([.:)])\s*(Instruction:)?\s*\Z")
 NUMBERED_LINE = re.compile(r"^[ \t]*(?:Task )?(\d+)[ \t]*[.:)][ \t]", re.MULTILINE)
@@ -39,7 +39,11 @@ RATING = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 ASKS_WHETHER_CLASSIFICATION = re.compile(r"classification[^\n]{0,80}\?[^?]{0,60}\Z", re.IGNORECASE)
-REWRITES = re.compile(r"(?:rewritten|created|new) prompt|rewrite the", re.IGNORECASE)
+REWRITES = re.compile(
+    r"(?:rewritten|created) prompt|rewrit\w+ (?:the|this|a) (?:given )?(?:prompt|instruction)",
+    re.IGNORECASE,
+)
+ASKS_YES_OR_NO = re.compile(r"\byes\b.{1,20}\bno\b", re.IGNORECASE | re.DOTALL)
 ASKS_FOR_LIST = re.compile(r"\b(?:list|come up with|write|generate|more)\b", re.IGNORECASE)
 
 
@@ -82,7 +86,7 @@ COMPILED = [_compile(form) for form in FORMS]
 
 
 def instruction(dice: Dice) -> str:
-    """Draw one instruction of 12 to 20 words."""
+    """Draw one instruction of 16 to 25 words."""
     form, slots = COMPILED[dice.below(len(COMPILED))]
     text = form % tuple(dice.pick(words) for words in slots)
     return text[0].upper() + text[1:]
@@ -210,13 +214,19 @@ def recognise(prompt: str) -> str:
     tail = prompt[-1500:]
     if ASKS_WHETHER_CLASSIFICATION.search(prompt[-300:]):
         return "yes_no"
+    if "classif" in prompt.lower() and ASKS_YES_OR_NO.search(prompt[-300:]):
+        return "yes_no"
     if "Not Equal" in prompt:
         return "not_equal"
+    if prompt.count("Class label:") > 1:
+        return "output_first"
+    if "Example 1" in prompt:
+        return "input_first"
     if RATING.search(prompt[:1500]) or RATING.search(tail):
         return "rating"
     if "Class label:" in prompt:
         return "output_first"
-    if "Example 1" in prompt or "Output:" in prompt:
+    if "Output:" in prompt:
         return "input_first"
     if REWRITES.search(tail):
         return "evolved"

@@ -50,7 +50,7 @@ class Limiter:
         """The factor on both rates at this moment."""
         factor = self.scale
         for after_s, scale in self.schedule:
-            if now - self._start - self.ahead_s >= after_s:
+            if now - self._start >= after_s:
                 factor = self.scale * scale
         return factor
 

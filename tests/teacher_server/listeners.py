@@ -63,6 +63,7 @@ class Listeners:
         """Accept connections again."""
         if self._holder is not None:
             holder, self._holder = self._holder, None
+            holder.listen(BACKLOG)  # from here on clients queue
             task = asyncio.get_running_loop().create_task(self._open("main", holder))
             task.add_done_callback(lambda _: self._teacher.history.event("listener_up"))
 

@@ -58,6 +58,8 @@ class Rule:
             return False
         if "kind" not in match and "path" not in match and not ask.nth:
             return False  # without a kind, only requests that generate
+        if "listener" not in match and ask.listener != "main":
+            return False  # where a redirect leads, nothing is wrong
         facts = {
             "kind": ask.kind, "path": ask.path, "method": ask.method, "attempt": ask.attempt,
             "nth": ask.nth, "model": ask.body.get("model", ""), "key": ask.key,

@@ -119,6 +119,7 @@ class Connection(asyncio.Protocol):
         self._when_drained: Callable[[], None] | None = None
         self._continued = False
         self._advancing = False
+        self._close_asked = False
 
     # asyncio calls these
 
@@ -191,7 +192,7 @@ class Connection(asyncio.Protocol):
             return
         self.service.wrote_all(self, status)
         self.release()
-        if close:
+        if close or self._close_asked:
             self.transport.close()
         else:
             self._advance()
@@ -236,6 +237,7 @@ class Connection(asyncio.Protocol):
                     self.transport.close()
                     return
                 del self._buffer[:size]
+                self._close_asked = headers.get(b"connection", b"").lower() == b"close"
                 self.service.take(self, method, target, headers, body)
         finally:
             self._advancing = False
