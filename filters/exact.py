@@ -26,8 +26,8 @@ def exact(
 
     Runs of whitespace count as one space, those around a text not at all; a null is empty. Without
     `compare_output` rows differ by instruction and input only. Returns one row an entry, in order:
-    `reason` (String, null where the row is kept), `detail` (null) and `ref` (String: the `row_id` of
-    the first).
+    `reason` (String, null where the row is kept), `detail` (null) and `ref` (String: the `row_id`
+    of the first).
     """
     compared = {"instruction": instruction, "input": input}
     if compare_output:
