@@ -8,11 +8,14 @@ NAMES = ("row_id", "instruction", "input", "output")
 Case = tuple[str | None, str | None, str | None]
 
 
-def judge(rows: list[Case], **settings: bool) -> pl.DataFrame:
+def judge(
+    rows: list[Case], *, compare_output: bool = True, ignore_case: bool = False
+) -> pl.DataFrame:
     """Judge rows of instruction, input and output; they are called r0, r1 and so on."""
     full = [(f"r{at}", *row) for at, row in enumerate(rows)]
     frame = pl.DataFrame(full, schema=dict.fromkeys(NAMES, pl.String), orient="row")
-    return exact(*(frame[name] for name in NAMES), **settings)
+    columns = (frame[name] for name in NAMES)
+    return exact(*columns, compare_output=compare_output, ignore_case=ignore_case)
 
 
 TEXTS = st.none() | st.text(st.sampled_from(list("aAé \n\x1c\x85\u3000\u200b")), max_size=5)
