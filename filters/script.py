@@ -14,7 +14,7 @@ SIGN = (
 )
 # A Latin word with its space takes about six characters: from one sign in six characters on, a
 # text has as many signs as words beside them. Of 17,000 real Chinese instructions, with the code
-# and the English quotations in them, nine in a thousand have fewer than one in four, three fewer
+# and the English quotations in them, seven in a thousand have fewer than one in four, three fewer
 # than one in six.
 ONE_IN = 6
 

@@ -35,9 +35,9 @@ OUTPUT = re.compile(r"Output\s*\d*\s*:")
 INPUT = re.compile(r"Input\s*\d*\s*:")
 LABEL = "Class label:"
 MARKED = re.compile(
-    r"""^[ \t]*(?:\#{1,6}[ \t]+)?(?P<bold>\*\*|__)?
+    r"""^[ \t]*(?:\#{1,6}[ \t]+)?(?P<bold>\*\*)?
         (?P<field>(?:Example|Input|Output|Class[ ]label)[ \t]*\d*\.?[ \t]*(?P<colon>:)?)
-        (?(bold)(?P=bold))(?(colon)|(?P<late>:?))""",
+        (?(bold)\*\*)(?(colon)|(?P<late>:?))""",
     re.MULTILINE | re.VERBOSE,
 )
 

@@ -32,7 +32,7 @@ THINKING = re.compile(
 ONLY_CLOSED = re.compile(r".*?(?<![`'\"])</think(?:ing)?>(?![`'\"])", re.DOTALL | re.IGNORECASE)
 FENCE = re.compile(r"\s*(`{3,}|~{3,})[^\n`]*\n(.*?)\n?[ \t]*\1\s*", re.DOTALL)
 
-BOLD_START = re.compile(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1(.*)", re.DOTALL)
+BOLD_START = re.compile(r"\*\*(?=\S)(.+?)(?<=\S)\*\*(.*)")
 TITLE_ENDS = re.compile(r"\s*[:：]\s*|\s+[-–—]\s+")
 LONGEST_TITLE = 6  # words
 SHORTEST_ITEM = 3
@@ -110,7 +110,7 @@ def without_title(item: str) -> str:
     bold = BOLD_START.fullmatch(item)
     if not bold:
         return item
-    title, rest = bold[2], bold[3]
+    title, rest = bold[1], bold[2]
     after = TITLE_ENDS.match(title[-1] + rest if title[-1] in ":：" else rest)
     plain = title + rest
     if not after:

@@ -1,0 +1,62 @@
+import inspect
+from collections.abc import Callable
+
+import polars as pl
+import pytest
+
+from filters.exact import exact
+from filters.instances import instances
+from filters.keywords import keywords
+from filters.opening import opening
+from filters.outputs import outputs
+from filters.word_count import word_count
+
+COLUMNS = {"row_id", "root_id", "parent_id", "instruction", "input", "output", "is_classification"}
+SINGLE = [word_count, keywords, opening, outputs]
+COMPARING = [instances, exact]
+
+Filter = Callable[..., pl.DataFrame]
+
+
+def parameters(judge: Filter, *, settings: bool) -> list[inspect.Parameter]:
+    every = inspect.signature(judge).parameters.values()
+    return [each for each in every if (each.kind is each.KEYWORD_ONLY) is settings]
+
+
+def apply(judge: Filter, frame: pl.DataFrame) -> pl.DataFrame:
+    return judge(*(frame[each.name] for each in parameters(judge, settings=False)))
+
+
+@pytest.mark.parametrize("judge", [*SINGLE, *COMPARING])
+def test_parameters_are_columns_and_settings_have_defaults(judge: Filter) -> None:
+    assert {each.name for each in parameters(judge, settings=False)} <= COLUMNS
+    assert all(each.default is not each.empty for each in parameters(judge, settings=True))
+
+
+@pytest.mark.parametrize("judge", [*SINGLE, *COMPARING])
+def test_no_rows_and_rows_of_nulls_get_their_verdicts(judge: Filter) -> None:
+    names = ["reason", "detail"] if judge in SINGLE else ["reason", "detail", "ref"]
+    for height in (0, 3):
+        empty = pl.DataFrame({name: [None] * height for name in COLUMNS - {"row_id"}})
+        frame = empty.cast(pl.String).with_columns(
+            row_id=pl.Series([f"r{at}" for at in range(height)], dtype=pl.String)
+        )
+        found = apply(judge, frame)
+        assert found.schema == dict.fromkeys(names, pl.String)
+        assert found.height == height
+
+
+@pytest.mark.parametrize("judge", SINGLE)
+def test_a_row_is_judged_alone_as_among_others(judge: Filter) -> None:
+    texts = [
+        "Draw it.",
+        None,
+        "Write a program to do it.",
+        "",
+        "Name four rivers:",
+        "é è à ù",
+        "写诗",
+    ]
+    frame = pl.DataFrame({"instruction": texts, "input": texts[::-1], "output": texts})
+    alone = pl.concat([apply(judge, frame[at : at + 1]) for at in range(frame.height)])
+    assert alone.equals(apply(judge, frame))
