@@ -15,7 +15,8 @@ from pipeline.teacher.offline.family import TAIL, Family
 from pipeline.teacher.offline.frames import CLOSINGS, OPENINGS
 from pipeline.teacher.offline.phrasing import WORD, Phrasing, parse
 
-OPENING_RATE = 0.5  # how many instructions begin with who asks
+PLAIN_OPENING_RATE = 0.75  # how many of a family's first, plainest template begin with who asks
+OPENING_RATE = 0.25  # how many of its others do, which mostly set a scene of their own
 CLOSING_RATE = 0.35  # how many end with what for
 
 
@@ -31,9 +32,11 @@ class Task:
 def draft(rng: Random, families: tuple[Family, ...] = FAMILIES) -> Task:
     """Draw a family, a template and its slots."""
     family = families[int(rng.random() * len(families))]
-    text, slots = rng.choice(_phrasings(family)).fill(rng)
+    phrasings = _phrasings(family)
+    index = int(rng.random() * len(phrasings))
+    text, slots = phrasings[index].fill(rng)
     slots[TAIL] = ""
-    if rng.random() < OPENING_RATE:
+    if rng.random() < (OPENING_RATE if index else PLAIN_OPENING_RATE):
         text = f"{rng.choice(_frames(family.setting)[0])[1].fill(rng)[0]} {text}"
     if rng.random() < CLOSING_RATE:
         slots[TAIL], closing = rng.choice(_frames(family.setting)[1])

@@ -38,7 +38,7 @@ def pool(name: str) -> tuple[str, ...]:
 
 @cache
 def phrasings() -> Mapping[str, tuple[str, ...]]:
-    """Family to templates: in `phrasings/`, a line `[family]` and then one template a line."""
+    """Family to templates: in `phrasings/`, a line `[family]`, then one a line, plainest first."""
     found: dict[str, tuple[str, ...]] = {}
     for path in sorted(PHRASINGS.glob("*.txt")):
         for block in path.read_text(encoding="utf-8").split("\n\n"):
