@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,14 +28,8 @@ from pipeline.stage import (
     StageConfig,
 )
 from pipeline.stages import STAGES
+from pipeline.teacher.ledger import Budget, Price
 from pipeline.teacher.settings import TeacherSettings
-
-
-class Price(Settings):
-    """US dollars for a million tokens."""
-
-    input: Annotated[Decimal, Field(ge=0), OPERATIONAL]
-    output: Annotated[Decimal, Field(ge=0), OPERATIONAL]
 
 
 class RecipeSettings(Settings):
@@ -52,6 +45,7 @@ class RecipeSettings(Settings):
     teacher: TeacherSettings = TeacherSettings()
     judge: TeacherSettings | None = None
     scorer: TeacherSettings | None = None
+    budget: Budget = Budget()
     prices: Annotated[dict[str, Price], Field(default_factory=dict), OPERATIONAL]
 
 

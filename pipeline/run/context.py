@@ -33,6 +33,7 @@ class Context:
     asker: Asker | None
     listener: Listener
     done: list[StageManifest] = field(default_factory=list)
+    open: StageFolder | None = None
     _told: float = 0.0
     _stage_began: float = 0.0
     _seconds_before: float = 0.0
@@ -75,6 +76,7 @@ class Context:
         state.settings = step.config.model_dump(mode="json")
         folder = StageFolder(self.run, state, self.prepared.recipe.settings.shard_rows)
         folder.create()
+        self.open = folder
         self._stage_began = time.monotonic()
         self._seconds_before = state.seconds
         self._told = 0.0
@@ -107,6 +109,7 @@ class Context:
                 template=template.name,
                 values=request.values,
                 shown=request.shown,
+                limit_name=settings.max_tokens_name,
             )
         )
 
@@ -142,6 +145,13 @@ class Context:
             )
         )
 
+    def stop_short(self, why: str) -> None:
+        """Publish what the open stage has so far and say why it ends there."""
+        if self.open is not None and not self.open.state.complete:
+            self.open.state.stopped = why
+            self.open.flush(journal=self.journal.committed)
+            self.open.save()
+
     def seal(self, folder: StageFolder, total: int | None, done: int) -> None:
         """Publish what is left of a stage, write its books, and go on."""
         folder.state.usage = usage_of(self.prepared, self.journal, folder.state.name)
@@ -155,14 +165,14 @@ class Context:
 def usage_of(prepared: Prepared, journal: Journal, stage: str) -> list[Tokens]:
     """What the journal says that a stage asked of each model, priced where the recipe says how."""
     found = []
-    for model, replies, failures, n_in, n_out, unknown in journal.usage(stage):
+    for model, requests, replies, n_in, n_out, unknown in journal.usage(stage):
         price = prepared.recipe.settings.prices.get(model)
         cost = None if price is None else (n_in * price.input + n_out * price.output) / 1_000_000
         found.append(
             Tokens(
                 model=model,
                 replies=replies,
-                requests=replies + failures,
+                requests=requests,
                 input_tokens=n_in,
                 output_tokens=n_out,
                 unknown_usage=unknown,

@@ -168,9 +168,6 @@ class Drafting:
         if candidates < after or kept >= self.config.stall_below * candidates:
             return
         reasons = self.folder.dropped_by_reason().most_common(3)
-        self.folder.publish(journal=self.context.journal.committed)
-        self.folder.state.stopped = "stalled"
-        self.folder.save()
         named = ", ".join(f"{reason} {n}" for reason, n in reasons)
         raise StallError(
             f"{self.step.name} keeps {kept} of the last {candidates} items ({self.folder.kept} of "

@@ -12,7 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline import manifest, store
-from pipeline.errors import InterruptedRunError, StorageError, SynthError
+from pipeline.errors import (
+    BudgetError,
+    InterruptedRunError,
+    StallError,
+    StorageError,
+    SynthError,
+)
 from pipeline.manifest import FileEntry, RunManifest, StageManifest
 from pipeline.run import card
 from pipeline.run.asking import run_llm_stage
@@ -26,6 +32,7 @@ from pipeline.stage import DraftStage, FilterStage, ImportStage, LLMStage
 from pipeline.teacher.asker import Asker
 from pipeline.teacher.call import Teacher, Unanswered
 from pipeline.teacher.journal import Journal
+from pipeline.teacher.ledger import Ledger
 from pipeline.version import VERSION
 
 
@@ -66,8 +73,10 @@ async def _execute(prepared: Prepared, listener: Listener) -> RunManifest:
         await journal.settle()
         state.status = "stopped" if prepared.until else "finished"
         state.finished = _now()
-    except SynthError:
+    except SynthError as error:
         state.status = "stopped"
+        if context is not None and isinstance(error, BudgetError | StallError):
+            context.stop_short("budget" if isinstance(error, BudgetError) else "stalled")
         raise
     finally:
         if context is not None:
@@ -139,16 +148,17 @@ async def _asker(
         yield None
         return
     settings = prepared.recipe.settings.teacher
+    ledger = Ledger(prepared.recipe.settings.budget, prepared.recipe.settings.prices)
+    ledger.load(journal.spent())
     teacher = make_teacher(prepared)
     try:
         await teacher.check()
         yield Asker(
             teacher,
             journal,
+            ledger,
+            settings,
             concurrency=min(settings.concurrency, prepared.window or settings.concurrency),
-            attempts=settings.attempts,
-            outage_limit_s=settings.outage_limit_s,
-            grace_s=settings.grace_s,
             old=old,
         )
     except Unanswered as error:

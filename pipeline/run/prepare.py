@@ -29,6 +29,7 @@ from pipeline.stage import (
     FilterStage,
     ImportStage,
     LLMStage,
+    Sampling,
     columns_read,
 )
 from pipeline.stages import bootstrap, read_input
@@ -114,6 +115,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         problems.add(RecipeError(f"--until {options.until}: the stages are {found.step_names}."))
     needs_teacher = any(isinstance(step.stage, DraftStage | LLMStage) for step in found.steps)
     teacher, key = _teacher(found, environment, problems, needed=needs_teacher)
+    _check_budget(found, teacher, problems)
     prompts = _templates(found, problems)
     seeds = _seeds(found, problems)
     source = _source(options, found, problems)
@@ -253,6 +255,29 @@ def _teacher(
     except SynthError as error:
         problems.add(error)
         return None, ""
+
+
+def _check_budget(found: Recipe, teacher: uri.TeacherURI | None, problems: Problems) -> None:
+    """A cap holds only where the worst case of every request can be said beforehand."""
+    budget = found.settings.budget
+    if budget.usd is not None and teacher and teacher.model not in found.settings.prices:
+        problems.add(
+            RecipeError(
+                f"budget.usd is set and the price of {teacher.model} is not known: add it under "
+                f"'prices' ({{{teacher.model}: {{input: ..., output: ...}}}}, $ a million tokens)."
+            )
+        )
+    if budget.usd is None and budget.tokens is None:
+        return
+    for step in found.steps:
+        sampling = getattr(step.config, "sampling", None)
+        if isinstance(sampling, Sampling) and sampling.max_tokens is None:
+            problems.add(
+                RecipeError(
+                    f"a budget is set and {step.name}.sampling.max_tokens is not: so nobody "
+                    "can say what a request may cost."
+                )
+            )
 
 
 def _check_extra(extra: str) -> None:

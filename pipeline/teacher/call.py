@@ -29,6 +29,7 @@ class Call:
     template: str
     values: Mapping[str, Any]
     shown: tuple[str, ...] = ()
+    limit_name: str = "max_tokens"
     sample: int = 0
     attempt: int = 0
 
@@ -46,10 +47,11 @@ def canonical(kind: str, body: Mapping[str, Any]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A reply as it came: HTTP status and the bytes of the body."""
+    """A reply as it came: HTTP status and body; `outcome` names what kept the body from coming."""
 
     status: int
     raw: bytes
+    outcome: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +93,15 @@ class Teacher(Protocol):
 class Unanswered(Exception):  # noqa: N818 - it is an outcome, handled where the call is repeated
     """A request that brought no reply for a reason that passes."""
 
-    def __init__(self, outcome: str, detail: str, wait_s: float | None = None) -> None:
-        """`wait_s` is how long the server asked us to wait, if it did."""
+    def __init__(
+        self, outcome: str, detail: str, *, wait_s: float | None = None, is_billed: bool = True
+    ) -> None:
+        """`wait_s`: the pause the server asked for; `is_billed`: False where it said no."""
         super().__init__(f"{outcome}: {detail}")
         self.outcome = outcome
         self.detail = detail
         self.wait_s = wait_s
+        self.is_billed = is_billed
 
 
 def read_envelope(kind: str, raw: bytes) -> Answer | BadReply:

@@ -142,8 +142,8 @@ class Journal:
         ).fetchone()
         return None if row is None else self._checked(row)
 
-    def intents(self, key: bytes, stage: str) -> list[int]:
-        """The slots of `stage` that have an intent with this key, committed or waiting."""
+    def slots_of(self, key: bytes, stage: str) -> list[int]:
+        """The slots of `stage` that have asked this, committed or waiting."""
         found = self._reader.execute(
             "SELECT slot FROM records WHERE key = ? AND kind = ? AND stage = ?",
             (key, INTENT, stage),
@@ -163,15 +163,40 @@ class Journal:
         return [self._checked(row) for row in rows]
 
     def usage(self, stage: str) -> list[tuple[str, int, int, int, int, int]]:
-        """By model: replies, failures, input tokens, output tokens, replies without usage."""
+        """By model: requests, replies, input tokens, output tokens, replies without usage."""
         return self._reader.execute(
-            "SELECT json_extract(note, '$.model') AS model, sum(kind = 'reply'),"
-            " sum(kind = 'failure'), coalesce(sum(json_extract(note, '$.input_tokens')), 0),"
+            "SELECT json_extract(note, '$.model') AS model, sum(kind = 'intent'),"
+            " sum(kind = 'reply'), coalesce(sum(json_extract(note, '$.input_tokens')), 0),"
             " coalesce(sum(json_extract(note, '$.output_tokens')), 0),"
             " sum(kind = 'reply' AND json_extract(note, '$.input_tokens') IS NULL)"
-            " FROM records WHERE stage = ? AND kind != 'intent'"
-            " AND json_extract(note, '$.copied') IS NULL GROUP BY model ORDER BY model",
+            " FROM records WHERE stage = ? AND json_extract(note, '$.copied') IS NULL"
+            " GROUP BY model ORDER BY model",
             (stage,),
+        ).fetchall()
+
+    def spent(self) -> list[tuple[str, str, int, int, int]]:
+        """The ledger's books: (sent, confirmed or unknown; model; requests; input, output tokens).
+
+        Unknown are replies without usage, failures that may have been billed, and intents without
+        an outcome, which were in flight when a process died.
+        """
+        return self._reader.execute(
+            "WITH own AS (SELECT kind, key, json_extract(note, '$.model') AS model,"
+            "  json_extract(note, '$.input_tokens') AS n_in,"
+            "  json_extract(note, '$.output_tokens') AS n_out,"
+            "  json_extract(note, '$.worst[0]') AS worst_in,"
+            "  json_extract(note, '$.worst[1]') AS worst_out"
+            "  FROM records WHERE json_extract(note, '$.copied') IS NULL),"
+            " open AS (SELECT model, sum(kind = 'intent') - sum(kind != 'intent') AS n,"
+            "  max(worst_in) AS worst_in, max(worst_out) AS worst_out"
+            "  FROM own GROUP BY key, model HAVING n > 0)"
+            " SELECT 'sent', model, count(*), 0, 0 FROM own WHERE kind = 'intent' GROUP BY model"
+            " UNION ALL SELECT 'confirmed', model, count(*), sum(n_in), sum(n_out) FROM own"
+            "  WHERE n_in IS NOT NULL GROUP BY model"
+            " UNION ALL SELECT 'unknown', model, count(*), sum(worst_in), sum(worst_out) FROM own"
+            "  WHERE kind != 'intent' AND worst_in IS NOT NULL GROUP BY model"
+            " UNION ALL SELECT 'unknown', model, sum(n), sum(n * worst_in), sum(n * worst_out)"
+            "  FROM open GROUP BY model"
         ).fetchall()
 
     def replies_from(self, stage: str, slot: int) -> int:

@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import aiohttp
 import httpx2
 import openai
 
@@ -22,6 +23,7 @@ from pipeline.teacher.settings import TeacherSettings
 from pipeline.teacher.uri import TeacherURI
 
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
+MAX_REFUSAL = 65_536
 MAX_WAIT_S = 600.0
 """The longest pause that a server's Retry-After is believed."""
 
@@ -45,7 +47,7 @@ class OpenAITeacher:
             base_url=url,
             max_retries=0,
             timeout=timeout,
-            http_client=openai.DefaultAioHttpClient(
+            http_client=_BoundedClient(
                 base_url=url,
                 timeout=timeout,
                 limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
@@ -95,26 +97,39 @@ class OpenAITeacher:
                 body=dict(call.body),
                 options={"headers": {"X-Stainless-Raw-Response": "stream"}},
             )
-            body = await self._read(response)
+            return await self._read(response)
         except openai.APITimeoutError as error:
             raise Unanswered("timeout", _cause(error)) from error
         except openai.APIConnectionError as error:
-            raise Unanswered("connection", _cause(error)) from error
+            refused = isinstance(_root(error), ConnectionRefusedError)
+            raise Unanswered("connection", _cause(error), is_billed=not refused) from error
         except openai.APIStatusError as error:
             return self._refused(error, call)
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
             raise Unanswered("connection", _cause(error)) from error
-        return Received(response.status_code, body.replace(self._key.encode(), b"[key removed]"))
 
-    async def _read(self, response: httpx2.Response) -> bytes:
+    async def _read(self, response: httpx2.Response) -> Received:
+        """The body, decoded, at most `max_reply_mib` of it and never idle for `idle_timeout_s`."""
         chunks, size = [], 0
-        async for chunk in response.aiter_bytes():
+        body = response.aiter_bytes()
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.idle_timeout_s):
+                    chunk = await anext(body, None)
+            except TimeoutError as error:
+                await response.aclose()
+                raise Unanswered(
+                    "timeout", f"the reply stopped for {self._settings.idle_timeout_s} s"
+                ) from error
+            if chunk is None:
+                break
             chunks.append(chunk)
             size += len(chunk)
             if size > self._limit:
                 await response.aclose()
-                raise Unanswered("too_large", f"more than {self._settings.max_reply_mib} MiB")
-        return b"".join(chunks)
+                return Received(response.status_code, b"", outcome="too_large")
+        raw = b"".join(chunks).replace(self._key.encode(), b"[key removed]")
+        return Received(response.status_code, raw)
 
     def _refused(self, error: openai.APIStatusError, call: Call) -> Received:
         status = error.status_code
@@ -123,7 +138,8 @@ class OpenAITeacher:
             if "insufficient_quota" in said:
                 raise TeacherError(f"the teacher's quota is spent: {said}") from error
             name = "rate_limited" if status == 429 else f"status_{status}"
-            raise Unanswered(name, said, _wait_s(error.response.headers)) from error
+            wait_s = _wait_s(error.response.headers)
+            raise Unanswered(name, said, wait_s=wait_s, is_billed=False) from error
         if status in (400, 422):
             setting = _refused_setting(error, call.body)
             if setting is None:
@@ -142,6 +158,34 @@ class OpenAITeacher:
         """Close all connections."""
         for client in self._clients:
             await client.close()
+
+
+class _BoundedClient(openai.DefaultAioHttpClient):
+    """The package's aiohttp client; of a refusal's body it reads a bounded part."""
+
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:  # noqa: ANN401 - passed on
+        """Send; of a response of 300 and above at most `MAX_REFUSAL` bytes come back, undecoded."""
+        response = await super().send(request, **(options | {"stream": True}))
+        if response.status_code < 300:
+            return response
+        body = b""
+        async for chunk in response.aiter_raw():
+            body += chunk[: MAX_REFUSAL - len(body)]
+            if len(body) >= MAX_REFUSAL:
+                break
+        await response.aclose()
+        skipped = ("content-encoding", "content-length", "transfer-encoding")
+        headers = [(k, v) for k, v in response.headers.items() if k.lower() not in skipped]
+        return httpx2.Response(response.status_code, headers=headers, content=body, request=request)
+
+
+def _root(error: BaseException) -> BaseException:
+    """What was raised first of a chain of errors."""
+    seen = {id(error)}
+    while (before := error.__cause__ or error.__context__) is not None and id(before) not in seen:
+        seen.add(id(before))
+        error = before
+    return error
 
 
 def _refused_setting(error: openai.APIStatusError, body: Mapping[str, Any]) -> str | None:

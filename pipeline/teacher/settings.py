@@ -26,6 +26,7 @@ class TeacherSettings(Settings):
     concurrency: Annotated[int, Field(ge=1, le=4096), OPERATIONAL] = 32
     connect_timeout_s: Annotated[float, Field(gt=0), OPERATIONAL] = 10.0
     timeout_s: Annotated[float, Field(gt=0), OPERATIONAL] = 300.0
+    idle_timeout_s: Annotated[float, Field(gt=0), OPERATIONAL] = 60.0
     outage_limit_s: Annotated[float, Field(ge=0), OPERATIONAL] = 1800.0
     grace_s: Annotated[float, Field(ge=0), OPERATIONAL] = 20.0
     max_reply_mib: Annotated[float, Field(gt=0), OPERATIONAL] = 8.0

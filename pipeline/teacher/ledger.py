@@ -1,0 +1,165 @@
+"""What a run has spent, and whether it may spend more.
+
+Three numbers, in integers of tokens by model: *confirmed* (replies that state their usage),
+*unknown* (sent, and nobody can say what was billed: a timeout, a reset, a kill, a reply without
+usage; valued at the worst case) and *reserved* (in flight, at the worst case). Before a request
+leaves, confirmed + unknown + reserved + its own worst case must fit under every cap, so that no cap
+is ever passed. Money is tokens times a decimal price.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.errors import BudgetError
+from pipeline.stage import OPERATIONAL, Settings
+
+
+class Price(Settings):
+    """US dollars for a million tokens."""
+
+    input: Annotated[Decimal, Field(ge=0), OPERATIONAL]
+    output: Annotated[Decimal, Field(ge=0), OPERATIONAL]
+
+
+class Budget(Settings):
+    """Caps of one run over all its stages, retries and judges included; null is no cap."""
+
+    usd: Annotated[Decimal | None, Field(gt=0), OPERATIONAL] = None
+    tokens: Annotated[int | None, Field(ge=1), OPERATIONAL] = None
+    requests: Annotated[int | None, Field(ge=1), OPERATIONAL] = None
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether any cap is set."""
+        return any(cap is not None for cap in (self.usd, self.tokens, self.requests))
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """Tokens of one or several requests."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: Spend) -> Spend:
+        """Both together."""
+        return Spend(
+            self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens
+        )
+
+    def __sub__(self, other: Spend) -> Spend:
+        """What is left without the other."""
+        return Spend(
+            self.input_tokens - other.input_tokens, self.output_tokens - other.output_tokens
+        )
+
+    @property
+    def tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+    def usd(self, price: Price) -> Decimal:
+        """Dollars at a price."""
+        return (self.input_tokens * price.input + self.output_tokens * price.output) / 1_000_000
+
+
+def worst_case(prompt_bytes: int, n_messages: int, max_tokens: int | None) -> Spend:
+    """The most a request can be billed: a token a byte, 32 a message's frame, all its output.
+
+    Byte-level tokenizers never make more tokens than there are bytes. Without `max_tokens` the
+    output is counted as 0: such a stage is refused under a cap.
+    """
+    return Spend(prompt_bytes + 32 * (n_messages + 1), max_tokens or 0)
+
+
+def _spends() -> dict[str, Spend]:
+    return defaultdict(Spend)
+
+
+@dataclass
+class Ledger:
+    """The books of one run, by model; lives as long as the process and starts from the journal."""
+
+    budget: Budget
+    prices: Mapping[str, Price]
+    confirmed: dict[str, Spend] = field(default_factory=_spends)
+    unknown: dict[str, Spend] = field(default_factory=_spends)
+    reserved: dict[str, Spend] = field(default_factory=_spends)
+    requests: int = 0
+    in_flight: int = 0
+    _settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def reserve(self, model: str, worst: Spend) -> None:
+        """Set the worst case of a request aside; waits while requests in flight may leave room.
+
+        Raises `BudgetError` once a cap is reached.
+        """
+        while (reached := self._over(model, worst)) is not None:
+            if self.in_flight == 0:
+                raise BudgetError(
+                    f"the budget is reached: {reached}. What was made is valid; raise the cap and "
+                    "start the same command again to go on."
+                )
+            self._settled.clear()
+            await self._settled.wait()
+        self.reserved[model] += worst
+        self.requests += 1
+        self.in_flight += 1
+
+    def settle(
+        self, model: str, worst: Spend, actual: Spend | None, *, billed: bool = True
+    ) -> None:
+        """Replace a reservation by `actual`; if that is null by its worst case, if `billed`."""
+        self.reserved[model] -= worst
+        self.in_flight -= 1
+        if actual is not None:
+            self.confirmed[model] += actual
+        elif billed:
+            self.unknown[model] += worst
+        self._settled.set()
+
+    def _over(self, model: str, worst: Spend) -> str | None:
+        """Which cap the request would pass, in words; null where it fits."""
+        budget = self.budget
+        if not budget.is_capped:
+            return None
+        if budget.requests is not None and self.requests + 1 > budget.requests:
+            return f"{self.requests} of {budget.requests} requests are sent"
+        models = {*self.confirmed, *self.unknown, *self.reserved}
+        taken = {name: self.taken(name) for name in models}
+        taken[model] = taken.get(model, Spend()) + worst
+        if budget.tokens is not None:
+            tokens = sum(spend.tokens for spend in taken.values())
+            if tokens > budget.tokens:
+                return f"the next request could make it {tokens} of {budget.tokens} tokens"
+        if budget.usd is not None:
+            usd = sum((s.usd(self.prices[name]) for name, s in taken.items()), Decimal(0))
+            if usd > budget.usd:
+                return f"the next request could make it ${usd:.4f} of ${budget.usd}"
+        return None
+
+    def taken(self, model: str) -> Spend:
+        """Confirmed, unknown and reserved tokens of a model together."""
+        none = Spend()
+        books = (self.confirmed, self.unknown, self.reserved)
+        return sum((book.get(model, none) for book in books), none)
+
+    def load(self, rows: Iterable[tuple[str, str, int, int, int]]) -> None:
+        """Start from the journal's sums: (book, model, requests, input tokens, output tokens)."""
+        books: dict[str, Callable[[], dict[str, Spend]]] = {
+            "confirmed": lambda: self.confirmed,
+            "unknown": lambda: self.unknown,
+        }
+        for book, model, requests, n_in, n_out in rows:
+            if book == "sent":
+                self.requests += requests
+            else:
+                books[book]()[model] += Spend(n_in, n_out)
