@@ -8,6 +8,7 @@ import hashlib
 import json
 import sqlite3
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,20 @@ def _check_stage(folder: Path, state: dict[str, Any], received: int | None) -> i
     assert Counter(state["dropped_by_reason"]) == reasons
     if received is not None and state["complete"]:
         _check_received(state, received)
+    if state["stage"] in ("bootstrap", "instances"):
+        _check_items(folder, ids, next_slot)
     return totals["kept"]
+
+
+def _check_items(folder: Path, ids: Iterable[str], n_slots: int) -> None:
+    """Every slot has its items 0, 1, 2, ... in one half or the other: none went unsaid."""
+    items: dict[int, list[int]] = {slot: [] for slot in range(n_slots)}
+    for row_id in ids:
+        slot, item = row_id.split("-")[-2:]
+        items[int(slot)].append(int(item))
+    for slot, numbers in items.items():
+        assert numbers, f"{folder}: slot {slot} left no row"
+        assert sorted(numbers) == list(range(len(numbers))), f"{folder}: slot {slot}: {numbers}"
 
 
 def _check_received(state: dict[str, Any], received: int) -> None:

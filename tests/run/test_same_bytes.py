@@ -1,19 +1,24 @@
 """The same recipe and seed give the same files: any concurrency, hash seed, kill."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from tests.conftest import RunSynth
+from tests.conftest import RunSynth, run_and_recount
 from tests.run import books, processes
 from tests.teacher_server.process import Server, running_server
 
 SMALL = ("bootstrap.target=60", "shard_rows=50")
-OVER_HTTP = ("bootstrap.target=60", "bootstrap.window=64", "shard_rows=50")
-JITTER = {"latency": {"median_s": 0.02, "sigma": 0.8, "straggler_rate": 0.02}}
+OVER_HTTP = {  # by window: how many requests are open at once, and how many are needed
+    64: ("bootstrap.target=60", "bootstrap.window=64", "shard_rows=50"),
+    8: ("bootstrap.target=60", "bootstrap.window=8", "shard_rows=20"),
+}
+JITTER = {
+    "latency": {"median_s": 0.02, "sigma": 0.8, "straggler_rate": 0.02},
+    "content": {"items": 3},
+}
 
 
 @pytest.mark.parametrize("concurrency", [1, 8, 64])
@@ -60,70 +65,84 @@ def test_an_offline_run_that_was_killed_four_times_ends_with_the_same_files(
 
 
 @pytest.fixture(scope="module")
-def over_http(tmp_path_factory: pytest.TempPathFactory, run_synth_once: RunSynth) -> Iterator[Path]:
-    """A run over HTTP that nothing disturbed, at a concurrency of 8."""
+def over_http(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """By window, a run over HTTP that nothing disturbed."""
     folder = tmp_path_factory.mktemp("http")
     with running_server(folder / "history.jsonl", JITTER) as server:
-        run_synth_once(
-            folder / "run",
-            *OVER_HTTP,
-            "teacher.concurrency=8",
-            teacher=f"openai:test-model@{server.url}",
-        )
-    yield folder / "run"
-
-
-@pytest.fixture(scope="module")
-def run_synth_once() -> RunSynth:
-    from tests.conftest import run_and_recount
-
-    return run_and_recount
+        for window, settings in OVER_HTTP.items():
+            teacher = f"openai:test-model@{server.url}"
+            out = folder / f"window-{window}"
+            run_and_recount(out, *settings, "teacher.concurrency=8", teacher=teacher)
+    return {window: folder / f"window-{window}" for window in OVER_HTTP}
 
 
 @pytest.mark.parametrize("concurrency", [1, 64])
 def test_replies_in_any_order_give_the_same_files(
-    run_synth: RunSynth, over_http: Path, server: Server, tmp_path: Path, concurrency: int
+    run_synth: RunSynth,
+    over_http: dict[int, Path],
+    server: Server,
+    tmp_path: Path,
+    concurrency: int,
 ) -> None:
-    quick = {"latency": {"median_s": 0.004, "sigma": 0.8}}
+    quick = JITTER | {"latency": {"median_s": 0.004, "sigma": 0.8}}
     server.set_plan(quick if concurrency == 1 else JITTER)
-    teacher = f"openai:test-model@{server.url}"
-    run_synth(tmp_path / "run", *OVER_HTTP, f"teacher.concurrency={concurrency}", teacher=teacher)
-    assert books.data_files(tmp_path / "run") == books.data_files(over_http)
+    settings = (*OVER_HTTP[64], f"teacher.concurrency={concurrency}")
+    run_synth(tmp_path / "run", *settings, teacher=f"openai:test-model@{server.url}")
+    assert books.data_files(tmp_path / "run") == books.data_files(over_http[64])
     assert server.counts()["peak_in_flight"] == concurrency
 
 
-@pytest.mark.parametrize(("concurrency", "seed"), [(64, 1), (8, 2)])
+def test_every_item_that_the_teacher_wrote_is_a_row(over_http: dict[int, Path]) -> None:
+    state = books.stage_json(over_http[8], "bootstrap")
+    assert state["candidates"] == 3 * state["next_slot"]
+
+
+def test_drafts_are_shown_once_the_window_has_passed_and_never_before(
+    over_http: dict[int, Path],
+) -> None:
+    for window, run in over_http.items():
+        found = books.rows(run, "bootstrap") + books.rows(run, "bootstrap", "dropped")
+        assert max(int(row["row_id"].split("-")[1]) for row in found) > 8
+        for row in found:
+            slot = int(row["row_id"].split("-")[1])
+            drafts = [shown for shown in row["shown"] if shown.startswith("bootstrap-")]
+            assert len(drafts) == (2 if slot >= window else 0)
+            assert all(int(shown.split("-")[1]) <= slot - window for shown in drafts)
+
+
+@pytest.mark.parametrize(("window", "seed"), [(64, 1), (8, 2)])
 def test_a_killed_run_asks_nothing_twice_that_its_journal_holds_and_ends_the_same(
-    over_http: Path, server: Server, tmp_path: Path, concurrency: int, seed: int
+    over_http: dict[int, Path], server: Server, tmp_path: Path, window: int, seed: int
 ) -> None:
     server.set_plan(JITTER)
     out, rng = tmp_path / "run", Random(seed)
-    settings = (*OVER_HTTP, f"teacher.concurrency={concurrency}")
+    settings = (*OVER_HTTP[window], f"teacher.concurrency={window}")
     line = processes.command(out, settings, f"openai:test-model@{server.url}")
     kills = []
-    for least, most in ((5, 50), (5, 20), (20, 40), (20, 40)):  # requests of each launch
-        before = server.counts().get("requests_chat", 0)
-        wanted = before + rng.randint(least, most)
+    aborted = 0
+    n_in_flight = 0
+    for least, most in ((3, 9), (3, 9), (5, 12), (20, 40)):  # replies before each kill
+        wanted = server.counts().get("replies", 0) + rng.randint(least, most)
         process = processes.start(line)
         is_there = processes.wait_until(
-            lambda wanted=wanted: server.counts().get("requests_chat", 0) >= wanted, process
+            lambda wanted=wanted: server.counts().get("replies", 0) >= wanted, process
         )
         assert is_there, process.communicate()[1]
         processes.kill(process)
         time.sleep(0.3)  # the server sees the connections go
-        at_death = server.history()[-1]["t"]
-        kills.append((at_death, set(books.replied(out)), server.counts()["aborted"]))
+        now_aborted = server.counts().get("aborted", 0)
+        n_in_flight += now_aborted > aborted
+        aborted = now_aborted
+        kills.append((server.history()[-1]["t"], set(books.replied(out))))
+    assert n_in_flight >= 3, "most kills hit nothing in flight"
+    assert len(kills[-1][1]) > 20
     assert processes.finish(line) == (0, "")
     books.check(out)
-    assert books.data_files(out) == books.data_files(over_http)
-    assert set(books.all_files(out)) == set(books.all_files(over_http))
+    assert books.data_files(out) == books.data_files(over_http[window])
+    assert set(books.all_files(out)) == set(books.all_files(over_http[window]))
 
     sent = [event for event in server.history("request") if event["kind"] == "chat"]
-    for at_death, settled, _ in kills:
-        again = [event for event in sent if event["t"] > at_death and event["hash"][:24] in settled]
-        assert not again, f"{len(again)} requests whose replies were in the journal were sent again"
-    in_flight = [
-        now - before for (_, _, before), (_, _, now) in zip(kills, kills[1:], strict=False)
-    ]
-    assert sum(n > 0 for n in [kills[0][2], *in_flight]) >= 3, "most kills hit nothing in flight"
-    assert len(sent) <= books.slots_asked(out) + concurrency * len(kills)
+    for at_death, settled in kills:
+        later = [event["hash"][:24] for event in sent if event["t"] > at_death]
+        assert not settled & set(later), "sent again, and the reply was in the journal"
+    assert len(sent) <= books.slots_asked(out) + window * len(kills)
