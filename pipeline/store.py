@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -219,4 +220,9 @@ def read_rows(
 def clear_staging(run: Path) -> None:
     """Remove what an earlier process left half written."""
     for path in (run / ".staging").glob("*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    for path in run.rglob(".new-*"):
         path.unlink()

@@ -37,6 +37,8 @@ from pipeline.stages import filter as filter_stage
 from pipeline.teacher import uri
 
 MIN_FREE_BYTES = 256 * 2**20
+BEFORE_RUN_JSON = {"lock", ".staging", "inputs", "recipe.yaml"}
+"""What a run writes before it says that it is one; a process killed until then leaves only these."""
 EXTRAS = {"vllm": ("vllm",)}
 
 
@@ -221,11 +223,17 @@ def _existing(run: Path, problems: Problems) -> RunManifest | None:
             return manifest.read(RunManifest, path)
         except SynthError as error:
             problems.add(error)
-    elif run.is_dir() and any(run.iterdir()):
+    elif run.is_dir() and not _holds_only_a_start(run):
         problems.add(
             RecipeError(f"{run} is not empty and holds no run: name another folder with --out.")
         )
     return None
+
+
+def _holds_only_a_start(run: Path) -> bool:
+    """Whether a folder is empty, or holds what a run leaves that was killed as it began."""
+    names = {path.name for path in run.iterdir() if not path.name.startswith(".new-")}
+    return not names or ("lock" in names and names <= BEFORE_RUN_JSON)
 
 
 def _keep_window(found: Recipe, existing: RunManifest | None) -> Recipe:

@@ -1,0 +1,51 @@
+"""Fixtures that several folders of tests share."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.manifest import RunManifest
+from pipeline.run.events import Event
+from pipeline.run.execute import execute
+from pipeline.run.prepare import Options, prepare
+from tests.run import books
+from tests.teacher_server.process import Server, running_server
+
+RunSynth = Callable[..., RunManifest]
+
+
+def ignore(event: Event) -> None:
+    """A listener that does not listen."""
+
+
+def run_and_recount(out: Path, *settings: str, **options: Any) -> RunManifest:  # noqa: ANN401
+    """Run a recipe here and recount its books."""
+    listener = options.pop("listener", ignore)
+    environment = options.pop("environment", {})
+    given = {"recipe": "self-instruct", "out": str(out), "settings": list(settings), **options}
+    manifest = execute(prepare(Options(**given), environment), listener)
+    books.check(out)
+    return manifest
+
+
+@pytest.fixture
+def run_synth() -> RunSynth:
+    """`run_synth(out, "bootstrap.target=60", teacher=...)`: run here, then recount the books."""
+    return run_and_recount
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A loopback teacher of this test alone."""
+    with running_server(tmp_path / "history.jsonl") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the offline teacher, 60 tasks in shards of 50 rows; not to be changed."""
+    out = tmp_path_factory.mktemp("small") / "run"
+    run_and_recount(out, "bootstrap.target=60", "shard_rows=50")
+    return out
