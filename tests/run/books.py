@@ -56,10 +56,14 @@ def rows(run: Path, stage: str, half: str = "kept") -> list[dict[str, Any]]:
 
 
 def records(run: Path) -> list[dict[str, Any]]:
-    """Every record of the journal, read by a connection of its own."""
+    """Every record of the journal, read by a connection of its own; none before it is there."""
+    if not (run / "journal.sqlite").exists():
+        return []
     database = sqlite3.connect(f"file:{run / 'journal.sqlite'}?mode=ro", uri=True)
     database.row_factory = sqlite3.Row
     try:
+        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'records'").fetchone():
+            return []
         return [dict(row) for row in database.execute("SELECT * FROM records ORDER BY number")]
     finally:
         database.close()
