@@ -15,8 +15,8 @@ import shutil
 import socket
 import sqlite3
 import tempfile
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -51,10 +51,10 @@ def open_run(path: str | Path) -> Run:
         there = "there is no run.json in it" if folder.is_dir() else "there is no such folder"
         raise InputError(f"{path} is not a run: {there}.")
     state = manifest.read(RunManifest, folder / "run.json")
-    stages = [
-        manifest.read(StageManifest, found) for found in sorted(folder.glob("stages/*/stage.json"))
-    ]
-    return Run(folder, state, tuple(stages))
+    found = sorted(folder.glob("stages/*/stage.json"), reverse=True)
+    # the last first: what is read later, of a run at work, is then never less than its stage needs
+    stages = [manifest.read(StageManifest, path) for path in found]
+    return Run(folder, state, tuple(reversed(stages)))
 
 
 @dataclass(frozen=True)
@@ -155,10 +155,10 @@ class Run:
     def journal(self, key: str | bytes) -> list[Record]:
         """The journal's records of one key (bytes, or hex as rows carry it), in order.
 
-        Looks into the run that this one was made from where its own journal has none.
+        Looks into the runs that this one came from where its own journal has none.
         """
         wanted = bytes.fromhex(key) if isinstance(key, str) else key
-        for run in self.lineage:
+        for run in self.ancestors:
             path = run.path / "journal.sqlite"
             if path.is_file():
                 with JournalReader(path) as reader:
@@ -184,18 +184,29 @@ class Run:
 
     @cached_property
     def lineage(self) -> tuple[Run, ...]:
-        """This run and, newest first, those that it was made from and that are still there."""
-        runs, seen = [self], {self.path.resolve()}
-        while (made_from := runs[-1].manifest.made_from) is not None:
-            path = Path(made_from)
-            if path.resolve() in seen:
-                break
-            seen.add(path.resolve())
-            try:
-                runs.append(open_run(path))
-            except SynthError:  # gone, moved or damaged: then it has nothing to add
-                break
-        return tuple(runs)
+        """This run and those that it was made from with `--from`, if they are still there."""
+        return tuple(_follow(self, lambda run: [run.manifest.made_from]))
+
+    @cached_property
+    def ancestors(self) -> tuple[Run, ...]:
+        """This run and all those that its rows or replies came from and that are still there."""
+
+        def sources(run: Run) -> list[str | None]:
+            return [run.manifest.made_from, (run.manifest.input or {}).get("path")]
+
+        return tuple(_follow(self, sources))
+
+
+def _follow(first: Run, sources: Callable[[Run], list[str | None]]) -> list[Run]:
+    runs, seen = [first], {first.path.resolve()}
+    for run in runs:  # grows while it is walked
+        for source in sources(run):
+            if source is None or (path := Path(source).resolve()) in seen:
+                continue
+            seen.add(path)
+            with suppress(SynthError):  # gone, moved, damaged or no run: it has nothing to add
+                runs.append(open_run(source))
+    return runs
 
 
 def _empty(state: StageManifest, half: Half) -> pa.Table:

@@ -198,6 +198,8 @@ class _Stage:
                     f"{part.dropped.rows} dropped",
                 )
         tree = json.loads((self.run.path / self.books).read_bytes())
+        if StageManifest.model_validate(tree) != self.state:
+            return  # the run is at work and has gone on
         for name in ("candidates", "kept", "dropped", "dropped_by_reason"):
             says, counted = tree.get(name), getattr(self.state, name)
             if says != counted:

@@ -36,6 +36,10 @@ class Rows(Protocol):
         """The stages that have begun, in order."""
 
     @property
+    def ancestors(self) -> Sequence[Rows]:
+        """It and the runs that it came from."""
+
+    @property
     def seeds(self) -> Mapping[str, SeedTask]:
         """Its seed tasks by id."""
 
@@ -48,7 +52,7 @@ class Rows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A row or seed task that another refers to; `instruction` is null if it is not in the run."""
+    """A row or seed task that another refers to; `instruction` is null where it cannot be found."""
 
     id: str
     instruction: str | None
@@ -74,10 +78,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """What one stage made of the row: "made", "kept", "dropped" or "split" into `rows`."""
+    """What one stage made of the row; one that makes rows "split" it into `rows`."""
 
     stage: str
-    outcome: Literal["made", "kept", "dropped", "split", "exported"]
+    outcome: Literal["taken_in", "made", "kept", "dropped", "split", "exported"]
     reason: str | None = None
     detail: str | None = None
     ref: Task | None = None
@@ -174,16 +178,20 @@ def _where(frame: pl.LazyFrame, condition: pl.Expr, *columns: str) -> list[dict[
 
 
 class _Names:
-    """The instructions of all rows that a row refers to, looked up at once."""
+    """The instructions of all rows that a row refers to, looked up at once, in older runs too."""
 
     def __init__(self, run: Rows, row: dict[str, Any], versions: Iterable[dict[str, Any]]) -> None:
         named = [row.get("parent_id"), row.get("root_id"), row.get("nearest_id")]
         named += row.get("shown") or ()
         named += [version.get("drop_ref") for version in versions]
         wanted = {one for one in named if one is not None}
-        self._texts: dict[str, str | None] = {
-            one: run.seeds[one].instruction for one in wanted if one in run.seeds
-        }
+        self._texts: dict[str, str | None] = {}
+        for one in run.ancestors:
+            self._look_up(one, wanted)
+
+    def _look_up(self, run: Rows, wanted: set[str]) -> None:
+        seeds = (wanted - self._texts.keys()) & run.seeds.keys()
+        self._texts |= {one: run.seeds[one].instruction for one in sorted(seeds)}
         halves: tuple[Half, ...] = ("kept", "dropped")
         for state in run.stage_manifests:
             for half in halves:
@@ -229,7 +237,10 @@ def _passages(run: Rows, row_id: str, found: list[Appearance], names: _Names) ->
                 names.task(row["drop_ref"]),
             )
             return
-        yield Passage(state.name, "made" if number == 0 else "kept")
+        if number:
+            yield Passage(state.name, "kept")
+        else:
+            yield Passage(state.name, "taken_in" if state.stage == "import" else "made")
     state, _, row = found[-1]
     for later in run.stage_manifests[state.index + 1 :]:
         if later.exported is not None:
@@ -338,7 +349,7 @@ def _named(label: str, tasks: Sequence[Task], width: int, before: str = "") -> I
     for number, task in enumerate(tasks):
         head = f"{'' if number else label:10} {before}{safe(task.id):{longest}}  "
         text = task.instruction
-        yield head + shorten("(not in this run)" if text is None else text, width - len(head))
+        yield head + shorten("(not here)" if text is None else text, width - len(head))
 
 
 def _asked_text(asked: Asked) -> str:
@@ -358,6 +369,8 @@ def _passage_lines(passage: Passage, label: str, width: int) -> Iterator[str]:
     text: str = passage.outcome
     if passage.outcome == "dropped":
         text = f"dropped: {passage.reason}" + (f" ({passage.detail})" if passage.detail else "")
+    elif passage.outcome == "taken_in":
+        text = "taken in as it was"
     elif passage.outcome == "split":
         text = f"made {len(passage.rows)} of it: {', '.join(passage.rows)}"
     elif passage.outcome == "exported":
