@@ -1,0 +1,276 @@
+"""Commands that look into a run and change nothing: `status`, `show`, `why`, `verify`.
+
+Data goes to stdout, what is said about it to stderr. Text from models and files is made safe to
+print.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from random import Random
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.errors import RecipeError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from pipeline.inspect import Half, Run, StageStatus
+
+RunArgument = Annotated[str, typer.Argument(help="A run directory.")]
+SAMPLE_SEED = 42
+TEXTS = ("instruction", "input", "output")
+
+
+def status(
+    run: RunArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Say how far a run is and what its books hold, also while it is at work."""
+    from pipeline.inspect import holder, open_run, stage_statuses
+
+    found = open_run(run)
+    stages = stage_statuses(found)
+    worker = holder(found.path)
+    if as_json:
+        _print_json(_status_tree(found, stages, worker), indent=1)
+    else:
+        sys.stdout.write(_status_text(found, stages, worker))
+
+
+def show(
+    run: RunArgument,
+    stage: Annotated[
+        str | None, typer.Argument(help="A stage; default the last one with rows.")
+    ] = None,
+    dropped: Annotated[bool, typer.Option("--dropped", help="What it dropped, and why.")] = False,
+    where: Annotated[
+        str | None,
+        typer.Option("--where", help='Only these rows, in SQL: "nearest_score > 0.5".'),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many rows.")] = 10,
+    sample: Annotated[
+        int | None,
+        typer.Option("--sample", min=1, help="So many rows from all over, the same each time."),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Whole texts, with their lines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON Lines, all columns.")] = False,
+) -> None:
+    """Print rows that a stage kept or dropped."""
+    from pipeline.inspect import open_run
+
+    found = open_run(run)
+    half: Half = "dropped" if dropped else "kept"
+    state = found.stage(stage)
+    frame, total = _rows(found, state.name, half, where, limit, sample)
+    if as_json:
+        for row in frame.iter_rows(named=True):
+            _print_json(row)
+        return
+    width = shutil.get_terminal_size().columns
+    for number, row in enumerate(frame.iter_rows(named=True)):
+        sys.stdout.write("\n" if number else "")
+        sys.stdout.writelines(line + "\n" for line in _row_lines(row, width, full=full))
+    chosen = f"{frame.height} of {total} rows" if frame.height < total else f"{total} rows"
+    matching = " that match" if where is not None else ""
+    sys.stderr.write(f"{chosen} {half} by {state.name}{matching}.\n")
+
+
+def why(
+    run: RunArgument,
+    row: Annotated[str, typer.Argument(help="A row's id, or a seed task's.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Tell a row's whole history: from what, asked of whom, and which rule dropped it."""
+    from pipeline.inspect import open_run
+
+    found = open_run(run).why(row)
+    if as_json:
+        _print_json(found.as_dict(), indent=1)
+    else:
+        sys.stdout.write(found.as_text(shutil.get_terminal_size().columns))
+
+
+def verify(run: RunArgument) -> None:
+    """Recount everything: checksums, schema, rows, journal; exit code 6 where it is damaged."""
+    from pipeline.verify import verify as verify_run
+
+    report = verify_run(run)
+    for note in report.notes:
+        sys.stderr.write(f"{note}\n")
+    sys.stdout.write(
+        f"{run} is whole: {report.rows} rows in {report.files} files ({report.bytes} bytes), "
+        f"{report.records} journal records.\n"
+    )
+
+
+def _print_json(tree: object, indent: int | None = None) -> None:
+    # escaped to ASCII: a terminal obeys some control characters that JSON leaves as they are
+    sys.stdout.write(json.dumps(tree, indent=indent, default=str) + "\n")
+
+
+def _rows(
+    run: Run, stage: str, half: Half, where: str | None, limit: int, sample: int | None
+) -> tuple[pl.DataFrame, int]:
+    """The chosen rows in order, and how many there were to choose from."""
+    import polars as pl
+
+    from pipeline.errors import DamagedError
+
+    frame = run.scan(stage, half)
+    try:
+        if where is not None:
+            frame = frame.filter(_condition(frame, where))
+        total = frame.select(pl.len()).collect().item()
+        if sample is None:
+            return frame.head(limit).collect(), total
+        chosen = sorted(Random(SAMPLE_SEED).sample(range(total), min(sample, total)))
+        return frame.with_row_index("at").filter(pl.col("at").is_in(chosen)).drop(
+            "at"
+        ).collect(), total
+    except (pl.exceptions.ComputeError, OSError) as error:
+        raise DamagedError(
+            f"a shard of {stage} cannot be read: {error}. See  synth verify {run.path}"
+        ) from error
+
+
+def _condition(frame: pl.LazyFrame, where: str) -> pl.Expr:
+    """`where` as an expression over the frame. Raises `RecipeError` with the columns there are."""
+    import polars as pl
+
+    columns = frame.collect_schema()
+    try:
+        condition = pl.sql_expr(where)
+        kind = columns.to_frame().select(condition).to_series().dtype
+        problem = None if kind == pl.Boolean else f"it gives {kind}, not yes or no"
+    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        problem = str(error).split("\n")[0][:200]
+    if problem is not None:
+        raise RecipeError(
+            f"--where {where}: {problem}. Write a condition in SQL, such as "
+            f"\"row_id LIKE '%-00'\"; the columns are {', '.join(columns)}."
+        )
+    return condition
+
+
+def _row_lines(row: dict[str, Any], width: int, *, full: bool) -> Iterator[str]:
+    from pipeline.terminal import safe, shorten
+
+    room = max(width - 15, 20)
+    yield safe(str(row["row_id"]), keep_lines=False)
+    facts = []
+    if "drop_reason" in row:
+        detail = f": {row['drop_detail']}" if row["drop_detail"] else ""
+        facts += [("dropped", f"{row['drop_reason']}{detail}"), ("it met", row["drop_ref"])]
+    facts += [(name, row.get(name)) for name in TEXTS]
+    if row.get("nearest_id") is not None:
+        score = f"{row['nearest_score']:.4f} " if row["nearest_score"] is not None else ""
+        facts.append(("nearest", f"{score}{row['nearest_id']}"))
+    facts.append(("parent", row.get("parent_id")))
+    for label, text in facts:
+        if not text:
+            continue
+        first, *others = safe(text).split("\n") if full else [shorten(text, room)]
+        yield f"  {label:12} {first}"
+        yield from (" " * 15 + line for line in others)
+
+
+def _status_tree(run: Run, stages: list[StageStatus], worker: str | None) -> dict[str, Any]:
+    state = run.manifest
+    return {
+        "run": str(run.path),
+        "recipe": state.recipe,
+        "status": state.status,
+        "worker": worker,
+        "teacher": state.teacher,
+        "started": state.started,
+        "finished": state.finished,
+        "seconds": state.seconds,
+        "made_from": state.made_from,
+        "synth": state.synth,
+        "kept": state.kept,
+        "unused_replies": state.unused_replies,
+        "stages": [dataclasses.asdict(stage) for stage in stages],
+        "next": _next_step(run, stages, worker),
+    }
+
+
+def _next_step(run: Run, stages: list[StageStatus], worker: str | None) -> str:
+    if run.manifest.status == "finished":
+        return f"synth show {run.path}   synth verify {run.path}"
+    if worker is not None:
+        return f"it is at work ({worker}); look again in a while"
+    stalled = next((stage for stage in stages if stage.state == "stalled"), None)
+    if stalled is not None:
+        return (
+            f"{stalled.name} no longer found anything new: synth show {run.path} {stalled.name} "
+            "--dropped, then a new run, or the same command with --no-stall-stop"
+        )
+    if run.manifest.status == "running":
+        return "its process has ended without a word: start the same command again to go on"
+    return "start the same command again to go on"
+
+
+def _status_text(run: Run, stages: list[StageStatus], worker: str | None) -> str:
+    from pipeline.terminal import safe
+
+    state = run.manifest
+    is_dead = state.status == "running" and worker is None
+    lines = [
+        f"{run.path}: {'cut off' if is_dead else state.status}",
+        f"recipe {state.recipe}, teacher {state.teacher}, synth {state.synth}",
+        f"started {state.started}, {state.seconds:.1f} s at work, {state.kept} rows kept"
+        + (f", {state.unused_replies} replies not used" if state.unused_replies else ""),
+    ]
+    if state.made_from is not None:
+        lines.append(f"made from {state.made_from}")
+    lines += ["", *_table(stages), ""]
+    for stage in stages:
+        for name, value in stage.measures.items():
+            meaning = " (1: all labels even)" if name == "label_balance" else ""
+            lines.append(f"{stage.name}: {name.replace('_', ' ')} {value}{meaning}")
+    lines.append(f"next: {_next_step(run, stages, worker)}")
+    return safe("\n".join(lines)) + "\n"
+
+
+def _table(stages: list[StageStatus]) -> list[str]:
+    """The stages in columns; numbers to the right, the rules of a stage below it."""
+    head = (
+        "stage",
+        "state",
+        "candidates",
+        "kept",
+        "dropped",
+        "requests",
+        "tokens",
+        "cost",
+        "seconds",
+    )
+    rows = [
+        (
+            stage.name,
+            stage.state,
+            *(str(n) for n in (stage.candidates, stage.kept, stage.dropped)),
+            str(stage.requests or ""),
+            f"{stage.input_tokens} + {stage.output_tokens}" if stage.requests else "",
+            "" if stage.cost_usd is None else f"${stage.cost_usd}",
+            f"{stage.seconds:.1f}" if stage.seconds else "",
+        )
+        for stage in stages
+    ]
+    used = [at for at in range(len(head)) if at < 5 or any(row[at] for row in rows)]
+    widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
+    lines = []
+    for row, stage in zip((head, *rows), (None, *stages), strict=True):
+        cells = [row[at].ljust(widths[at]) if at < 2 else row[at].rjust(widths[at]) for at in used]
+        lines.append("  ".join(cells).rstrip())
+        if stage is not None and stage.dropped_by_reason:
+            named = ", ".join(f"{reason} {n}" for reason, n in stage.dropped_by_reason.items())
+            lines.append(f"{'':{widths[0]}}  dropped: {named}")
+    return lines

@@ -1,0 +1,464 @@
+"""Look into a run, finished or at work, without changing a byte of it.
+
+from pipeline import open_run
+
+run = open_run("runs/self-instruct")
+run.kept()  # the rows that came through, as a Polars frame
+run.dropped("bootstrap").group_by("drop_reason").len()
+print(run.why("bootstrap-000003-02").as_text())
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from pipeline import manifest, seed_tasks, store
+from pipeline.errors import DamagedError, InputError, SynthError
+from pipeline.manifest import RunManifest, StageManifest, Tokens
+from pipeline.schema import DROP_COLUMNS, arrow_schema
+from pipeline.seed_tasks import SeedTask
+from pipeline.teacher.journal import REPLY, Record
+from pipeline.teacher.journal import _crc as crc_of
+from pipeline.why import History, history
+
+Half = Literal["kept", "dropped"]
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a run directory as it stands now.
+
+    Raises `InputError` where there is none and `DamagedError` where its manifests are not whole.
+    """
+    folder = Path(path)
+    if not (folder / "run.json").is_file():
+        there = "there is no run.json in it" if folder.is_dir() else "there is no such folder"
+        raise InputError(f"{path} is not a run: {there}.")
+    state = manifest.read(RunManifest, folder / "run.json")
+    found = sorted(folder.glob("stages/*/stage.json"), reverse=True)
+    # the last first: what is read later, of a run at work, is then never less than its stage needs
+    stages = [manifest.read(StageManifest, path) for path in found]
+    return Run(folder, state, tuple(reversed(stages)))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as it stood when it was opened; `stage_manifests` are those that have begun."""
+
+    path: Path
+    manifest: RunManifest
+    stage_manifests: tuple[StageManifest, ...]
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names of the stages that have begun, in order."""
+        return tuple(state.name for state in self.stage_manifests)
+
+    def stage(self, name: str | None = None) -> StageManifest:
+        """A stage's manifest by its name; null is the last stage that has shards.
+
+        Raises `InputError` that names the stages there are.
+        """
+        if name is None:
+            with_shards = [state for state in self.stage_manifests if state.parts]
+            if not with_shards:
+                raise InputError(f"no stage of {self.path} has published rows yet.")
+            return with_shards[-1]
+        for state in self.stage_manifests:
+            if name in (state.name, Path(state.folder).name):
+                return state
+        there = ", ".join(self.stages) or "none yet"
+        raise InputError(f"{self.path} has no stage {name!r}; there are {there}.")
+
+    def kept(self, stage: str | None = None) -> pl.DataFrame:
+        """The rows that a stage kept, in order; without a name, of the last stage with shards."""
+        return self._rows(stage, "kept")
+
+    def dropped(self, stage: str | None = None) -> pl.DataFrame:
+        """The rows that a stage dropped, with `drop_reason`, `drop_detail` and `drop_ref`."""
+        return self._rows(stage, "dropped")
+
+    def scan(self, stage: str | None, half: Half) -> pl.LazyFrame:
+        """One half of a stage as a lazy frame: only what is asked of it is read."""
+        shards = self.shards(stage, half)
+        if not shards:
+            return _frame(_empty(self.stage(stage), half)).lazy()
+        return pl.scan_parquet(shards)
+
+    def _rows(self, stage: str | None, half: Half) -> pl.DataFrame:
+        tables = [_empty(self.stage(stage), half)]
+        for path in self.shards(stage, half):
+            try:
+                tables.append(pq.read_table(path, page_checksum_verification=True))
+            except (pa.ArrowException, OSError) as error:
+                raise DamagedError(f"{path} is damaged or cannot be read: {error}") from error
+        return _frame(pa.concat_tables(tables, promote_options="default"))
+
+    def shards(self, stage: str | None, half: Half) -> list[Path]:
+        """The listed files of one half of a stage, in order.
+
+        Raises `InputError` for a stage that has none of its own, `DamagedError` where one is gone.
+        """
+        state = self.stage(stage)
+        if state.exported is not None:
+            raise InputError(f"stage {state.name} has no rows of its own: they are in data/.")
+        shards = store.shards(self.path / state.folder, state, half)
+        for path in shards:
+            if not path.is_file():
+                raise DamagedError(f"{path} is listed in stage.json and is not there.")
+        return shards
+
+    def funnel(self) -> pl.DataFrame:
+        """One row a stage: `stage`, `candidates`, `kept`, `dropped`, `reasons`.
+
+        `reasons` is a list of structs (`reason`, `rows`), most first.
+        """
+        return pl.DataFrame(
+            [
+                {
+                    "stage": state.name,
+                    "candidates": state.candidates,
+                    "kept": state.kept,
+                    "dropped": state.dropped,
+                    "reasons": [
+                        {"reason": reason, "rows": rows}
+                        for reason, rows in state.dropped_by_reason.items()
+                    ],
+                }
+                for state in self.stage_manifests
+            ],
+            schema={
+                "stage": pl.String,
+                "candidates": pl.Int64,
+                "kept": pl.Int64,
+                "dropped": pl.Int64,
+                "reasons": pl.List(pl.Struct({"reason": pl.String, "rows": pl.Int64})),
+            },
+        )
+
+    def journal(self, key: str | bytes) -> list[Record]:
+        """The journal's records of one key (bytes, or hex as rows carry it), in order.
+
+        Looks into the runs that this one came from where its own journal has none.
+        """
+        wanted = bytes.fromhex(key) if isinstance(key, str) else key
+        for run in self.ancestors:
+            path = run.path / "journal.sqlite"
+            if path.is_file():
+                with JournalReader(path) as reader:
+                    found = reader.by_key(wanted)
+                if found:
+                    return found
+        return []
+
+    def why(self, row_id: str) -> History:
+        """The whole history of a row, kept or dropped, or of a seed task.
+
+        Raises `InputError` with similar ids where there is none.
+        """
+        return history(self, row_id)
+
+    @cached_property
+    def seeds(self) -> dict[str, SeedTask]:
+        """The seed tasks that the run was made with, by id; empty where it started from data."""
+        path = self.path / "inputs" / "seeds.jsonl"
+        if not path.is_file():
+            return {}
+        return {task.id: task for task in seed_tasks.load(str(path)).tasks}
+
+    @cached_property
+    def lineage(self) -> tuple[Run, ...]:
+        """This run and those that it was made from with `--from`, if they are still there."""
+        return tuple(_follow(self, lambda run: [run.manifest.made_from]))
+
+    @cached_property
+    def ancestors(self) -> tuple[Run, ...]:
+        """This run and all those that its rows or replies came from and that are still there."""
+
+        def sources(run: Run) -> list[str | None]:
+            return [run.manifest.made_from, (run.manifest.input or {}).get("path")]
+
+        return tuple(_follow(self, sources))
+
+
+def _follow(first: Run, sources: Callable[[Run], list[str | None]]) -> list[Run]:
+    runs, seen = [first], {first.path.resolve()}
+    for run in runs:  # grows while it is walked
+        for source in sources(run):
+            if source is None or (path := Path(source).resolve()) in seen:
+                continue
+            seen.add(path)
+            with suppress(SynthError):  # gone, moved, damaged or no run: it has nothing to add
+                runs.append(open_run(source))
+    return runs
+
+
+def _empty(state: StageManifest, half: Half) -> pa.Table:
+    drops = DROP_COLUMNS if half == "dropped" else ()
+    return arrow_schema((*state.columns, *drops)).empty_table()
+
+
+def _frame(table: pa.Table) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+class JournalReader:
+    """A journal opened for reading: beside a process that writes it, and in a folder of others.
+
+    A reader takes no lock that a writer waits for. Where no writer is at work or was cut off, it
+    makes no file beside the journal.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the journal. Raises `DamagedError` where it is none."""
+        self.path = path
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
+        try:
+            try:
+                self._db = _connect(path)
+            except sqlite3.OperationalError:
+                self._copy = tempfile.TemporaryDirectory(prefix="synth-journal-")
+                self._db = _connect_copy(path, Path(self._copy.name))
+        except (sqlite3.DatabaseError, OSError) as error:
+            self._forget_copy()
+            raise DamagedError(f"the journal {path} cannot be read: {error}.") from error
+
+    def __enter__(self) -> JournalReader:
+        """Give itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the files."""
+        self._db.close()
+        self._forget_copy()
+
+    def _forget_copy(self) -> None:
+        if self._copy is not None:
+            self._copy.cleanup()
+
+    def by_key(self, key: bytes) -> list[Record]:
+        """All records of one key, in order. Raises `DamagedError` where a CRC does not hold."""
+        found = []
+        for number, record in self._records("WHERE key = ?", key):
+            if record is None:
+                raise DamagedError(f"record {number} of the journal {self.path} is damaged.")
+            found.append(record)
+        return found
+
+    def records(self) -> Iterator[tuple[int, Record | None]]:
+        """Every record with its number, in order; null where its CRC does not hold."""
+        return self._records("")
+
+    def _records(self, where: str, *values: object) -> Iterator[tuple[int, Record | None]]:
+        for row in self._query(f"SELECT * FROM records {where} ORDER BY number", values):
+            yield row[0], _checked(row)
+
+    def usage(self, stage: str) -> list[tuple[str, int, int, int, int, int]]:
+        """By model: replies, failures, input tokens, output tokens, replies without usage."""
+        found = self._query(
+            "SELECT json_extract(note, '$.model') AS model, sum(kind = 'reply'),"
+            " sum(kind = 'failure'), coalesce(sum(json_extract(note, '$.input_tokens')), 0),"
+            " coalesce(sum(json_extract(note, '$.output_tokens')), 0),"
+            " sum(kind = 'reply' AND json_extract(note, '$.input_tokens') IS NULL)"
+            " FROM records WHERE stage = ? AND kind != 'intent'"
+            " AND json_extract(note, '$.copied') IS NULL GROUP BY model ORDER BY model",
+            (stage,),
+        )
+        return list(found)
+
+    def answered_slots(self, stage: str) -> int:
+        """How many slots of a stage have a reply."""
+        query = "SELECT count(DISTINCT slot) FROM records WHERE stage = ? AND kind = ?"
+        return next((int(row[0]) for row in self._query(query, (stage, REPLY))), 0)
+
+    def complaints(self) -> list[str]:
+        """What SQLite's own check of its pages and indexes finds wrong."""
+        found = [str(row[0]) for row in self._query("PRAGMA integrity_check(20)", ())]
+        return [] if found == ["ok"] else found
+
+    def _query(self, query: str, values: tuple[object, ...]) -> Iterator[tuple[Any, ...]]:
+        try:
+            if self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'records'").fetchone():
+                yield from self._db.execute(query, values)
+        except sqlite3.DatabaseError as error:
+            raise DamagedError(f"the journal {self.path} cannot be read: {error}.") from error
+
+
+def _checked(row: tuple[Any, ...]) -> Record | None:
+    number, kind, key, stage, slot, text, raw, crc = row
+    try:
+        is_whole = crc_of(number, kind, key, stage, slot, text, raw) == crc
+    except TypeError:  # a damaged page can hold a null where none may be
+        is_whole = False
+    return Record(number, kind, key, stage, slot, json.loads(text), raw) if is_whole else None
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open read-only; without locks and files where no `-wal` tells of a writer."""
+    with path.open("rb") as file:
+        is_wal = file.read(20)[18:] == b"\x02\x02"
+    has_writer = path.with_name(path.name + "-wal").exists()
+    mode = "mode=ro&immutable=1" if is_wal and not has_writer else "mode=ro"
+    return _try(f"file:{quote(str(path.absolute()))}?{mode}")
+
+
+def _connect_copy(path: Path, folder: Path) -> sqlite3.Connection:
+    """A journal that has to be mended first, in a folder that cannot be written: mend a copy."""
+    for beside in ("", "-wal", "-journal"):
+        source = path.with_name(path.name + beside)
+        if source.exists():
+            shutil.copyfile(source, folder / source.name)
+    return _try(f"file:{quote(str(folder / path.name))}")
+
+
+def _try(uri: str) -> sqlite3.Connection:
+    database = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
+    database.text_factory = lambda found: found.decode(errors="replace")  # its CRC will not hold
+    try:
+        database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.DatabaseError:
+        database.close()
+        raise
+    return database
+
+
+def holder(run: Path) -> str | None:
+    """Who works on the run now, for people; null where nobody does, as far as can be seen.
+
+    The lock itself is left alone: to try it would shut a writer out for a moment. The kernel lists
+    who holds it; a holder on another machine is known only by what it wrote into the file.
+    """
+    try:
+        text = (run / "lock").read_text(encoding="utf-8", errors="replace")[:4096]
+        inode = (run / "lock").stat().st_ino
+    except OSError:
+        return None
+    try:
+        said = json.loads(text)
+        host, pid = str(said["host"])[:80], int(said["pid"])
+    except (ValueError, KeyError, TypeError):
+        host, pid = socket.gethostname(), 0
+    if host != socket.gethostname():
+        return f"process {pid} on {host}, by what its lock says"
+    try:
+        locks = Path("/proc/locks").read_text(encoding="ascii")
+    except OSError:
+        return f"process {pid}, by what its lock says" if Path(f"/proc/{pid}").exists() else None
+    held = any(
+        len(parts := line.split()) >= 6 and parts[1] == "FLOCK" and parts[5].endswith(f":{inode}")
+        for line in locks.splitlines()
+    )
+    return f"process {pid}" if held else None
+
+
+@dataclass(frozen=True, slots=True)
+class StageStatus:
+    """One stage of a run, begun or not, as `synth status` shows it.
+
+    `requests`, tokens and cost come from the stage's books once it is complete, before that from
+    the journal. `measures` are the plain numbers of `stage.json`, such as `label_balance`.
+    """
+
+    name: str
+    state: str
+    candidates: int = 0
+    kept: int = 0
+    dropped: int = 0
+    dropped_by_reason: dict[str, int] = field(default_factory=dict)
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: str | None = None
+    seconds: float = 0.0
+    measures: dict[str, float] = field(default_factory=dict)
+
+
+def stage_statuses(run: Run) -> list[StageStatus]:
+    """Every stage of the run's recipe, in order, as far as it has come."""
+    recipe = _recipe_tree(run.path / "recipe.yaml")
+    prices = recipe.get("prices") or {}
+    begun = {state.name: state for state in run.stage_manifests}
+    named = [str(one.get("name") or one.get("stage")) for one in recipe.get("stages") or ()]
+    journal = run.path / "journal.sqlite"
+    with JournalReader(journal) if journal.is_file() else nullcontext() as reader:
+        return [
+            _status(run, begun[name], prices, reader)
+            if name in begun
+            else StageStatus(name, "not begun")
+            for name in dict.fromkeys((*named, *begun))
+        ]
+
+
+def _status(
+    run: Run, state: StageManifest, prices: dict[str, Any], reader: JournalReader | None
+) -> StageStatus:
+    usage = state.usage
+    if not state.complete and reader is not None:
+        usage = [
+            Tokens(
+                model=model,
+                replies=replies,
+                requests=replies + failures,
+                input_tokens=n_in,
+                output_tokens=n_out,
+                unknown_usage=unknown,
+                cost_usd=_cost(prices.get(model), n_in, n_out),
+            )
+            for model, replies, failures, n_in, n_out, unknown in reader.usage(state.name)
+        ]
+    costs = [Decimal(one.cost_usd) for one in usage if one.cost_usd is not None]
+    is_working = run.manifest.status == "running"
+    return StageStatus(
+        name=state.name,
+        state="complete"
+        if state.complete
+        else state.stopped or ("running" if is_working else "open"),
+        candidates=state.candidates,
+        kept=state.kept,
+        dropped=state.dropped,
+        dropped_by_reason=state.dropped_by_reason,
+        requests=sum(one.requests for one in usage),
+        input_tokens=sum(one.input_tokens for one in usage),
+        output_tokens=sum(one.output_tokens for one in usage),
+        cost_usd=str(sum(costs, Decimal(0))) if costs else None,
+        seconds=state.seconds,
+        measures={
+            name: value for name, value in state.measures.items() if isinstance(value, int | float)
+        },
+    )
+
+
+def _cost(price: dict[str, Any] | None, input_tokens: int, output_tokens: int) -> str | None:
+    if not price:
+        return None
+    million = Decimal(1_000_000)
+    spent = input_tokens * Decimal(str(price["input"])) + output_tokens * Decimal(
+        str(price["output"])
+    )
+    return str(spent / million)
+
+
+def _recipe_tree(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):  # `verify` says so; the rest can still be shown
+        return {}
+    return tree if isinstance(tree, dict) else {}

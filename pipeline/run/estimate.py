@@ -1,0 +1,320 @@
+"""What a run would ask in requests, tokens and money, measured on real prompts; nothing is sent."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from decimal import Decimal
+from random import Random
+from statistics import mean
+from typing import Any
+
+from pipeline import store
+from pipeline.inspect import JournalReader, Run, open_run
+from pipeline.manifest import StageManifest
+from pipeline.recipe import Price, Step
+from pipeline.run.prepare import Prepared
+from pipeline.stage import (
+    DraftStage,
+    Drop,
+    FilterStage,
+    ImportStage,
+    LLMStage,
+    Pool,
+    Request,
+    Row,
+    Sampling,
+)
+from pipeline.stages import bootstrap
+
+BYTES_A_TOKEN = 4
+EXAMPLES = 32  # prompts that are rendered for each stage
+ROWS_A_TASK = 2.5  # what a stage that makes rows is taken to make of each
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What one stage would ask. Tokens are of the requests still to be sent; null is not known.
+
+    `worst` takes every reply to be as long as `max_tokens` lets it.
+    """
+
+    stage: str
+    requests: int
+    already_asked: int
+    input_tokens: int
+    output_tokens: int
+    worst_output_tokens: int | None
+    cost_usd: str | None
+    worst_cost_usd: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A plan: one entry an asking stage, what they sum up to, and what was assumed."""
+
+    run: str
+    recipe: str
+    teacher: str
+    stages: tuple[Asking, ...]
+    assumptions: tuple[str, ...]
+
+    @property
+    def total(self) -> Asking:
+        """The sum over the stages; null where one of them is not known."""
+        return Asking(
+            stage="total",
+            requests=sum(one.requests for one in self.stages),
+            already_asked=sum(one.already_asked for one in self.stages),
+            input_tokens=sum(one.input_tokens for one in self.stages),
+            output_tokens=sum(one.output_tokens for one in self.stages),
+            worst_output_tokens=_sum([one.worst_output_tokens for one in self.stages]),
+            cost_usd=_sum_money([one.cost_usd for one in self.stages]),
+            worst_cost_usd=_sum_money([one.worst_cost_usd for one in self.stages]),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain data, the total included."""
+        return dataclasses.asdict(self) | {"total": dataclasses.asdict(self.total)}
+
+    def as_text(self) -> str:
+        """For people."""
+        lines = [f"{self.recipe} in {self.run}, teacher {self.teacher}. Nothing is sent.", ""]
+        if self.stages:
+            lines += [*_table((*self.stages, self.total)), ""]
+        else:
+            lines += ["No stage of this recipe asks a teacher.", ""]
+        return "\n".join([*lines, *(f"* {line}" for line in self.assumptions)]) + "\n"
+
+
+def estimate(prepared: Prepared) -> Estimate:
+    """Estimate a prepared run, less what an earlier process of it has asked already."""
+    run = open_run(prepared.run) if prepared.existing is not None else None
+    journal = prepared.run / "journal.sqlite"
+    with (
+        JournalReader(journal) if run is not None and journal.is_file() else nullcontext() as reader
+    ):
+        stages = tuple(_stages(prepared, run, reader))
+    is_offline = prepared.teacher.scheme == "offline"
+    return Estimate(
+        run=str(prepared.run),
+        recipe=prepared.recipe.settings.name,
+        teacher=prepared.teacher.model,
+        stages=stages,
+        assumptions=tuple(_assumptions(prepared, stages, is_offline=is_offline)),
+    )
+
+
+def _stages(prepared: Prepared, run: Run | None, reader: JournalReader | None) -> Iterator[Asking]:
+    rows = 0.0
+    for index, step in enumerate(prepared.steps):
+        stage = step.stage
+        begun = run.stage(step.name) if run is not None and step.name in run.stages else None
+        if isinstance(stage, ImportStage) and prepared.source is not None:
+            limit = prepared.source.limit
+            rows = prepared.source.n_rows if limit is None else min(limit, prepared.source.n_rows)
+        elif isinstance(stage, DraftStage):
+            yield _asking(prepared, index, step, _slots(step, begun), run, reader)
+            rows = getattr(step.config, "target", 0)
+            if begun is not None:
+                rows = max(rows, begun.kept)
+        elif isinstance(stage, LLMStage):
+            yield _asking(prepared, index, step, math.ceil(rows), run, reader)
+            usual = ROWS_A_TASK if stage.makes_rows else 1.0
+            rows *= begun.kept / begun.next_slot if begun is not None and begun.next_slot else usual
+        elif isinstance(stage, FilterStage) and begun is not None and begun.candidates:
+            rows *= begun.kept / begun.candidates
+
+
+def _slots(step: Step, begun: StageManifest | None) -> int:
+    """Requests to the target: at the yield so far where there is one, else at the expected one."""
+    config = step.config
+    assert isinstance(config, bootstrap.Config)
+    slots, kept, usual = 0, 0, config.expected_yield
+    if begun is not None and begun.kept:
+        slots, kept = begun.next_slot, begun.kept
+        usual = kept / slots
+    return slots + math.ceil(max(config.target - kept, 0) / usual)
+
+
+def _asking(
+    prepared: Prepared,
+    index: int,
+    step: Step,
+    slots: int,
+    run: Run | None,
+    reader: JournalReader | None,
+) -> Asking:
+    asked = reader.answered_slots(step.name) if reader is not None else 0
+    left = max(slots - asked, 0)
+    prompts = [
+        _tokens_of(prepared, request)
+        for request in itertools.islice(_examples(prepared, index, step, run), EXAMPLES)
+    ]
+    n_in = math.ceil(left * mean(prompts)) if prompts else 0
+    sampling = getattr(step.config, "sampling", Sampling())
+    expected = _reply_tokens(prepared, step, sampling.max_tokens, reader)
+    n_out = math.ceil(left * expected)
+    worst = None if sampling.max_tokens is None else left * sampling.max_tokens
+    price = prepared.recipe.settings.prices.get(prepared.teacher.model)
+    if price is None and prepared.teacher.scheme == "offline":
+        price = Price(input=Decimal(0), output=Decimal(0))
+    return Asking(
+        stage=step.name,
+        requests=left,
+        already_asked=asked,
+        input_tokens=n_in,
+        output_tokens=n_out,
+        worst_output_tokens=worst,
+        cost_usd=_money(price, n_in, n_out),
+        worst_cost_usd=_money(price, n_in, worst),
+    )
+
+
+def _examples(prepared: Prepared, index: int, step: Step, run: Run | None) -> Iterator[Request]:
+    """Requests as the stage would make them, from rows that are there or stand in for them."""
+    stage = step.stage
+    if isinstance(stage, DraftStage):
+        assert prepared.seeds is not None
+        pool = Pool([(task.id, task.instruction) for task in prepared.seeds.tasks])
+        for slot in range(EXAMPLES):
+            rng = Random(f"{prepared.recipe.settings.seed}:{step.name}:{slot}")
+            yield stage.ask(pool, 0, step.config, rng)
+    elif isinstance(stage, LLMStage):
+        for row in _example_rows(prepared, index, run):
+            yield stage.ask(row, step.config, Random(0))
+
+
+def _example_rows(prepared: Prepared, index: int, run: Run | None) -> Iterator[Row]:
+    """Rows of the stage before where it has some, else of the source, else the seed tasks."""
+    before = prepared.steps[index - 1].name
+    columns = prepared.columns[index - 1]
+    if run is not None and before in run.stages and run.stage(before).kept:
+        yield from store.read_rows(run.shards(before, "kept"))
+    elif prepared.source is not None:
+        for found in prepared.source.rows():
+            if not isinstance(found, Drop):
+                yield dict.fromkeys(columns) | found
+    elif prepared.seeds is not None:
+        for task in prepared.seeds.tasks:
+            first_input, first_output = task.instances[0]
+            known = {
+                "row_id": task.id,
+                "root_id": task.id,
+                "instruction": task.instruction,
+                "input": first_input,
+                "output": first_output,
+                "is_classification": task.is_classification,
+            }
+            yield dict.fromkeys(columns) | known
+
+
+def _tokens_of(prepared: Prepared, request: Request) -> float:
+    template = prepared.templates[request.template]
+    text = (template.system or "") + template.render(request.values)
+    return len(text.encode()) / BYTES_A_TOKEN
+
+
+def _reply_tokens(
+    prepared: Prepared, step: Step, max_tokens: int | None, reader: JournalReader | None
+) -> float:
+    """Tokens of a usual reply: as replies were so far, else of so many seed tasks, else half."""
+    if reader is not None:
+        usage = reader.usage(step.name)
+        replies, tokens = sum(one[1] for one in usage), sum(one[4] for one in usage)
+        if replies and tokens:
+            return float(tokens / replies)
+    if isinstance(step.config, bootstrap.Config) and prepared.seeds is not None:
+        sizes = [len(task.instruction.encode()) + 4 for task in prepared.seeds.tasks]
+        usual = step.config.new_tasks * mean(sizes) / BYTES_A_TOKEN
+        return usual if max_tokens is None else min(usual, max_tokens)
+    return (max_tokens or 0) / 2
+
+
+def _assumptions(
+    prepared: Prepared, stages: tuple[Asking, ...], *, is_offline: bool
+) -> Iterator[str]:
+    settings = prepared.recipe.settings
+    if not stages:
+        return
+    yield f"{BYTES_A_TOKEN} bytes a token, measured on up to {EXAMPLES} real prompts a stage"
+    for step in prepared.steps:
+        if isinstance(step.config, bootstrap.Config):
+            open_slots = min(settings.teacher.concurrency, step.config.resolved_window())
+            yield (
+                f"{step.name}: {step.config.expected_yield:g} new tasks a request "
+                f"({step.name}.expected_yield); up to {open_slots} more requests are open when the "
+                "target is reached"
+            )
+    yield (
+        "a reply is as long as those in the journal; without any, as its number of seed tasks, or "
+        "half of max_tokens; at worst all of max_tokens"
+    )
+    if any(isinstance(s.stage, FilterStage) for s in prepared.steps[:-1]):
+        yield "filters are taken to drop nothing, or what they have dropped so far"
+    if any(isinstance(s.stage, LLMStage) and s.stage.makes_rows for s in prepared.steps):
+        yield f"a stage that makes rows makes {ROWS_A_TASK:g} of each, or as many as so far"
+    yield (
+        "on top: a reply that cannot be used is asked for again, until "
+        f"{settings.teacher.attempts} of a request have come (teacher.attempts)"
+    )
+    if is_offline:
+        yield "the offline teacher costs nothing"
+    elif prepared.teacher.model not in settings.prices:
+        yield (
+            f"no price: put  prices: {{{prepared.teacher.model}: {{input: 0.15, output: 0.60}}}}  "
+            "(dollars for a million tokens) into the recipe"
+        )
+
+
+def _money(price: Price | None, input_tokens: int, output_tokens: int | None) -> str | None:
+    if price is None or output_tokens is None:
+        return None
+    spent = (input_tokens * price.input + output_tokens * price.output) / 1_000_000
+    return str(spent.quantize(Decimal("0.01")) if spent >= 1 else spent.quantize(Decimal("0.0001")))
+
+
+def _sum(found: list[int | None]) -> int | None:
+    known = [one for one in found if one is not None]
+    return sum(known) if len(known) == len(found) else None
+
+
+def _sum_money(found: list[str | None]) -> str | None:
+    known = [Decimal(one) for one in found if one is not None]
+    return str(sum(known, Decimal(0))) if len(known) == len(found) else None
+
+
+def _table(stages: tuple[Asking, ...]) -> list[str]:
+    head = (
+        "stage",
+        "requests",
+        "asked before",
+        "input tokens",
+        "output tokens",
+        "at worst",
+        "cost",
+        "at worst",
+    )
+    rows = [
+        (
+            one.stage,
+            f"{one.requests:,}",
+            f"{one.already_asked:,}",
+            f"{one.input_tokens:,}",
+            f"{one.output_tokens:,}",
+            "?" if one.worst_output_tokens is None else f"{one.worst_output_tokens:,}",
+            "?" if one.cost_usd is None else f"${one.cost_usd}",
+            "?" if one.worst_cost_usd is None else f"${one.worst_cost_usd}",
+        )
+        for one in stages
+    ]
+    widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
+    lines = []
+    for row in (head, *rows):
+        cells = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        lines.append("  ".join((row[0].ljust(widths[0]), *cells)))
+    return lines
