@@ -17,9 +17,10 @@ Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
-PAGE = 128  # entries a page
+PAGE = 512  # entries a page
 STRIP = 64  # words of 64 tokens that an LCS takes at once
 EMPTY = -1
+COARSE, FINE = 0, 1  # signatures for looking for duplicates only, and for the nearest entry
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -32,10 +33,10 @@ class Texts(NamedTuple):
 
 
 class Classes(NamedTuple):
-    """Entries by length: the longest of each class in tokens, its signatures' width in words."""
+    """Entries by length. Every entry has a coarse and a fine signature."""
 
-    longest: Int64s
-    widths: Int64s
+    longest: Int64s  # entry of each class, in tokens
+    widths: Int64s  # [COARSE or FINE, class]: words of a signature
     first_page: Int64s  # EMPTY where there is none
     last_page: Int64s
 
@@ -44,13 +45,13 @@ class Pages(NamedTuple):
     """Up to PAGE entries of one class each. Word w of its signatures are PAGE words in a row."""
 
     signatures: Words
-    starts: Int64s  # where in `signatures`
+    starts: Int64s  # [COARSE or FINE, page]: where in `signatures`
     following: Int64s  # the next page of the class, or EMPTY
     filled: Int64s  # its entries
-    most_hidden: Int64s  # the highest `hidden` in it
+    most_hidden: Int64s  # [COARSE or FINE, page]: the highest `hidden` in it
     # PAGE of these for every page:
     entries: Int32s
-    hidden: Int32s  # tokens of the entry that set no bit of their own
+    hidden: Int32s  # [COARSE or FINE, place]: tokens of the entry that set no bit of their own
     lengths: Int32s
 
 
@@ -218,19 +219,37 @@ def _f_measure(lcs: int, m: int, n: int) -> float:
 
 
 @compiled
-def _count_shared(bits: Words, pages: Pages, page: int, shared: Int64s) -> int:
-    """Count the bits that a text shares with each entry of a page; return the highest count."""
-    # Sliced first, and 64 bits throughout: otherwise LLVM does not vectorise these loops.
-    size, start = pages.filled[page], pages.starts[page]
-    counts = shared[:size]
-    word, stored = bits[0], pages.signatures[start : start + size]
-    for i in range(size):
-        counts[i] = count_ones(stored[i] & word)
-    for w in range(1, bits.size):
-        start += PAGE
-        word, stored = bits[w], pages.signatures[start : start + size]
+def _count_shared(bits: Words, stored: Words, counts: Int64s) -> int:
+    """Count the bits that a text shares with each entry of a page; return the highest count.
+
+    `bits` has 1, 2 or a multiple of 4 words, and `stored` PAGE times as many. The loops are
+    written out, on slices and on 64 bits throughout, because LLVM vectorises them so.
+    """
+    size = counts.size
+    if bits.size == 1:
+        a, first = bits[0], stored[:size]
         for i in range(size):
-            counts[i] += count_ones(stored[i] & word)
+            counts[i] = count_ones(first[i] & a)
+    elif bits.size == 2:
+        a, first = bits[0], stored[:size]
+        b, second = bits[1], stored[PAGE : PAGE + size]
+        for i in range(size):
+            counts[i] = count_ones(first[i] & a) + count_ones(second[i] & b)
+    else:
+        counts[:] = 0
+        for w in range(0, bits.size, 4):
+            start = w * PAGE
+            a, first = bits[w], stored[start : start + size]
+            b, second = bits[w + 1], stored[start + PAGE : start + PAGE + size]
+            c, third = bits[w + 2], stored[start + 2 * PAGE : start + 2 * PAGE + size]
+            d, fourth = bits[w + 3], stored[start + 3 * PAGE : start + 3 * PAGE + size]
+            for i in range(size):
+                counts[i] += (
+                    count_ones(first[i] & a)
+                    + count_ones(second[i] & b)
+                    + count_ones(third[i] & c)
+                    + count_ones(fourth[i] & d)
+                )
     most = 0
     for i in range(size):
         most = max(most, counts[i])
@@ -242,6 +261,7 @@ def _nearest(
     text: Int32s,
     rows: int,
     floor: float,
+    level: int,
     is_published: bool,
     pool: Texts,
     classes: Classes,
@@ -272,16 +292,21 @@ def _nearest(
         page = classes.first_page[c]
         if page == EMPTY:
             continue
-        if classes.widths[c] != width:
-            width = classes.widths[c]
+        if classes.widths[level, c] != width:
+            width = classes.widths[level, c]
             unseen = m - _sign(text, scratch.occurrence, scratch.bits[:width])
         shortest = longest[c - 1] + 1 if c > 0 else 1
         while page != EMPTY:
-            most = _count_shared(scratch.bits[:width], pages, page, scratch.shared)
+            start, size = pages.starts[level, page], pages.filled[page]
+            most = _count_shared(
+                scratch.bits[:width],
+                pages.signatures[start : start + width * PAGE],
+                scratch.shared[:size],
+            )
             # LCS <= tokens in common <= bits in common + those that one side's bits do not show
             least = max(1, np.int64(np.ceil(ratio * (m + shortest) - 1e-6)))
-            least -= min(unseen, pages.most_hidden[page])
-            first_slot, size = page * PAGE, pages.filled[page]
+            least -= min(unseen, pages.most_hidden[level, page])
+            first_slot = page * PAGE
             page = pages.following[page]
             if most < least:
                 continue
@@ -290,7 +315,7 @@ def _nearest(
                 if common < least:
                     continue
                 slot = first_slot + i
-                common += min(unseen, pages.hidden[slot])
+                common += min(unseen, pages.hidden[level, slot])
                 n, entry = pages.lengths[slot], pages.entries[slot]
                 bound = common / (m + n)
                 if common == 0 or bound < ratio:
@@ -321,7 +346,6 @@ def _file(
     if text.size == 0:
         return
     c = np.searchsorted(classes.longest, text.size)
-    width = classes.widths[c]
     page = classes.last_page[c]
     if page == EMPTY or pages.filled[page] == PAGE:
         new = state.pages[0]
@@ -330,18 +354,21 @@ def _file(
         else:
             pages.following[page] = new
         page = classes.last_page[c] = new
-        pages.starts[page] = state.words[0]
         pages.following[page] = EMPTY
         state.pages[0] += 1
-        state.words[0] += width * PAGE
+        for level in (COARSE, FINE):
+            pages.starts[level, page] = state.words[0]
+            state.words[0] += classes.widths[level, c] * PAGE
     slot = pages.filled[page]
-    bits = scratch.bits[:width]
-    unseen = text.size - _sign(text, scratch.occurrence, bits)
-    for w in range(width):
-        pages.signatures[pages.starts[page] + w * PAGE + slot] = bits[w]
     at = page * PAGE + slot
-    pages.entries[at], pages.hidden[at], pages.lengths[at] = entry, unseen, text.size
-    pages.most_hidden[page] = max(pages.most_hidden[page], unseen)
+    pages.entries[at], pages.lengths[at] = entry, text.size
+    for level in (COARSE, FINE):
+        bits = scratch.bits[: classes.widths[level, c]]
+        unseen = text.size - _sign(text, scratch.occurrence, bits)
+        for w in range(bits.size):
+            pages.signatures[pages.starts[level, page] + w * PAGE + slot] = bits[w]
+        pages.hidden[level, at] = unseen
+        pages.most_hidden[level, page] = max(pages.most_hidden[level, page], unseen)
     pages.filled[page] = slot + 1
 
 
@@ -375,6 +402,7 @@ def stream(
     The caller has made room for all of them. `found_entry` stays as it is where there is none.
     """
     floor = 0.0 if nearest else bar.numerator / (2 * bar.denominator)
+    level = FINE if nearest else COARSE
     for row in range(texts.offsets.size - 1):
         text = texts.ids[texts.offsets[row] : texts.offsets[row + 1]]
         m = text.size
@@ -384,7 +412,7 @@ def stream(
             if m <= 64 * STRIP:
                 _fill_masks(text, rows, 0, (m + 63) // 64, scratch)
             entry, lcs = _nearest(
-                text, rows, floor, bar.is_published, pool, classes, pages, scratch
+                text, rows, floor, level, bar.is_published, pool, classes, pages, scratch
             )
         if lcs > 0:
             n = pool.offsets[entry + 1] - pool.offsets[entry]
