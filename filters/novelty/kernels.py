@@ -1,21 +1,18 @@
-"""The compiled part of the scan; `filters.novelty.scan` owns the arrays and says what they hold.
+"""The compiled part of the scan; `filters.novelty.arrays` says what the arrays hold.
 
-All compiled functions are in this one file: numba's cache notices a change of the file that a
-function is in, not of the files that it calls into.
+All compiled functions and the constants that they use are in this one file: numba's cache notices
+a change of the file that a function is in, not of the files that it calls into.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
-Int32s = NDArray[np.int32]
-Int64s = NDArray[np.int64]
-Words = NDArray[np.uint64]
+from filters.novelty.arrays import Bar, Classes, Int32s, Int64s, Pages, Scratch, State, Texts, Words
 
 PAGE = 512  # entries a page
 STRIP = 64  # words of 64 tokens that an LCS takes at once
@@ -23,68 +20,6 @@ EMPTY = -1
 COARSE, FINE = 0, 1  # signatures for looking for duplicates only, and for the nearest entry
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-class Texts(NamedTuple):
-    """Token numbers, end to end; text i has those from offset i to i + 1."""
-
-    ids: Int32s
-    offsets: Int64s
-
-
-class Classes(NamedTuple):
-    """Entries by length. Every entry has a coarse and a fine signature."""
-
-    longest: Int64s  # entry of each class, in tokens
-    widths: Int64s  # [COARSE or FINE, class]: words of a signature
-    first_page: Int64s  # EMPTY where there is none
-    last_page: Int64s
-
-
-class Pages(NamedTuple):
-    """Up to PAGE entries of one class each. Word w of its signatures are PAGE words in a row."""
-
-    signatures: Words
-    starts: Int64s  # [COARSE or FINE, page]: where in `signatures`
-    following: Int64s  # the next page of the class, or EMPTY
-    filled: Int64s  # its entries
-    most_hidden: Int64s  # [COARSE or FINE, page]: the highest `hidden` in it
-    # PAGE of these for every page:
-    entries: Int32s
-    hidden: Int32s  # [COARSE or FINE, place]: tokens of the entry that set no bit of their own
-    lengths: Int32s
-
-
-class Bar(NamedTuple):
-    """`filters.rouge.Limit`, for compiled code."""
-
-    numerator: int
-    denominator: int
-    threshold: float
-    is_published: bool
-
-
-class Scratch(NamedTuple):
-    """Room to work in. `place` is EMPTY for every token between two texts."""
-
-    place: Int32s  # token number -> row of the text's distinct token
-    distinct: Int32s
-    counts: Int32s
-    occurrence: Int32s  # of each token of the text: how often it stood before
-    masks: Words
-    column: Words
-    carries: NDArray[np.uint8]
-    bits: Words  # the text's signature
-    shared: Int64s
-
-
-class State(NamedTuple):
-    """How much is in use, in arrays of one: compiled code changes it."""
-
-    entries: Int64s
-    filed: Int64s  # entries that are in a page
-    pages: Int64s
-    words: Int64s  # of signatures
 
 
 def compiled(function: Function) -> Function:

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filters.novelty import kernels
-from filters.novelty.kernels import EMPTY, PAGE, STRIP, Bar, Classes, Pages, Scratch, State, Texts
+from filters.novelty.arrays import Bar, Classes, Pages, Scratch, State, Texts
+from filters.novelty.kernels import EMPTY, PAGE, STRIP
 from filters.novelty.pool import Pool, grown
 from filters.novelty.words import Ids, Offsets
 from filters.rouge import Limit

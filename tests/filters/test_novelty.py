@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rapidfuzz.distance import LCSseq
+from rouge_score.rouge_scorer import RougeScorer
 
 from filters.novelty import Nearest, NoveltyIndex, Verdicts, novelty
 from filters.novelty.index import Engine
@@ -91,6 +92,26 @@ def test_verdicts_are_those_of_comparing_with_every_entry(
     deciding = NoveltyIndex(threshold=threshold, tokens=kind, rule=rule, engine=engine)
     found = rows(deciding.filter(texts, nearest=False))
     assert found == [row if not row[0] else (True, -1, 0) for row in expected]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@settings(deadline=None, max_examples=30)
+@given(texts=st.lists(TEXT | NEAR_THRESHOLD, max_size=15))
+def test_published_verdicts_are_those_of_the_published_loop(
+    engine: Engine, texts: list[str]
+) -> None:
+    scorer = RougeScorer(["rougeL"], use_stemmer=False)
+    pool: list[str] = []
+    index = NoveltyIndex(tokens="published", rule="published", engine=engine)
+    verdicts = index.filter(texts)
+    for row, text in enumerate(texts):
+        scores = [scorer.score(entry, text)["rougeL"].fmeasure for entry in pool]
+        met = verdicts.nearest(row)
+        assert (met and met.f) == max(scores, default=None)
+        assert (met and met.entry) == (scores.index(max(scores)) if scores else None)
+        assert verdicts.accepted[row] == (max(scores, default=0.0) <= 0.7)
+        if verdicts.accepted[row]:
+            pool.append(text)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
