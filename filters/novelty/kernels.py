@@ -154,26 +154,25 @@ def _f_measure(lcs: int, m: int, n: int) -> float:
 
 
 @compiled
-def _count_shared(bits: Words, stored: Words, counts: Int64s) -> int:
+def _count_shared(bits: Words, stored: Words, start: int, shared: Int64s, size: int) -> int:
     """Count the bits that a text shares with each entry of a page; return the highest count.
 
-    `bits` has 1, 2 or a multiple of 4 words, and `stored` PAGE times as many. The loops are
+    `bits` has 1, 2 or a multiple of 4 words; the page's begin at `start`. The loops are
     written out, on slices and on 64 bits throughout, because LLVM vectorises them so.
     """
-    size = counts.size
+    counts = shared[:size]
     if bits.size == 1:
-        a, first = bits[0], stored[:size]
+        a, first = bits[0], stored[start : start + size]
         for i in range(size):
             counts[i] = count_ones(first[i] & a)
     elif bits.size == 2:
-        a, first = bits[0], stored[:size]
-        b, second = bits[1], stored[PAGE : PAGE + size]
+        a, first = bits[0], stored[start : start + size]
+        b, second = bits[1], stored[start + PAGE : start + PAGE + size]
         for i in range(size):
             counts[i] = count_ones(first[i] & a) + count_ones(second[i] & b)
     else:
         counts[:] = 0
         for w in range(0, bits.size, 4):
-            start = w * PAGE
             a, first = bits[w], stored[start : start + size]
             b, second = bits[w + 1], stored[start + PAGE : start + PAGE + size]
             c, third = bits[w + 2], stored[start + 2 * PAGE : start + 2 * PAGE + size]
@@ -185,6 +184,7 @@ def _count_shared(bits: Words, stored: Words, counts: Int64s) -> int:
                     + count_ones(third[i] & c)
                     + count_ones(fourth[i] & d)
                 )
+            start += 4 * PAGE
     most = 0
     for i in range(size):
         most = max(most, counts[i])
@@ -214,6 +214,7 @@ def _nearest(
     below = np.searchsorted(longest, m)
     above = below + 1
     width = unseen = 0
+    bits, counts = scratch.bits, scratch.shared
     while True:
         # Classes by what the lengths alone allow, so those nearest to m first.
         most_below = min(m, longest[below]) / (m + min(m, longest[below])) if below >= 0 else -1.0
@@ -229,15 +230,12 @@ def _nearest(
             continue
         if classes.widths[level, c] != width:
             width = classes.widths[level, c]
-            unseen = m - _sign(text, scratch.occurrence, scratch.bits[:width])
+            bits = scratch.bits[:width]
+            unseen = m - _sign(text, scratch.occurrence, bits)
         shortest = longest[c - 1] + 1 if c > 0 else 1
         while page != EMPTY:
             start, size = pages.starts[level, page], pages.filled[page]
-            most = _count_shared(
-                scratch.bits[:width],
-                pages.signatures[start : start + width * PAGE],
-                scratch.shared[:size],
-            )
+            most = _count_shared(bits, pages.signatures, start, counts, size)
             # LCS <= tokens in common <= bits in common + those that one side's bits do not show
             least = max(1, np.int64(np.ceil(ratio * (m + shortest) - 1e-6)))
             least -= min(unseen, pages.most_hidden[level, page])
@@ -246,7 +244,7 @@ def _nearest(
             if most < least:
                 continue
             for i in range(size):
-                common = scratch.shared[i]
+                common = counts[i]
                 if common < least:
                     continue
                 slot = first_slot + i
