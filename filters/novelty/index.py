@@ -31,7 +31,7 @@ FORMAT = 1  # of saved files; raised when an older file cannot be read the same 
 # The numpy engine's work, in microseconds on a common machine, after which numba takes over:
 # about what numba costs to load. Counted, not timed, so that a run repeats.
 SMALL_US = 500_000
-TEXT_US, PAIR_US, ENTRY_US = 40, 0.012, 6
+TEXT_US, PAIR_US, ENTRY_US = 60, 0.025, 20
 # What numpy and zipfile raise for a file that is none of ours, was cut off or has a wrong byte.
 DAMAGE = (
     ArithmeticError,

@@ -1,89 +1,25 @@
-"""The compiled part of the scan; `filters.novelty.scan` owns the arrays and says what they hold.
+"""The compiled part of the scan; `filters.novelty.arrays` says what the arrays hold.
 
-All compiled functions are in this one file: numba's cache notices a change of the file that a
-function is in, not of the files that it calls into.
+All compiled functions and the constants that they use are in this one file: numba's cache notices
+a change of the file that a function is in, not of the files that it calls into.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
-Int32s = NDArray[np.int32]
-Int64s = NDArray[np.int64]
-Words = NDArray[np.uint64]
+from filters.novelty.arrays import Bar, Classes, Int32s, Int64s, Pages, Scratch, State, Texts, Words
 
-PAGE = 128  # entries a page
+PAGE = 512  # entries a page
 STRIP = 64  # words of 64 tokens that an LCS takes at once
 EMPTY = -1
+COARSE, FINE = 0, 1  # signatures for looking for duplicates only, and for the nearest entry
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-class Texts(NamedTuple):
-    """Token numbers, end to end; text i has those from offset i to i + 1."""
-
-    ids: Int32s
-    offsets: Int64s
-
-
-class Classes(NamedTuple):
-    """Entries by length: the longest of each class in tokens, its signatures' width in words."""
-
-    longest: Int64s
-    widths: Int64s
-    first_page: Int64s  # EMPTY where there is none
-    last_page: Int64s
-
-
-class Pages(NamedTuple):
-    """Up to PAGE entries of one class each. Word w of its signatures are PAGE words in a row."""
-
-    signatures: Words
-    starts: Int64s  # where in `signatures`
-    following: Int64s  # the next page of the class, or EMPTY
-    filled: Int64s  # its entries
-    most_hidden: Int64s  # the highest `hidden` in it
-    # PAGE of these for every page:
-    entries: Int32s
-    hidden: Int32s  # tokens of the entry that set no bit of their own
-    lengths: Int32s
-
-
-class Bar(NamedTuple):
-    """`filters.rouge.Limit`, for compiled code."""
-
-    numerator: int
-    denominator: int
-    threshold: float
-    is_published: bool
-
-
-class Scratch(NamedTuple):
-    """Room to work in. `place` is EMPTY for every token between two texts."""
-
-    place: Int32s  # token number -> row of the text's distinct token
-    distinct: Int32s
-    counts: Int32s
-    occurrence: Int32s  # of each token of the text: how often it stood before
-    masks: Words
-    column: Words
-    carries: NDArray[np.uint8]
-    bits: Words  # the text's signature
-    shared: Int64s
-
-
-class State(NamedTuple):
-    """How much is in use, in arrays of one: compiled code changes it."""
-
-    entries: Int64s
-    filed: Int64s  # entries that are in a page
-    pages: Int64s
-    words: Int64s  # of signatures
 
 
 def compiled(function: Function) -> Function:
@@ -218,19 +154,37 @@ def _f_measure(lcs: int, m: int, n: int) -> float:
 
 
 @compiled
-def _count_shared(bits: Words, pages: Pages, page: int, shared: Int64s) -> int:
-    """Count the bits that a text shares with each entry of a page; return the highest count."""
-    # Sliced first, and 64 bits throughout: otherwise LLVM does not vectorise these loops.
-    size, start = pages.filled[page], pages.starts[page]
+def _count_shared(bits: Words, stored: Words, start: int, shared: Int64s, size: int) -> int:
+    """Count the bits that a text shares with each entry of a page; return the highest count.
+
+    `bits` has 1, 2 or a multiple of 4 words; the page's begin at `start`. The loops are
+    written out, on slices and on 64 bits throughout, because LLVM vectorises them so.
+    """
     counts = shared[:size]
-    word, stored = bits[0], pages.signatures[start : start + size]
-    for i in range(size):
-        counts[i] = count_ones(stored[i] & word)
-    for w in range(1, bits.size):
-        start += PAGE
-        word, stored = bits[w], pages.signatures[start : start + size]
+    if bits.size == 1:
+        a, first = bits[0], stored[start : start + size]
         for i in range(size):
-            counts[i] += count_ones(stored[i] & word)
+            counts[i] = count_ones(first[i] & a)
+    elif bits.size == 2:
+        a, first = bits[0], stored[start : start + size]
+        b, second = bits[1], stored[start + PAGE : start + PAGE + size]
+        for i in range(size):
+            counts[i] = count_ones(first[i] & a) + count_ones(second[i] & b)
+    else:
+        counts[:] = 0
+        for w in range(0, bits.size, 4):
+            a, first = bits[w], stored[start : start + size]
+            b, second = bits[w + 1], stored[start + PAGE : start + PAGE + size]
+            c, third = bits[w + 2], stored[start + 2 * PAGE : start + 2 * PAGE + size]
+            d, fourth = bits[w + 3], stored[start + 3 * PAGE : start + 3 * PAGE + size]
+            for i in range(size):
+                counts[i] += (
+                    count_ones(first[i] & a)
+                    + count_ones(second[i] & b)
+                    + count_ones(third[i] & c)
+                    + count_ones(fourth[i] & d)
+                )
+            start += 4 * PAGE
     most = 0
     for i in range(size):
         most = max(most, counts[i])
@@ -242,6 +196,7 @@ def _nearest(
     text: Int32s,
     rows: int,
     floor: float,
+    level: int,
     is_published: bool,
     pool: Texts,
     classes: Classes,
@@ -259,6 +214,7 @@ def _nearest(
     below = np.searchsorted(longest, m)
     above = below + 1
     width = unseen = 0
+    bits, counts = scratch.bits, scratch.shared
     while True:
         # Classes by what the lengths alone allow, so those nearest to m first.
         most_below = min(m, longest[below]) / (m + min(m, longest[below])) if below >= 0 else -1.0
@@ -272,25 +228,27 @@ def _nearest(
         page = classes.first_page[c]
         if page == EMPTY:
             continue
-        if classes.widths[c] != width:
-            width = classes.widths[c]
-            unseen = m - _sign(text, scratch.occurrence, scratch.bits[:width])
+        if classes.widths[level, c] != width:
+            width = classes.widths[level, c]
+            bits = scratch.bits[:width]
+            unseen = m - _sign(text, scratch.occurrence, bits)
         shortest = longest[c - 1] + 1 if c > 0 else 1
         while page != EMPTY:
-            most = _count_shared(scratch.bits[:width], pages, page, scratch.shared)
+            start, size = pages.starts[level, page], pages.filled[page]
+            most = _count_shared(bits, pages.signatures, start, counts, size)
             # LCS <= tokens in common <= bits in common + those that one side's bits do not show
             least = max(1, np.int64(np.ceil(ratio * (m + shortest) - 1e-6)))
-            least -= min(unseen, pages.most_hidden[page])
-            first_slot, size = page * PAGE, pages.filled[page]
+            least -= min(unseen, pages.most_hidden[level, page])
+            first_slot = page * PAGE
             page = pages.following[page]
             if most < least:
                 continue
             for i in range(size):
-                common = scratch.shared[i]
+                common = counts[i]
                 if common < least:
                     continue
                 slot = first_slot + i
-                common += min(unseen, pages.hidden[slot])
+                common += min(unseen, pages.hidden[level, slot])
                 n, entry = pages.lengths[slot], pages.entries[slot]
                 bound = common / (m + n)
                 if common == 0 or bound < ratio:
@@ -321,7 +279,6 @@ def _file(
     if text.size == 0:
         return
     c = np.searchsorted(classes.longest, text.size)
-    width = classes.widths[c]
     page = classes.last_page[c]
     if page == EMPTY or pages.filled[page] == PAGE:
         new = state.pages[0]
@@ -330,18 +287,21 @@ def _file(
         else:
             pages.following[page] = new
         page = classes.last_page[c] = new
-        pages.starts[page] = state.words[0]
         pages.following[page] = EMPTY
         state.pages[0] += 1
-        state.words[0] += width * PAGE
+        for level in (COARSE, FINE):
+            pages.starts[level, page] = state.words[0]
+            state.words[0] += classes.widths[level, c] * PAGE
     slot = pages.filled[page]
-    bits = scratch.bits[:width]
-    unseen = text.size - _sign(text, scratch.occurrence, bits)
-    for w in range(width):
-        pages.signatures[pages.starts[page] + w * PAGE + slot] = bits[w]
     at = page * PAGE + slot
-    pages.entries[at], pages.hidden[at], pages.lengths[at] = entry, unseen, text.size
-    pages.most_hidden[page] = max(pages.most_hidden[page], unseen)
+    pages.entries[at], pages.lengths[at] = entry, text.size
+    for level in (COARSE, FINE):
+        bits = scratch.bits[: classes.widths[level, c]]
+        unseen = text.size - _sign(text, scratch.occurrence, bits)
+        for w in range(bits.size):
+            pages.signatures[pages.starts[level, page] + w * PAGE + slot] = bits[w]
+        pages.hidden[level, at] = unseen
+        pages.most_hidden[level, page] = max(pages.most_hidden[level, page], unseen)
     pages.filled[page] = slot + 1
 
 
@@ -375,6 +335,7 @@ def stream(
     The caller has made room for all of them. `found_entry` stays as it is where there is none.
     """
     floor = 0.0 if nearest else bar.numerator / (2 * bar.denominator)
+    level = FINE if nearest else COARSE
     for row in range(texts.offsets.size - 1):
         text = texts.ids[texts.offsets[row] : texts.offsets[row + 1]]
         m = text.size
@@ -384,7 +345,7 @@ def stream(
             if m <= 64 * STRIP:
                 _fill_masks(text, rows, 0, (m + 63) // 64, scratch)
             entry, lcs = _nearest(
-                text, rows, floor, bar.is_published, pool, classes, pages, scratch
+                text, rows, floor, level, bar.is_published, pool, classes, pages, scratch
             )
         if lcs > 0:
             n = pool.offsets[entry + 1] - pool.offsets[entry]

@@ -1,7 +1,7 @@
 """The nearest entry of a small pool, without a compiler: numpy signatures, then rapidfuzz.
 
 Ready at once, where numba needs a second to load and several the first time on a machine. Per
-text it costs about 30 us and 10 ns for every entry; `filters.novelty.index` counts that.
+text it costs about 60 us and 25 ns for every entry; `filters.novelty.index` counts that.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from filters.novelty.pool import Pool, grown
 from filters.novelty.words import Ids, Offsets
 from filters.rouge import Limit, f_measure
 
-WORDS = 8  # of 64 bits in a signature
+WORDS = 16  # of 64 bits in a signature
 BITS = 64 * WORDS
 LARGEST_VOCABULARY = 0x110000  # a token is a code point for rapidfuzz
 

@@ -1,7 +1,11 @@
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -9,19 +13,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rapidfuzz.distance import LCSseq
+from rouge_score.rouge_scorer import RougeScorer
 
-from filters.novelty import Nearest, NoveltyIndex, novelty
+from filters.novelty import Nearest, NoveltyIndex, Verdicts, novelty
+from filters.novelty.index import Engine
 from filters.novelty.words import Vocabulary
-from filters.rouge import f_measure, is_duplicate, tokens
+from filters.rouge import Rule, Tokens, f_measure, is_duplicate, tokens
 
-ENGINES = ["numpy", "numba"]
+Verdict = tuple[bool, int, int]  # accepted, nearest entry, LCS
+
+ENGINES: list[Engine] = ["numpy", "numba"]
 WORD = st.sampled_from(["a", "b", "c", "d", "e", "1", "好", "你", "한", "мир", "🙂", "é", "!"])
 TEXT = st.lists(WORD, max_size=12).map(" ".join)
 NEAR_THRESHOLD = st.lists(st.sampled_from("abc"), min_size=7, max_size=13).map(" ".join)
 LONG = st.lists(st.sampled_from("abcdefgh"), min_size=55, max_size=140).map(" ".join)
 
 
-def plain_lcs(a, b):
+def plain_lcs(a: list[str], b: list[str]) -> int:
     row = [0] * (len(b) + 1)
     for x in a:
         diagonal = 0
@@ -32,9 +40,17 @@ def plain_lcs(a, b):
     return row[-1]
 
 
-def plain_filter(texts, *, threshold=0.7, kind="unicode", rule="strict", lcs=plain_lcs):
+def plain_filter(
+    texts: list[str],
+    *,
+    threshold: float = 0.7,
+    kind: Tokens = "unicode",
+    rule: Rule = "strict",
+    lcs: Callable[[list[str], list[str]], int] = plain_lcs,
+) -> list[Verdict]:
     """Accepted, nearest entry and LCS of every text, by comparing it with every entry."""
-    pool, verdicts = [], []
+    pool: list[list[str]] = []
+    verdicts: list[Verdict] = []
     for text in texts:
         words = tokens(text, kind=kind)
         scored = []
@@ -51,7 +67,7 @@ def plain_filter(texts, *, threshold=0.7, kind="unicode", rule="strict", lcs=pla
     return verdicts
 
 
-def rows(verdicts):
+def rows(verdicts: Verdicts) -> list[Verdict]:
     columns = verdicts.accepted, verdicts.entry, verdicts.lcs
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
@@ -66,8 +82,8 @@ def rows(verdicts):
     cut=st.integers(0, 30),
 )
 def test_verdicts_are_those_of_comparing_with_every_entry(
-    engine, texts, threshold, kind, rule, cut
-):
+    engine: Engine, texts: list[str], threshold: float, kind: Tokens, rule: Rule, cut: int
+) -> None:
     expected = plain_filter(texts, threshold=threshold, kind=kind, rule=rule)
     index = NoveltyIndex(threshold=threshold, tokens=kind, rule=rule, engine=engine)
     found = rows(index.filter(texts[:cut])) + rows(index.filter(texts[cut:]))
@@ -79,25 +95,45 @@ def test_verdicts_are_those_of_comparing_with_every_entry(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_texts_of_any_length_are_compared_exactly(engine):
+@settings(deadline=None, max_examples=30)
+@given(texts=st.lists(TEXT | NEAR_THRESHOLD, max_size=15))
+def test_published_verdicts_are_those_of_the_published_loop(
+    engine: Engine, texts: list[str]
+) -> None:
+    scorer = RougeScorer(["rougeL"], use_stemmer=False)
+    pool: list[str] = []
+    index = NoveltyIndex(tokens="published", rule="published", engine=engine)
+    verdicts = index.filter(texts)
+    for row, text in enumerate(texts):
+        scores = [scorer.score(entry, text)["rougeL"].fmeasure for entry in pool]
+        met = verdicts.nearest(row)
+        assert (met and met.f) == max(scores, default=None)
+        assert (met and met.entry) == (scores.index(max(scores)) if scores else None)
+        assert verdicts.accepted[row] == (max(scores, default=0.0) <= 0.7)
+        if verdicts.accepted[row]:
+            pool.append(text)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_texts_of_any_length_are_compared_exactly(engine: Engine) -> None:
     rng = random.Random(0)
 
-    def text(n, vocabulary):
+    def text(n: int, vocabulary: int) -> list[str]:
         return [f"w{rng.randrange(vocabulary)}" for _ in range(n)]
 
     # one strip of the scan is 4,096 tokens: below, at and beyond it, two of them, and edits
-    texts = [text(n, 50) for n in (4095, 4096, 4097, 5000, 8192, 9000)] + [text(5000, 10**6)]
-    texts += [
-        [word if rng.random() < keep else "x" for word in texts[i]]
+    drawn = [text(n, 50) for n in (4095, 4096, 4097, 5000, 8192, 9000)] + [text(5000, 10**6)]
+    drawn += [
+        [word if rng.random() < keep else "x" for word in drawn[i]]
         for i, keep in [(2, 0.75), (3, 0.65), (3, 0.9), (5, 0.8), (6, 0.7)]
     ]
-    texts = [" ".join(words) for words in texts]
+    texts = [" ".join(words) for words in drawn]
     expected = plain_filter(texts, lcs=LCSseq.similarity)
     assert {accepted for accepted, *_ in expected} == {True, False}
     assert rows(NoveltyIndex(engine=engine).filter(texts)) == expected
 
 
-def test_a_text_of_5000_tokens_against_the_plain_lcs():
+def test_a_text_of_5000_tokens_against_the_plain_lcs() -> None:
     rng = random.Random(1)
     a = [rng.choice("abcdefgh") for _ in range(5000)]
     b = [letter for letter in a if rng.random() < 0.6][:1500]
@@ -107,7 +143,9 @@ def test_a_text_of_5000_tokens_against_the_plain_lcs():
 
 
 @pytest.mark.parametrize("rule", ["strict", "published"])
-def test_both_engines_and_the_change_between_them_answer_alike(rule, monkeypatch):
+def test_both_engines_and_the_change_between_them_answer_alike(
+    rule: Rule, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = random.Random(2)
     words = [f"w{i}" for i in range(60)]
     texts = [" ".join(rng.choices(words, k=rng.randrange(25))) for _ in range(1500)]
@@ -125,7 +163,7 @@ def test_both_engines_and_the_change_between_them_answer_alike(rule, monkeypatch
     assert 0 < sum(accepted for accepted, *_ in found["auto"]) < 1900
 
 
-def test_a_small_run_does_not_load_the_compiler():
+def test_a_small_run_does_not_load_the_compiler() -> None:
     script = (
         "import sys; from filters.novelty import NoveltyIndex; index = NoveltyIndex();"
         "[index.filter([f'write {i} about {i * 7 % 13} and {j}' for j in range(4)])"
@@ -135,7 +173,7 @@ def test_a_small_run_does_not_load_the_compiler():
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_ties_go_to_the_first_entry(engine):
+def test_ties_go_to_the_first_entry(engine: Engine) -> None:
     index = NoveltyIndex(engine=engine)
     index.add(["no match here", "a b x y z", "a b c", "a b d", "a b e"])
     assert index.nearest("a b f") == Nearest(2, 2, 3, 3)
@@ -145,14 +183,16 @@ def test_ties_go_to_the_first_entry(engine):
 @pytest.mark.parametrize(
     ("rule", "expected"), [("strict", Nearest(0, 3, 5, 4)), ("published", Nearest(1, 4, 5, 7))]
 )
-def test_published_scores_tie_as_floats_not_as_fractions(engine, rule, expected):
+def test_published_scores_tie_as_floats_not_as_fractions(
+    engine: Engine, rule: Rule, expected: Nearest
+) -> None:
     index = NoveltyIndex(rule=rule, engine=engine)
     index.add(["a b c x", "a b c d x y z"])  # both 2/3, as floats ...65 and ...66
     assert index.nearest("a b c d e") == expected
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_an_empty_pool_has_no_nearest_entry(engine):
+def test_an_empty_pool_has_no_nearest_entry(engine: Engine) -> None:
     index = NoveltyIndex(engine=engine)
     assert index.nearest("anything") is None
     assert len(index.filter([])) == 0
@@ -160,7 +200,7 @@ def test_an_empty_pool_has_no_nearest_entry(engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_text_without_tokens_is_accepted_and_nearest_to_the_first_entry(engine):
+def test_a_text_without_tokens_is_accepted_and_nearest_to_the_first_entry(engine: Engine) -> None:
     index = NoveltyIndex(engine=engine)
     verdicts = index.filter(["", "", "!?", "one", ""])
     assert verdicts.accepted.all()
@@ -169,34 +209,36 @@ def test_a_text_without_tokens_is_accepted_and_nearest_to_the_first_entry(engine
     assert index.nearest("two") == Nearest(0, 0, 1, 0)
 
 
-def test_chinese_is_compared_by_character_unless_the_published_tokens_are_asked_for():
+def test_chinese_is_compared_by_character_unless_the_published_tokens_are_asked_for() -> None:
     texts = ["请把下面的句子翻译成英文。", "请把下面的句子翻译成法文。", "写一首关于春天的诗。"]
     assert NoveltyIndex().filter(texts).accepted.tolist() == [True, False, True]
     published = NoveltyIndex(tokens="published").filter([*texts, *texts])
     assert published.accepted.all()
 
 
-def test_nearest_leaves_the_pool_as_it_is():
+def test_nearest_leaves_the_pool_as_it_is() -> None:
     index = NoveltyIndex()
     index.add(["a b c"])
-    assert index.nearest("a b c d").f == pytest.approx(6 / 7)
+    assert index.nearest("a b c d") == Nearest(0, 3, 4, 3)
     assert len(index) == 1
 
 
 @settings(deadline=None)
 @given(st.lists(st.text() | TEXT, max_size=8), st.sampled_from(["unicode", "published"]))
-def test_the_vocabulary_encodes_the_tokens_of_every_text(texts, kind):
+def test_the_vocabulary_encodes_the_tokens_of_every_text(texts: list[str], kind: Tokens) -> None:
     vocabulary = Vocabulary(kind)
     ids, offsets = vocabulary.encode(texts)
     words = [word.decode() for word in vocabulary]
-    found = [[words[i] for i in ids[a:b]] for a, b in zip(offsets, offsets[1:], strict=False)]
+    found = [[words[i] for i in ids[a:b]] for a, b in pairwise(offsets)]
     assert found == [tokens(text, kind=kind) for text in texts]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 @settings(deadline=None, max_examples=20)
 @given(texts=st.lists(TEXT, max_size=20), cut=st.integers(0, 20))
-def test_a_saved_index_goes_on_where_it_was(tmp_path_factory, engine, texts, cut):
+def test_a_saved_index_goes_on_where_it_was(
+    tmp_path_factory: pytest.TempPathFactory, engine: Engine, texts: list[str], cut: int
+) -> None:
     path = tmp_path_factory.mktemp("index") / "novelty.npz"
     index = NoveltyIndex(threshold=0.6, tokens="published", rule="published", engine=engine)
     index.filter(texts[:cut])
@@ -208,7 +250,7 @@ def test_a_saved_index_goes_on_where_it_was(tmp_path_factory, engine, texts, cut
     assert [file.name for file in path.parent.iterdir()] == ["novelty.npz"]
 
 
-def test_a_file_that_is_not_a_whole_index_is_refused_by_name(tmp_path):
+def test_a_file_that_is_not_a_whole_index_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "novelty.npz"
     NoveltyIndex().save(path)
     whole = path.read_bytes()
@@ -237,7 +279,7 @@ def test_a_file_that_is_not_a_whole_index_is_refused_by_name(tmp_path):
         NoveltyIndex.load(tmp_path / "none.npz")
 
 
-def test_a_file_with_one_wrong_byte_is_refused_or_reads_as_before(tmp_path):
+def test_a_file_with_one_wrong_byte_is_refused_or_reads_as_before(tmp_path: Path) -> None:
     path = tmp_path / "novelty.npz"
     index = NoveltyIndex()
     index.add(["a b c", "写 d"])
@@ -257,12 +299,12 @@ def test_a_file_with_one_wrong_byte_is_refused_or_reads_as_before(tmp_path):
 @pytest.mark.parametrize(
     "setting", [{"tokens": "latin"}, {"engine": "fast"}, {"rule": "loose"}, {"threshold": 7}]
 )
-def test_an_unknown_setting_is_refused(setting):
-    with pytest.raises(ValueError, match="unknown|threshold"):
+def test_an_unknown_setting_is_refused(setting: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"unknown|threshold"):
         NoveltyIndex(**setting)
 
 
-def test_the_column_filter_names_what_a_dropped_row_met():
+def test_the_column_filter_names_what_a_dropped_row_met() -> None:
     against = pl.Series(["write a story about a dog"])
     instruction = pl.Series(
         [
@@ -286,20 +328,20 @@ def test_the_column_filter_names_what_a_dropped_row_met():
     assert found["score"].to_list() == [f_measure(6, 7, 6), 0.0, f_measure(3, 4, 3), 0.0, 1.0]
 
 
-def test_the_first_row_has_nothing_to_be_compared_with():
+def test_the_first_row_has_nothing_to_be_compared_with() -> None:
     found = novelty(pl.Series(["one", "two"]))
     assert found.row(0) == (None, None, None, None)
     assert found.row(1) == (None, "ROUGE-L 0.0 (lcs 0 of 1 and 1 tokens)", 0, 0.0)
 
 
 @pytest.mark.parametrize("against", [None, pl.Series([], dtype=pl.String)])
-def test_a_column_without_rows_has_no_verdicts(against):
+def test_a_column_without_rows_has_no_verdicts(against: pl.Series | None) -> None:
     assert novelty(pl.Series([], dtype=pl.String), against=against).height == 0
 
 
 @settings(deadline=None)
 @given(st.lists(TEXT | st.none(), max_size=25))
-def test_kept_rows_are_all_kept_when_filtered_again(texts):
+def test_kept_rows_are_all_kept_when_filtered_again(texts: list[str | None]) -> None:
     column = pl.Series(texts, dtype=pl.String)
     found = novelty(column)
     assert found.height == len(column)
