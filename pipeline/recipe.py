@@ -8,6 +8,7 @@ exists already.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,10 @@ from pipeline.stage import (
 from pipeline.stages import STAGES
 from pipeline.teacher.ledger import Budget, Price
 from pipeline.teacher.settings import TeacherSettings
+
+
+STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+"""What a stage can be called in a recipe: its folder and its row ids are named for it."""
 
 
 class RecipeSettings(Settings):
@@ -165,7 +170,11 @@ def parse(text: str, *, where: str, settings: Mapping[str, Any] | None = None) -
     entries = []
     for index, entry in enumerate(tree.pop("stages")):
         if isinstance(entry, dict) and isinstance(entry.get("stage"), str):
-            entries.append((index, dict(entry)))
+            if (wrong := _wrong_name(entry.get("name", entry["stage"]))) is not None:
+                line = lines.get(("stages", index), 1)
+                problems.add(RecipeError(f"{where}: line {line}: {wrong}"))
+            else:
+                entries.append((index, dict(entry)))
         else:
             line = lines.get(("stages", index), 1)
             problems.add(
@@ -190,6 +199,14 @@ def parse(text: str, *, where: str, settings: Mapping[str, Any] | None = None) -
     problems.raise_if_any()
     assert isinstance(top, RecipeSettings)
     return Recipe(top, tuple(steps))
+
+
+def _wrong_name(name: object) -> str | None:
+    if not isinstance(name, str) or not STEP_NAME.fullmatch(name):
+        return f"a stage cannot have the name {name!r}: letters, digits, - and _, at most 100."
+    if name in RecipeSettings.model_fields:
+        return f"a stage cannot have the name {name!r}: the recipe has a setting of that name."
+    return None
 
 
 def _parse_step(

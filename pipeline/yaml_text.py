@@ -42,6 +42,10 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key is a word, not a list or a mapping", key.start_mark
+                )
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key.value!r} stands twice", key.start_mark
@@ -59,15 +63,19 @@ def load_with_lines(text: str, *, where: str) -> tuple[Any, dict[tuple[str | int
     """Parse one YAML document; also the line (from 1) at which each value stands, by path."""
     if len(text) > MAX_CHARACTERS:
         raise RecipeError(f"{where}: more than {MAX_CHARACTERS} characters.")
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{where}: {' '.join(str(error).split())}.") from error
     try:
         node = loader.get_single_node()
         value = None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise RecipeError(f"{where}: line {line}: {error.problem}.") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise RecipeError(f"{where}: {error}") from error
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
+        # what PyYAML's own constructors raise on a value that is not what its tag says
+        raise RecipeError(f"{where}: a value cannot be read: {error}.") from error
     finally:
         loader.dispose()
     lines: dict[tuple[str | int, ...], int] = {}

@@ -109,7 +109,13 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     """
     problems = Problems()
     old_run = _old_run(options, problems)
-    found = _recipe(options, old_run)
+    try:
+        found = _recipe(options, old_run)
+    except SynthError as error:
+        problems.add(error)
+        _check_what_is_named(options, environment, problems)
+        problems.raise_if_any()
+        raise
     run = Path(options.out or f"runs/{found.settings.name}")
     existing = _existing(run, problems)
     found = _keep_window(found, existing)
@@ -197,17 +203,36 @@ def _recipe(options: Options, old_run: Path | None) -> Recipe:
     if old_run is not None and options.recipe in recipe.builtin_names():
         path = old_run / "recipe.yaml"
         text, where = path.read_text(encoding="utf-8"), str(path)
-    found = recipe.parse(text, where=where, settings={})
-    if options.input is not None and not isinstance(found.steps[0].stage, ImportStage):
-        first = found.steps[0].stage
-        if isinstance(first, DraftStage):
+    if options.input is None and options.limit is None:
+        return recipe.parse(text, where=where, settings=settings)
+    first = recipe.parse(text, where=where, settings={}).steps[0]
+    if options.input is not None and not isinstance(first.stage, ImportStage):
+        if isinstance(first.stage, DraftStage):
             raise RecipeError(f"{where} starts from seed tasks: use --seeds, not --input.")
         text = _with_import(text)
     if options.limit is not None:
-        first_name = found.steps[0].name
-        is_generating = isinstance(found.steps[0].stage, DraftStage)
-        settings[f"{first_name}.target" if is_generating else "import.rows"] = options.limit
+        is_generating = isinstance(first.stage, DraftStage)
+        settings[f"{first.name}.target" if is_generating else "import.rows"] = options.limit
     return recipe.parse(text, where=where, settings=settings)
+
+
+def _check_what_is_named(
+    options: Options, environment: Mapping[str, str] | None, problems: Problems
+) -> None:
+    """Where the recipe is wrong, what the command itself names is looked at all the same."""
+    try:
+        if options.teacher is not None:
+            uri.parse(options.teacher, environment)
+    except SynthError as error:
+        problems.add(error)
+    try:
+        if options.seeds is not None:
+            seed_tasks.load(options.seeds)
+    except SynthError as error:
+        problems.add(error)
+    if options.out is not None:
+        _existing(Path(options.out), problems)
+        _check_folder(Path(options.out), problems)
 
 
 def _with_import(text: str) -> str:
@@ -218,6 +243,11 @@ def _with_import(text: str) -> str:
 
 def _existing(run: Path, problems: Problems) -> RunManifest | None:
     path = run / "run.json"
+    try:
+        run.exists()
+    except OSError as error:
+        problems.add(StorageError(f"{_short(str(run))} cannot be used: {error.strerror}."))
+        return None
     if path.is_file():
         try:
             return manifest.read(RunManifest, path)
@@ -254,7 +284,7 @@ def _teacher(
 ) -> tuple[uri.TeacherURI | None, str]:
     settings = found.settings.teacher
     try:
-        parsed = uri.parse(settings.uri or "offline", environment)
+        parsed = uri.parse("offline" if settings.uri is None else settings.uri, environment)
         for extra in (parsed.scheme,):
             _check_extra(extra)
         if not needed or parsed.scheme == "offline":
@@ -413,8 +443,11 @@ def _fingerprints(
 
 def _check_folder(run: Path, problems: Problems) -> None:
     parent = run
-    while not parent.exists():
-        parent = parent.parent
+    try:
+        while not parent.exists():
+            parent = parent.parent
+    except OSError:
+        return  # said by `_existing`
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         problems.add(
             StorageError(f"{parent} cannot be written to: name another folder with --out.")

@@ -1,0 +1,142 @@
+"""Recipes: every setting has one class, writing one out changes nothing, errors name the line."""
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import recipe
+from pipeline.errors import RecipeError
+from pipeline.recipe import Recipe
+from pipeline.stage import (
+    DECISION,
+    EXTENT,
+    IDENTITY,
+    OPERATIONAL,
+    SettingClass,
+    Settings,
+    StageConfig,
+)
+from pipeline.stages import STAGES
+
+
+def builtin(name: str = "self-instruct", **settings: object) -> Recipe:
+    return recipe.parse(recipe.builtin_text(name), where=name, settings=settings)
+
+
+def leaves(model: Settings, path: str = "") -> set[str]:
+    """Dotted paths of all settings, walked without looking at classes."""
+    found = set()
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, Settings):
+            found |= leaves(value, f"{path}{name}.")
+        else:
+            found.add(f"{path}{name}")
+    return found
+
+
+@pytest.mark.parametrize("name", recipe.builtin_names())
+def test_every_setting_of_a_recipe_has_exactly_one_class(name: str) -> None:
+    given = {"judge.uri": "openai:j@http://h/v1", "scorer.uri": "openai:s@http://h/v1"}
+    found = builtin(name, **given)
+    classified = found.classified()
+    expected = leaves(found.settings)
+    for step in found.steps:
+        expected |= {f"{step.name}.{path}" for path in leaves(step.config)}
+    assert set(classified) == expected
+    assert {"teacher.endpoint", "judge.endpoint", "scorer.endpoint"} <= set(classified)
+    assert all(isinstance(kind, SettingClass) for kind, _ in classified.values())
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_every_setting_of_every_stage_has_exactly_one_class(stage: recipe.Stage) -> None:
+    config = stage.config()
+    assert {path for path, _ in recipe.classified_settings(config)} == leaves(config)
+
+
+def test_a_setting_without_class_or_with_two_is_found() -> None:
+    class Bare(StageConfig):
+        size: int = 1
+
+    with pytest.raises(TypeError, match="Bare.size"):
+        list(recipe.classified_settings(Bare()))
+
+
+def test_the_classes_are_those_of_the_design() -> None:
+    found = {path: kind for path, (kind, _) in builtin().classified().items()}
+    assert found["bootstrap.target"] is EXTENT
+    for path in ("seed", "bootstrap.window", "bootstrap.threshold", "classify.sampling.temperature",
+                 "instances.instances", "teacher.endpoint", "bootstrap.words_at_least"):  # fmt: skip
+        assert found[path] is IDENTITY, path
+    for path in ("filter.filters", "dedup.ignore_case", "export.validation"):
+        assert found[path] is DECISION, path
+    for path in ("teacher.concurrency", "teacher.uri", "teacher.key", "prices", "seeds"):
+        assert found[path] is OPERATIONAL, path
+
+
+@pytest.mark.parametrize("name", recipe.builtin_names())
+def test_a_recipe_written_out_is_the_same_recipe(name: str) -> None:
+    found = builtin(name)
+    assert recipe.parse(found.to_yaml(), where="again") == found
+
+
+@given(
+    st.integers(1, 10**6),
+    st.floats(0, 2) | st.none(),
+    st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=9), max_size=4),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
+)
+def test_any_settings_survive_being_written_out(
+    target: int, temperature: float | None, stop: list[str], description: str
+) -> None:
+    given = {
+        "bootstrap.target": target,
+        "bootstrap.sampling.temperature": temperature,
+        "bootstrap.sampling.stop": stop,
+        "description": description,
+    }
+    found = builtin(**given)
+    assert recipe.parse(found.to_yaml(), where="again") == found
+
+
+def test_a_setting_lies_over_the_recipe_and_leaves_its_neighbours() -> None:
+    found = builtin(
+        **{"bootstrap.sampling.temperature": 1, "filter.filters.word_count.at_least": 2}
+    )
+    sampling = found.step("bootstrap").config.model_dump()["sampling"]
+    assert (sampling["temperature"], sampling["top_p"]) == (1, 0.5)
+    filters = found.step("filter").config.model_dump()["filters"]
+    assert filters["word_count"] == {"at_least": 2, "at_most": 150}
+    assert list(filters) == ["word_count", "keywords", "opening", "outputs", "instances"]
+
+
+def test_two_stages_of_a_kind_need_names_of_their_own() -> None:
+    stages = "[{stage: bootstrap}, {stage: dedup}, {stage: dedup%s}]"
+    text = f"name: a\nstages: {stages}"
+    with pytest.raises(RecipeError, match="two stages are called 'dedup'"):
+        recipe.parse(text % "", where="x")
+    assert recipe.parse(text % ", name: again", where="x").step_names[-1] == "again"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../up", "a/b", "", " ", "a.b", ".hidden", "-a", "x" * 101, "a\n", "teacher", "seed"],
+)
+def test_a_stage_cannot_have_a_name_that_leads_elsewhere(name: str) -> None:
+    text = yaml.safe_dump({"name": "a", "stages": [{"stage": "bootstrap", "name": name}]})
+    with pytest.raises(RecipeError, match="a stage cannot have the name"):
+        recipe.parse(text, where="x")
+
+
+def test_settings_are_read_as_yaml() -> None:
+    assert recipe.parse_setting("bootstrap.target=100") == ("bootstrap.target", 100)
+    assert recipe.parse_setting("a.stop=['x', y]") == ("a.stop", ["x", "y"])
+    assert recipe.parse_setting("a.b=") == ("a.b", "")
+    assert recipe.parse_setting("a.b=c=d") == ("a.b", "c=d")
+    assert recipe.parse_setting("a.b=null") == ("a.b", None)
+
+
+def test_a_single_stage_is_a_recipe() -> None:
+    text, where = recipe.find("dedup")
+    assert recipe.parse(text, where=where).step_names == ("dedup",)
