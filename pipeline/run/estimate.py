@@ -16,7 +16,7 @@ from typing import Any
 from pipeline import store
 from pipeline.inspect import JournalReader, Run, open_run
 from pipeline.manifest import StageManifest
-from pipeline.recipe import Price, Step
+from pipeline.recipe import Step
 from pipeline.run.prepare import Prepared
 from pipeline.stage import (
     DraftStage,
@@ -30,6 +30,7 @@ from pipeline.stage import (
     Sampling,
 )
 from pipeline.stages import bootstrap
+from pipeline.teacher.ledger import Price
 
 BYTES_A_TOKEN = 4
 EXAMPLES = 32  # prompts that are rendered for each stage

@@ -38,7 +38,7 @@ from pipeline.teacher import uri
 
 MIN_FREE_BYTES = 256 * 2**20
 BEFORE_RUN_JSON = {"lock", ".staging", "inputs", "recipe.yaml"}
-"""What a run writes before it says that it is one; a process killed until then leaves only these."""
+"""What a run writes before it says that it is one: all that a process killed then leaves."""
 EXTRAS = {"vllm": ("vllm",)}
 
 
@@ -58,6 +58,7 @@ class Options:
     made_from: str | None = None
     until: str | None = None
     may_stall: bool = False
+    needs_key: bool = True
 
 
 @dataclass
@@ -122,7 +123,8 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     if options.until is not None and options.until not in found.step_names:
         problems.add(RecipeError(f"--until {options.until}: the stages are {found.step_names}."))
     needs_teacher = any(isinstance(step.stage, DraftStage | LLMStage) for step in found.steps)
-    teacher, key = _teacher(found, environment, problems, needed=needs_teacher)
+    needs_key = needs_teacher and options.needs_key
+    teacher, key = _teacher(found, environment, problems, needed=needs_key)
     _check_budget(found, teacher, problems)
     prompts = _templates(found, problems)
     seeds = _seeds(found, problems)

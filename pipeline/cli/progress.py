@@ -1,0 +1,162 @@
+"""How a run shows itself: live in a terminal, a plain line now and then, JSON for machines."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from pipeline.run.events import Event, Listener, Message, Progress
+from pipeline.terminal import safe
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
+
+PLAIN_EVERY_S = 5.0
+
+
+@contextmanager
+def shown(*, as_json: bool) -> Iterator[Listener]:
+    """A listener for as long as the run works: JSON on stdout, else progress on stderr."""
+    if as_json:
+        yield to_json(sys.stdout)
+    elif sys.stderr.isatty():
+        with _live() as listener:
+            yield listener
+    else:
+        yield Plain(sys.stderr)
+
+
+def to_json(stream: TextIO) -> Listener:
+    """One JSON object a line, each whole at once."""
+
+    def tell(event: Event) -> None:
+        kind = "progress" if isinstance(event, Progress) else "message"
+        line = {"event": kind} | dataclasses.asdict(event)
+        if isinstance(event, Progress):
+            line["eta_s"] = event.eta_s
+        stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+        stream.flush()
+
+    return tell
+
+
+def to_log(path: Path) -> Listener:
+    """Append messages and finished stages to the run's `log.jsonl`."""
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Progress) and event.state != "done":
+            return
+        with path.open("a", encoding="utf-8") as file:
+            line = {"time": time.time()} | dataclasses.asdict(event)
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    return tell
+
+
+def line_of(event: Progress) -> str:
+    """One stage as a line of text."""
+    total = f"/{event.total}" if event.total is not None else ""
+    parts = [f"{event.stage}: {event.done}{total}", f"kept {event.kept}"]
+    if event.dropped:
+        parts.append("dropped " + dropped_text(event.dropped, most=4))
+    if event.requests:
+        parts.append(f"{event.requests} requests")
+    if event.tokens:
+        parts.append(f"{event.tokens} tokens")
+    if event.cost_usd is not None:
+        parts.append(f"${event.cost_usd}")
+    if event.eta_s is not None:
+        parts.append(f"{event.eta_s:.0f} s left")
+    elif event.state == "done":
+        parts.append(f"{event.seconds:.1f} s")
+    return ", ".join(parts)
+
+
+def dropped_text(dropped: dict[str, int], most: int) -> str:
+    """Dropped rows by rule, the commonest first."""
+    named = [f"{reason} {n}" for reason, n in list(dropped.items())[:most]]
+    if len(dropped) > most:
+        named.append(f"{len(dropped) - most} more rules")
+    return f"{sum(dropped.values())} ({', '.join(named)})" if dropped else "0"
+
+
+class Plain:
+    """A line every few seconds and one at each stage's end."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Write to `stream`."""
+        self._stream = stream
+        self._told: dict[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Print the event if it is time to."""
+        if isinstance(event, Message):
+            self._stream.write(safe(event.text) + "\n")
+        else:
+            now = time.monotonic()
+            first = self._told.setdefault(event.stage, now)
+            if event.state != "done" and now - first < PLAIN_EVERY_S:
+                return
+            self._told[event.stage] = now
+            self._stream.write(line_of(event) + "\n")
+        self._stream.flush()
+
+
+@contextmanager
+def _live() -> Iterator[Listener]:
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(stderr=True, highlight=False, markup=False)
+    stages: dict[str, Progress] = {}
+    with Live(console=console, refresh_per_second=8, transient=False) as live:
+
+        def tell(event: Event) -> None:
+            if isinstance(event, Message):
+                live.console.print(safe(event.text))
+            else:
+                stages[event.stage] = event
+                _draw(live, stages)
+
+        yield tell
+
+
+def _draw(live: Live, stages: dict[str, Progress]) -> None:
+    live.update(_table(stages))
+
+
+def _table(stages: dict[str, Progress]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("stage")
+    for name in ("done", "kept"):
+        table.add_column(name, justify="right")
+    table.add_column("dropped by rule", overflow="fold")
+    for name in ("requests", "tokens", "cost", "left"):
+        table.add_column(name, justify="right")
+    for event in stages.values():
+        done = f"{event.done}/{event.total}" if event.total is not None else str(event.done)
+        left = f"{event.seconds:.1f} s ✓" if event.state == "done" else ""
+        if event.eta_s is not None:
+            left = f"{event.eta_s:.0f} s"
+        table.add_row(
+            Text(event.stage, style="bold" if event.state != "done" else ""),
+            done,
+            str(event.kept),
+            Text(dropped_text(event.dropped, most=3), style="dim"),
+            str(event.requests or ""),
+            str(event.tokens or ""),
+            "" if event.cost_usd is None else f"${event.cost_usd}",
+            left,
+        )
+    return table
