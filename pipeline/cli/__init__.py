@@ -9,7 +9,9 @@ import sys
 
 import typer
 
-from pipeline.cli import look, make, tell
+from pipeline.cli import look as look
+from pipeline.cli import make as make
+from pipeline.cli import tell as tell
 from pipeline.errors import SynthError
 
 app = typer.Typer(
