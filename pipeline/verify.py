@@ -434,7 +434,7 @@ def _check_usage(reader: JournalReader, stages: list[_Stage], report: Report) ->
             )
             for one in stage.state.usage
         }
-        for model in sorted(counted.keys() | listed.keys()):
+        for model in sorted(counted.keys() | listed.keys(), key=str):  # a damaged note has none
             if counted.get(model) != listed.get(model):
                 report.find(
                     stage.books,
