@@ -64,6 +64,7 @@ class Asker:
         self._stop = asyncio.Event()
         self._stopped_by: SynthError | None = None
         self._sending: set[asyncio.Task[Any]] = set()
+        self._noted: dict[tuple[bytes, int], asyncio.Future[None]] = {}
 
     def stop(self, reason: SynthError, *, grace_s: float | None = None) -> None:
         """Send nothing more; what is in flight has `grace_s` seconds to come back."""
@@ -93,9 +94,17 @@ class Asker:
             self._stop.clear()
 
     def number(self, call: Call) -> Call:
-        """Give the call its sample number: how many earlier slots of its stage ask the same."""
+        """Give the call its sample number: how many earlier slots of its stage ask the same.
+
+        Its intent is noted here and now, so that slots number each other in their order and two that
+        ask the same never take each other's reply or buy one twice.
+        """
         while any(slot < call.slot for slot in self.journal.intents(call.key(), call.stage)):
             call = dataclasses.replace(call, sample=call.sample + 1)
+        key = call.key()
+        noted = self._note_intent(call, key)
+        if noted is not None:
+            self._noted[key, call.slot] = noted
         return call
 
     def settled(self, call: Call) -> Settled | None:
@@ -105,6 +114,7 @@ class Asker:
             record = self.journal.reply(key) or self._take_over(key, call)
             if record is None:
                 return None
+            self._noted.pop((key, call.slot), None)
             self._note_intent(call, key)
             settled = self._read(call, record)
             if settled is not None:
@@ -157,7 +167,7 @@ class Asker:
         return self.journal.append(INTENT, key, call.stage, call.slot, note)
 
     async def _buy(self, call: Call, key: bytes) -> Record:
-        noted = self._note_intent(call, key)
+        noted = self._noted.pop((key, call.slot), None) or self._note_intent(call, key)
         if noted is not None:
             await noted
         async with self._free:
