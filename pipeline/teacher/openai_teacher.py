@@ -19,9 +19,11 @@ import openai
 from pipeline.errors import TeacherError
 from pipeline.teacher.call import Call, Received, Unanswered
 from pipeline.teacher.settings import TeacherSettings
-from pipeline.teacher.uri import TeacherURI
+from pipeline.teacher.uri import NO_KEY, TeacherURI
 
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
+SHORTEST_SECRET = 12
+"""Shorter keys (EMPTY, ollama, none) are stand-ins, and words that a reply may hold."""
 MAX_WAIT_S = 600.0
 """A server that asks for a longer pause, or for none that can be read, is taken at this, or at our own."""
 
@@ -33,6 +35,7 @@ class OpenAITeacher:
         """Open nothing yet; connections are made as they are needed."""
         self.name = uri.model
         self._key = key
+        self._secret = key if key != NO_KEY and len(key) >= SHORTEST_SECRET else None
         self._settings = settings
         self._limit = int(settings.max_reply_mib * 2**20)
         self._clients = [self._client(url) for url in uri.urls]
@@ -65,7 +68,7 @@ class OpenAITeacher:
                     await client.get("/models", cast_to=httpx2.Response)
             except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
                 raise TeacherError(
-                    f"{client.base_url} refuses the key: {_said(error)}. Mend the key in the "
+                    f"{client.base_url} refuses the key: {self._hide(_said(error))}. Mend the key in the "
                     "environment and start the same command again."
                 ) from error
             except openai.APIStatusError:
@@ -102,7 +105,9 @@ class OpenAITeacher:
             return self._refused(error, call)
         except httpx2.HTTPError as error:
             raise Unanswered("connection", _cause(error)) from error
-        return Received(response.status_code, body.replace(self._key.encode(), b"[key removed]"))
+        if self._secret is not None:
+            body = body.replace(self._secret.encode(), b"[key removed]")
+        return Received(response.status_code, body)
 
     async def _read(self, response: httpx2.Response) -> bytes:
         chunks, size = [], 0
@@ -116,7 +121,7 @@ class OpenAITeacher:
 
     def _refused(self, error: openai.APIStatusError, call: Call) -> Received:
         status = error.status_code
-        said = _said(error).replace(self._key, "[key removed]")
+        said = self._hide(_said(error))
         if status in (408, 409, 429) or status >= 500:
             if "insufficient_quota" in said:
                 raise TeacherError(f"the teacher's quota is spent: {said}") from error
@@ -135,6 +140,9 @@ class OpenAITeacher:
         if status in (401, 403):
             raise TeacherError(f"the teacher refuses the key ({status}): {said}") from error
         raise TeacherError(f"the teacher answers {status}: {said}") from error
+
+    def _hide(self, said: str) -> str:
+        return said if self._secret is None else said.replace(self._secret, "[key removed]")
 
     async def close(self) -> None:
         """Close all connections."""
