@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ import httpx2
 import openai
 
 from pipeline.errors import TeacherError
+from pipeline.stage import Sampling
 from pipeline.teacher.call import Call, Received, Unanswered
 from pipeline.teacher.settings import TeacherSettings
 from pipeline.teacher.uri import NO_KEY, TeacherURI
@@ -128,12 +130,11 @@ class OpenAITeacher:
             name = "rate_limited" if status == 429 else f"status_{status}"
             raise Unanswered(name, said, _wait_s(error.response.headers)) from error
         if status in (400, 422):
-            setting = _refused_setting(error, call.body)
-            if setting is None:
+            name = _refused_parameter(error, call.body)
+            if name is None:
                 return Received(status, said.encode())
             raise TeacherError(
-                f"{self.name} refuses the parameter {setting!r}: {said} "
-                f"Set {call.stage}.sampling.{setting}=null, or another value."
+                f"{self.name} refuses the parameter {name!r}: {said} {_what_to_set(name, call.stage)}"
             ) from error
         if status == 404:
             raise TeacherError(f"{self.name} is not there ({status}): {said}") from error
@@ -150,17 +151,30 @@ class OpenAITeacher:
             await client.close()
 
 
-def _refused_setting(error: openai.APIStatusError, body: Mapping[str, Any]) -> str | None:
+def _refused_parameter(error: openai.APIStatusError, body: Mapping[str, Any]) -> str | None:
     """Which of the parameters that we sent the server's message complains about, if any."""
     said = _said(error)
+    sent = [name for name in body if name not in ("model", "messages", "prompt")]
+    for name in sent:
+        if name == getattr(error, "param", None) or f"'{name}'" in said:
+            return name
     complains = ("unsupported", "not supported", "unknown", "unrecognized", "not permitted")
-    for name in body:
-        named = name == getattr(error, "param", None) or f"'{name}'" in said
-        if name not in ("model", "messages", "prompt") and named:
-            return name
-        if name in said and any(word in said.lower() for word in complains):
-            return name
+    if any(words in said.lower() for words in complains):
+        return next((name for name in sent if re.search(rf"\b{re.escape(name)}\b", said)), None)
     return None
+
+
+def _what_to_set(name: str, stage: str) -> str:
+    sampling = f"{stage}.sampling"
+    if name == "max_tokens":
+        return f"Set teacher.max_tokens_name=max_completion_tokens, or {sampling}.max_tokens=null."
+    if name == "max_completion_tokens":
+        return f"Set teacher.max_tokens_name=max_tokens, or {sampling}.max_tokens=null."
+    if name == "stop":
+        return f"Set {sampling}.stop=[]."
+    if name not in Sampling.model_fields:
+        return f"Take it out of {sampling}.extra."
+    return f"Set {sampling}.{name}=null, or another value."
 
 
 def _said(error: openai.APIStatusError) -> str:
