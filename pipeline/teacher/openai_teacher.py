@@ -19,7 +19,7 @@ import openai
 
 from pipeline.errors import TeacherError
 from pipeline.stage import Sampling
-from pipeline.teacher.call import Call, Received, Unanswered
+from pipeline.teacher.call import Call, Received, Unanswered, valid
 from pipeline.teacher.settings import TeacherSettings
 from pipeline.teacher.uri import NO_KEY, TeacherURI
 
@@ -180,7 +180,7 @@ def _what_to_set(name: str, stage: str) -> str:
 def _said(error: openai.APIStatusError) -> str:
     body = error.body if error.body is not None else error.message
     text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
-    return " ".join(text.split())[:500]
+    return valid(" ".join(text.split())[:500])
 
 
 def _cause(error: BaseException) -> str:
