@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,12 +19,15 @@ import httpx2
 import openai
 
 from pipeline.errors import TeacherError
-from pipeline.teacher.call import Call, Received, Unanswered
+from pipeline.stage import Sampling
+from pipeline.teacher.call import Call, Received, Unanswered, valid
 from pipeline.teacher.settings import TeacherSettings
-from pipeline.teacher.uri import TeacherURI
+from pipeline.teacher.uri import NO_KEY, TeacherURI
 
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 MAX_REFUSAL = 65_536
+SHORTEST_SECRET = 12
+"""Shorter keys (EMPTY, ollama, none) are stand-ins, and words that a reply may hold."""
 MAX_WAIT_S = 600.0
 """The longest pause that a server's Retry-After is believed."""
 
@@ -35,6 +39,7 @@ class OpenAITeacher:
         """Open nothing yet; connections are made as they are needed."""
         self.name = uri.model
         self._key = key
+        self._secret = key if key != NO_KEY and len(key) >= SHORTEST_SECRET else None
         self._settings = settings
         self._limit = int(settings.max_reply_mib * 2**20)
         self._clients = [self._client(url) for url in uri.urls]
@@ -67,7 +72,7 @@ class OpenAITeacher:
                     await client.get("/models", cast_to=httpx2.Response)
             except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
                 raise TeacherError(
-                    f"{client.base_url} refuses the key: {_said(error)}. Mend the key in the "
+                    f"{client.base_url} refuses the key: {self._hide(_said(error))}. Mend the key in the "
                     "environment and start the same command again."
                 ) from error
             except openai.APIStatusError:
@@ -128,12 +133,14 @@ class OpenAITeacher:
             if size > self._limit:
                 await response.aclose()
                 return Received(response.status_code, b"", outcome="too_large")
-        raw = b"".join(chunks).replace(self._key.encode(), b"[key removed]")
+        raw = b"".join(chunks)
+        if self._secret is not None:
+            raw = raw.replace(self._secret.encode(), b"[key removed]")
         return Received(response.status_code, raw)
 
     def _refused(self, error: openai.APIStatusError, call: Call) -> Received:
         status = error.status_code
-        said = _said(error).replace(self._key, "[key removed]")
+        said = self._hide(_said(error))
         if status in (408, 409, 429) or status >= 500:
             if "insufficient_quota" in said:
                 raise TeacherError(f"the teacher's quota is spent: {said}") from error
@@ -141,18 +148,20 @@ class OpenAITeacher:
             wait_s = _wait_s(error.response.headers)
             raise Unanswered(name, said, wait_s=wait_s, is_billed=False) from error
         if status in (400, 422):
-            setting = _refused_setting(error, call.body)
-            if setting is None:
+            name = _refused_parameter(error, call.body)
+            if name is None:
                 return Received(status, said.encode())
             raise TeacherError(
-                f"{self.name} refuses the parameter {setting!r}: {said} "
-                f"Set {call.stage}.sampling.{setting}=null, or another value."
+                f"{self.name} refuses the parameter {name!r}: {said} {_what_to_set(name, call.stage)}"
             ) from error
         if status == 404:
             raise TeacherError(f"{self.name} is not there ({status}): {said}") from error
         if status in (401, 403):
             raise TeacherError(f"the teacher refuses the key ({status}): {said}") from error
         raise TeacherError(f"the teacher answers {status}: {said}") from error
+
+    def _hide(self, said: str) -> str:
+        return said if self._secret is None else said.replace(self._secret, "[key removed]")
 
     async def close(self) -> None:
         """Close all connections."""
@@ -191,20 +200,33 @@ def _root(error: BaseException) -> BaseException:
 def _refused_setting(error: openai.APIStatusError, body: Mapping[str, Any]) -> str | None:
     """Which of the parameters that we sent the server's message complains about, if any."""
     said = _said(error)
+    sent = [name for name in body if name not in ("model", "messages", "prompt")]
+    for name in sent:
+        if name == getattr(error, "param", None) or f"'{name}'" in said:
+            return name
     complains = ("unsupported", "not supported", "unknown", "unrecognized", "not permitted")
-    for name in body:
-        named = name == getattr(error, "param", None) or f"'{name}'" in said
-        if name not in ("model", "messages", "prompt") and named:
-            return name
-        if name in said and any(word in said.lower() for word in complains):
-            return name
+    if any(words in said.lower() for words in complains):
+        return next((name for name in sent if re.search(rf"\b{re.escape(name)}\b", said)), None)
     return None
+
+
+def _what_to_set(name: str, stage: str) -> str:
+    sampling = f"{stage}.sampling"
+    if name == "max_tokens":
+        return f"Set teacher.max_tokens_name=max_completion_tokens, or {sampling}.max_tokens=null."
+    if name == "max_completion_tokens":
+        return f"Set teacher.max_tokens_name=max_tokens, or {sampling}.max_tokens=null."
+    if name == "stop":
+        return f"Set {sampling}.stop=[]."
+    if name not in Sampling.model_fields:
+        return f"Take it out of {sampling}.extra."
+    return f"Set {sampling}.{name}=null, or another value."
 
 
 def _said(error: openai.APIStatusError) -> str:
     body = error.body if error.body is not None else error.message
     text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
-    return " ".join(text.split())[:500]
+    return valid(" ".join(text.split())[:500])
 
 
 def _cause(error: BaseException) -> str:

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from pipeline.errors import RecipeError
 
 OPENAI_URL = "https://api.openai.com/v1"
+NO_KEY = "none"
+"""What stands in the Authorization header where there is no key."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -89,4 +91,4 @@ def key_for(
     ]
     if key and named and in_clear:
         raise RecipeError(f"the key would go in clear text to {in_clear[0]}: use https.")
-    return key if key and not in_clear else "none"
+    return key if key and not in_clear else NO_KEY
