@@ -35,8 +35,7 @@ from pipeline.errors import DamagedError, InputError, SynthError
 from pipeline.manifest import RunManifest, StageManifest, Tokens
 from pipeline.schema import DROP_COLUMNS, arrow_schema
 from pipeline.seed_tasks import SeedTask
-from pipeline.teacher.journal import REPLY, Record
-from pipeline.teacher.journal import _crc as crc_of
+from pipeline.teacher.journal import REPLY, USAGE, Record, crc_of
 from pipeline.why import History, history
 
 Half = Literal["kept", "dropped"]
@@ -279,17 +278,8 @@ class JournalReader:
             yield row[0], _checked(row)
 
     def usage(self, stage: str) -> list[tuple[str, int, int, int, int, int]]:
-        """By model: replies, failures, input tokens, output tokens, replies without usage."""
-        found = self._query(
-            "SELECT json_extract(note, '$.model') AS model, sum(kind = 'reply'),"
-            " sum(kind = 'failure'), coalesce(sum(json_extract(note, '$.input_tokens')), 0),"
-            " coalesce(sum(json_extract(note, '$.output_tokens')), 0),"
-            " sum(kind = 'reply' AND json_extract(note, '$.input_tokens') IS NULL)"
-            " FROM records WHERE stage = ? AND kind != 'intent'"
-            " AND json_extract(note, '$.copied') IS NULL GROUP BY model ORDER BY model",
-            (stage,),
-        )
-        return list(found)
+        """By model: requests, replies, input tokens, output tokens, replies without usage."""
+        return list(self._query(USAGE, (stage,)))
 
     def answered_slots(self, stage: str) -> int:
         """How many slots of a stage have a reply."""
@@ -423,13 +413,13 @@ def _status(
             Tokens(
                 model=model,
                 replies=replies,
-                requests=replies + failures,
+                requests=requests,
                 input_tokens=n_in,
                 output_tokens=n_out,
                 unknown_usage=unknown,
                 cost_usd=_cost(prices.get(model), n_in, n_out),
             )
-            for model, replies, failures, n_in, n_out, unknown in reader.usage(state.name)
+            for model, requests, replies, n_in, n_out, unknown in reader.usage(state.name)
         ]
     costs = [Decimal(one.cost_usd) for one in usage if one.cost_usd is not None]
     is_working = run.manifest.status == "running"

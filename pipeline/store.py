@@ -139,7 +139,8 @@ class StageFolder:
 
     def seal(self, *, journal: int) -> None:
         """Publish the rest and say that the stage is whole."""
-        self.flush(journal=journal)
+        if self.state.exported is None:  # an export has no shards of its own
+            self.flush(journal=journal)
         self.state.complete = True
         self.save()
 

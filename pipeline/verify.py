@@ -421,8 +421,8 @@ def _check_usage(reader: JournalReader, stages: list[_Stage], report: Report) ->
         if not stage.state.complete:
             continue
         counted = {
-            model: (replies, replies + failures, n_in, n_out, unknown)
-            for model, replies, failures, n_in, n_out, unknown in reader.usage(stage.state.name)
+            model: (replies, requests, n_in, n_out, unknown)
+            for model, requests, replies, n_in, n_out, unknown in reader.usage(stage.state.name)
         }
         listed = {
             one.model: (

@@ -29,7 +29,7 @@ SHOWN: tuple[tuple[str, str], ...] = (
         "--set 'prices={my-model: {input: 0.25, output: 2}}'",
     ),
     (
-        "Run it. The same command goes on with a run that was ended and leaves a finished one alone.",
+        "Run it. The same command goes on with a run that was ended.",
         "synth run self-instruct --limit 100 --out runs/demo",
     ),
     ("How far it is, also while it works.", "synth status runs/demo"),

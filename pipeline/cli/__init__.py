@@ -13,6 +13,7 @@ from pipeline.cli import look as look
 from pipeline.cli import make as make
 from pipeline.cli import tell as tell
 from pipeline.errors import SynthError
+from pipeline.terminal import safe
 
 app = typer.Typer(
     name="synth",
@@ -39,7 +40,7 @@ def main() -> None:
     try:
         app()
     except SynthError as error:
-        sys.stderr.write(f"synth: {error}\n")
+        sys.stderr.write(f"synth: {safe(str(error))}\n")
         sys.exit(error.exit_code)
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
         sys.stderr.close()

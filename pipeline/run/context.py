@@ -32,6 +32,7 @@ class Context:
     journal: Journal
     asker: Asker | None
     listener: Listener
+    old: Journal | None = None
     done: list[StageManifest] = field(default_factory=list)
     open: StageFolder | None = None
     _told: float = 0.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -28,6 +27,7 @@ from pipeline.run.events import Listener, Message
 from pipeline.run.judging import run_export_stage, run_filter_stage, run_import_stage
 from pipeline.run.lock import locked
 from pipeline.run.prepare import Prepared
+from pipeline.run.reuse import reuse
 from pipeline.stage import DraftStage, FilterStage, ImportStage, LLMStage
 from pipeline.teacher.asker import Asker
 from pipeline.teacher.call import Teacher, Unanswered
@@ -67,7 +67,7 @@ async def _execute(prepared: Prepared, listener: Listener) -> RunManifest:
     context: Context | None = None
     try:
         async with _asker(prepared, journal, old) as asker:
-            context = Context(prepared, journal, asker, listener)
+            context = Context(prepared, journal, asker, listener, old=old)
             with _signals(asker):
                 state.data = await _run_stages(context, state)
         await journal.settle()
@@ -94,7 +94,7 @@ async def _execute(prepared: Prepared, listener: Listener) -> RunManifest:
 async def _run_stages(context: Context, state: RunManifest) -> list[FileEntry]:
     files: list[FileEntry] = []
     for index, step in enumerate(context.prepared.steps):
-        _reuse(context, index)
+        await reuse(context, index)
         if isinstance(step.stage, DraftStage):
             await run_draft_stage(context, index, step)
         elif isinstance(step.stage, LLMStage):
@@ -111,33 +111,6 @@ async def _run_stages(context: Context, state: RunManifest) -> list[FileEntry]:
         manifest.replace(context.run / "run.json", state)
         await asyncio.sleep(0)  # a signal that came during a stage without a teacher
     return files
-
-
-def _reuse(context: Context, index: int) -> None:
-    """Copy a stage of the old run whose settings, and all before it, are the same."""
-    prepared = context.prepared
-    if prepared.old_run is None:
-        return
-    folder = manifest.stage_folder(index, prepared.steps[index].name)
-    old, new = prepared.old_run / folder, prepared.run / folder
-    if new.exists() or not (old / "stage.json").is_file():
-        return
-    state = manifest.read(StageManifest, old / "stage.json")
-    if not state.complete or state.exported is not None:
-        return
-    if state.fingerprint != prepared.fingerprints[index]:
-        return
-    copy = prepared.run / ".staging" / "stage"
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(old, copy)
-    for half in ("kept", "dropped"):
-        for path in store.shards(copy, state, half):
-            entry = store.describe(path)
-            listed = [p.kept if half == "kept" else p.dropped for p in state.parts]
-            if entry.sha256 not in {item.sha256 for item in listed}:
-                raise InterruptedRunError(f"{old} changed while it was copied.")
-    new.parent.mkdir(exist_ok=True)
-    copy.replace(new)
 
 
 @asynccontextmanager
@@ -223,12 +196,18 @@ def _open_manifest(prepared: Prepared) -> RunManifest:
         identity=prepared.identity,
         extent=prepared.extent,
         decision=prepared.decision,
-        input={"path": str(prepared.source.path)} if prepared.source else None,
-        made_from=str(prepared.old_run) if prepared.old_run else None,
+        input={"path": str(prepared.source.path.resolve())} if prepared.source else None,
+        made_from=_made_from(prepared),
         stages=old.stages if old else [],
     )
     manifest.replace(prepared.run / "run.json", state)
     return state
+
+
+def _made_from(prepared: Prepared) -> str | None:
+    if prepared.old_run is not None:
+        return str(prepared.old_run.resolve())
+    return prepared.existing.made_from if prepared.existing else None
 
 
 def _write_inputs(prepared: Prepared) -> None:

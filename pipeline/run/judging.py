@@ -136,10 +136,7 @@ def run_export_stage(context: Context, index: int, step: Step) -> list[FileEntry
         if path.relative_to(context.run).as_posix() not in listed:
             path.unlink()
     folder.state.exported = total
-    folder.state.complete = True
-    folder.save()
-    context.tell(folder, total, total, now=True)
-    context.done.append(folder.state)
+    context.seal(folder, total, total)
     return entries
 
 

@@ -42,6 +42,17 @@ CREATE INDEX IF NOT EXISTS by_stage ON records (stage, slot);
 """
 
 
+USAGE = """
+SELECT json_extract(note, '$.model') AS model, sum(kind = 'intent'), sum(kind = 'reply'),
+  coalesce(sum(json_extract(note, '$.input_tokens')), 0),
+  coalesce(sum(json_extract(note, '$.output_tokens')), 0),
+  sum(kind = 'reply' AND json_extract(note, '$.input_tokens') IS NULL)
+FROM records WHERE stage = ? AND json_extract(note, '$.copied') IS NULL
+GROUP BY model ORDER BY model
+"""
+"""By model: requests, replies, input and output tokens, replies without usage; no copies."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One line of the journal."""
@@ -91,7 +102,7 @@ class Journal:
         """Add a record; the future is done once it is durable, or holds the `StorageError`."""
         self.last += 1
         text = json.dumps(note, ensure_ascii=False, separators=(",", ":"))
-        crc = _crc(self.last, kind, key, stage, slot, text, raw)
+        crc = crc_of(self.last, kind, key, stage, slot, text, raw)
         self._waiting.append((self.last, kind, key, stage, slot, text, raw, crc))
         if kind == REPLY:
             self._waiting_replies[key] = Record(self.last, kind, key, stage, slot, note, raw)
@@ -164,15 +175,7 @@ class Journal:
 
     def usage(self, stage: str) -> list[tuple[str, int, int, int, int, int]]:
         """By model: requests, replies, input tokens, output tokens, replies without usage."""
-        return self._reader.execute(
-            "SELECT json_extract(note, '$.model') AS model, sum(kind = 'intent'),"
-            " sum(kind = 'reply'), coalesce(sum(json_extract(note, '$.input_tokens')), 0),"
-            " coalesce(sum(json_extract(note, '$.output_tokens')), 0),"
-            " sum(kind = 'reply' AND json_extract(note, '$.input_tokens') IS NULL)"
-            " FROM records WHERE stage = ? AND json_extract(note, '$.copied') IS NULL"
-            " GROUP BY model ORDER BY model",
-            (stage,),
-        ).fetchall()
+        return self._reader.execute(USAGE, (stage,)).fetchall()
 
     def spent(self) -> list[tuple[str, str, int, int, int]]:
         """The ledger's books: (sent, confirmed or unknown; model; requests; input, output tokens).
@@ -220,7 +223,7 @@ class Journal:
 
     def _checked(self, row: tuple[Any, ...]) -> Record:
         number, kind, key, stage, slot, text, raw, crc = row
-        if _crc(number, kind, key, stage, slot, text, raw) != crc:
+        if crc_of(number, kind, key, stage, slot, text, raw) != crc:
             raise DamagedError(f"record {number} of the journal {self.path} is damaged.")
         return Record(number, kind, key, stage, slot, json.loads(text), raw)
 
@@ -235,6 +238,7 @@ def _open(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _crc(number: int, kind: str, key: bytes, stage: str, slot: int, text: str, raw: bytes) -> int:
+def crc_of(number: int, kind: str, key: bytes, stage: str, slot: int, text: str, raw: bytes) -> int:
+    """The CRC that a record carries over all its fields."""
     head = f"{number}\0{kind}\0{stage}\0{slot}\0{text}\0".encode()
     return zlib.crc32(raw, zlib.crc32(key, zlib.crc32(head)))

@@ -71,9 +71,10 @@ class OpenAITeacher:
                 async with asyncio.timeout(self._settings.connect_timeout_s * 2):
                     await client.get("/models", cast_to=httpx2.Response)
             except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+                said = self._hide(_said(error))
                 raise TeacherError(
-                    f"{client.base_url} refuses the key: {self._hide(_said(error))}. Mend the key in the "
-                    "environment and start the same command again."
+                    f"{client.base_url} refuses the key: {said}. Mend the key in the environment "
+                    "and start the same command again."
                 ) from error
             except openai.APIStatusError:
                 continue
@@ -148,11 +149,12 @@ class OpenAITeacher:
             wait_s = _wait_s(error.response.headers)
             raise Unanswered(name, said, wait_s=wait_s, is_billed=False) from error
         if status in (400, 422):
-            name = _refused_parameter(error, call.body)
-            if name is None:
+            parameter = _refused_parameter(error, call.body)
+            if parameter is None:
                 return Received(status, said.encode())
             raise TeacherError(
-                f"{self.name} refuses the parameter {name!r}: {said} {_what_to_set(name, call.stage)}"
+                f"{self.name} refuses the parameter {parameter!r}: {said} "
+                f"{_what_to_set(parameter, call.stage)}"
             ) from error
         if status == 404:
             raise TeacherError(f"{self.name} is not there ({status}): {said}") from error
@@ -197,7 +199,7 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _refused_setting(error: openai.APIStatusError, body: Mapping[str, Any]) -> str | None:
+def _refused_parameter(error: openai.APIStatusError, body: Mapping[str, Any]) -> str | None:
     """Which of the parameters that we sent the server's message complains about, if any."""
     said = _said(error)
     sent = [name for name in body if name not in ("model", "messages", "prompt")]

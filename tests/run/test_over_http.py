@@ -365,7 +365,7 @@ def test_an_outage_ends_the_run_after_its_limit_and_loses_nothing(
 ) -> None:
     server.set_plan([{"fault": "status", "match": {"nth": {"min": 20}}}])
     outage = "teacher.outage_limit_s=0.5"
-    with pytest.raises(InterruptedRunError, match="has not answered for") as caught:
+    with pytest.raises(InterruptedRunError, match="has had no answer for") as caught:
         run_synth(tmp_path / "run", *NARROW, outage, teacher=uri(server))
     assert caught.value.exit_code == 75
     server.set_plan([])
