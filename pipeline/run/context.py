@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import manifest, store
+from pipeline.errors import DamagedError
 from pipeline.manifest import StageManifest, Tokens
 from pipeline.recipe import Step
 from pipeline.run.events import Listener, Progress
@@ -61,6 +62,12 @@ class Context:
         path = self.run / manifest.stage_folder(index, step.name) / "stage.json"
         if path.is_file():
             state = manifest.read(StageManifest, path)
+            used = max((part.journal for part in state.parts), default=0)
+            if used > self.journal.last:
+                raise DamagedError(
+                    f"{path.parent} was made with record {used} of the journal, which ends at record "
+                    f"{self.journal.last}: replies that were received are lost."
+                )
         else:
             state = StageManifest(
                 name=step.name,

@@ -127,6 +127,9 @@ def _reuse(context: Context, index: int) -> None:
             listed = [p.kept if half == "kept" else p.dropped for p in state.parts]
             if entry.sha256 not in {item.sha256 for item in listed}:
                 raise InterruptedRunError(f"{old} changed while it was copied.")
+    for part in state.parts:
+        part.journal = 0  # the number counts in the old run's journal
+    manifest.replace(copy / "stage.json", state)
     new.parent.mkdir(exist_ok=True)
     copy.replace(new)
 
