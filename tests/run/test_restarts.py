@@ -84,3 +84,18 @@ def test_shards_that_came_from_lost_records_are_damage(run_synth: RunSynth, tmp_
     change_journal(out, f"DELETE FROM records WHERE number > {len(books.records(out)) - 10}")
     with pytest.raises(DamagedError, match=r"02-classify.*journal"):
         run_synth(out, *SMALL)
+
+
+@pytest.mark.parametrize("stage", ["01-bootstrap", "02-classify", "03-instances", "04-filter"])
+def test_a_damaged_shard_ends_the_run_and_is_named(
+    run_synth: RunSynth, tmp_path: Path, stage: str
+) -> None:
+    out = tmp_path / "run"
+    run_synth(out, *SMALL, until=stage[3:])
+    path = out / "stages" / stage / "kept/part-00000.parquet"
+    content = bytearray(path.read_bytes())
+    for at in range(600, 700):
+        content[at] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedError, match=f"{stage}/kept/part-00000"):
+        run_synth(out, *SMALL)
