@@ -86,11 +86,13 @@ def test_the_pool_remembers_how_large_it_was_after_each_slot() -> None:
 
 
 def test_a_reply_is_one_entry_an_item() -> None:
-    text = " Name a lake.\n10. Say which is larger:\n  a lake or a sea.\n11. **Maths:** Add two and two."
+    text = (
+        " Name a lake.\n10. Say which is larger:\n  a lake or a sea.\n11. **Maths:** Add 2 and 2."
+    )
     assert bootstrap.read(Reply(text), CONFIG) == [
         {"instruction": "Name a lake."},
         {"instruction": "Say which is larger: a lake or a sea."},
-        {"instruction": "Add two and two."},
+        {"instruction": "Add 2 and 2."},
     ]
 
 

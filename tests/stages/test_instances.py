@@ -1,5 +1,6 @@
 """Instances: how they are asked for, what is read, how even the labels are."""
 
+from collections.abc import Callable
 from random import Random
 
 import polars as pl
@@ -14,6 +15,8 @@ from pipeline.stages.instances import Config
 OPEN = {"row_id": "a", "instruction": "Make it plural.", "is_classification": False}
 CLASSES = OPEN | {"is_classification": True}
 CONFIG = Config()
+Write = Callable[[int], str]
+PARTS = ["Example 1", "Output:", "Class label:", "\n", "Input:", "**", "x", " ", "<think>", "```"]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +48,9 @@ def test_each_form_is_read() -> None:
 
 
 @pytest.mark.parametrize(("row", "write"), [(OPEN, examples), (CLASSES, labels)])
-def test_the_last_instance_of_a_cut_off_reply_is_dropped(row: dict[str, object], write) -> None:  # noqa: ANN001
+def test_the_last_instance_of_a_cut_off_reply_is_dropped(
+    row: dict[str, object], write: Write
+) -> None:
     found = instances.read(Reply(write(3)[:-2], "length"), row, CONFIG)
     assert len(found) == 3
     assert not isinstance(found[1], Drop)
@@ -58,9 +63,9 @@ def test_the_last_instance_of_a_cut_off_reply_is_dropped(row: dict[str, object],
 @pytest.mark.parametrize(("n", "beyond"), [(5, 0), (6, 1), (9, 4)])
 def test_instances_beyond_the_list_are_dropped(
     row: dict[str, object],
-    write,
+    write: Write,
     n: int,
-    beyond: int,  # noqa: ANN001
+    beyond: int,
 ) -> None:
     found = instances.read(Reply(write(n)), row, CONFIG)
     assert len(found) == n
@@ -78,11 +83,10 @@ def test_a_reply_without_instance_is_one_dropped_row(row: dict[str, object], tex
 
 
 @given(
-    st.text() | st.lists(st.sampled_from(["Example 1", "Output:", "Class label:", "\n", "Input:",
-                                          "**", "x", " ", "<think>", "```"]), max_size=25).map("".join),
+    st.text() | st.lists(st.sampled_from(PARTS), max_size=25).map("".join),
     st.sampled_from(["stop", "length", "unknown"]),
     st.booleans(),
-)  # fmt: skip
+)
 def test_any_reply_gives_at_least_one_entry_and_at_most_five_kept(
     text: str, finish: str, is_classification: bool
 ) -> None:
