@@ -90,7 +90,7 @@ class Recipe:
             | step.config.model_dump(mode="json")
             for step in self.steps
         ]
-        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(tree, sort_keys=False)
 
     def classified(self) -> dict[str, tuple[SettingClass, Any]]:
         """Every setting by its dotted path, with its class and its value as plain data."""

@@ -14,8 +14,10 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -183,15 +185,22 @@ def describe(path: Path) -> FileEntry:
 
     Raises `DamagedError` where it cannot be read.
     """
-    try:
+    with opened(path) as file:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            rows = sum(batch.num_rows for batch in file.iter_batches())
-            if rows != file.metadata.num_rows:
-                raise DamagedError(f"{path}: the footer says {file.metadata.num_rows} rows.")
-    except (pa.ArrowException, OSError) as error:
-        raise DamagedError(f"{path} is damaged or cannot be read: {error}") from error
+        rows = sum(batch.num_rows for batch in file.iter_batches())
+        if rows != file.metadata.num_rows:
+            raise DamagedError(f"{path}: the footer says {file.metadata.num_rows} rows.")
     return FileEntry(path=path.name, rows=rows, bytes=path.stat().st_size, sha256=digest)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """A shard, open for reading with its page checksums. Raises `DamagedError` while it is read."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            yield file
+    except (pa.ArrowException, OSError, ValueError) as error:  # a flipped name is no UTF-8
+        raise DamagedError(f"{path} is damaged or cannot be read: {error}") from error
 
 
 def shards(folder: Path, state: StageManifest, half: str = "kept") -> list[Path]:
@@ -205,7 +214,7 @@ def read_rows(
 ) -> Iterator[Row]:
     """Rows of shards as dicts, in order, from row `start` on; a few thousand held at a time."""
     for path in paths:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with opened(path) as file:
             if start >= file.metadata.num_rows:
                 start -= file.metadata.num_rows
                 continue
@@ -216,6 +225,17 @@ def read_rows(
                     continue
                 yield from batch.slice(start).to_pylist()
                 start = 0
+
+
+def read_frame(paths: Sequence[Path], columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """Rows of shards as one frame, in order."""
+    tables = []
+    for path in paths:
+        with opened(path) as file:
+            tables.append(file.read(None if columns is None else list(columns)))
+    frame = pl.from_arrow(pa.concat_tables(tables))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
 
 
 def clear_staging(run: Path) -> None:

@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 
 from pipeline import manifest, schema
 from pipeline.errors import DamagedError, SynthError
-from pipeline.inspect import Half, JournalReader, Run, holder, open_run
+from pipeline.inspect import Half, Run, holder, open_run
 from pipeline.manifest import FileEntry, Part, RunManifest, StageManifest
 from pipeline.stage import DraftStage, FilterStage, ImportStage, LLMStage
 from pipeline.stages import STAGES, export
 from pipeline.teacher.journal import INTENT
+from pipeline.teacher.journal_reader import JournalReader
 from pipeline.terminal import shorten
 
 LONGEST_FINDING = 300  # characters

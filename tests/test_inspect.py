@@ -17,11 +17,12 @@ import pytest
 
 from pipeline import open_run
 from pipeline.errors import DamagedError, InputError, RecipeError
-from pipeline.inspect import JournalReader, holder, stage_statuses
+from pipeline.inspect import holder, stage_statuses
 from pipeline.run.execute import execute
 from pipeline.run.lock import locked
 from pipeline.run.prepare import Options, prepare
 from pipeline.schema import DROP_COLUMNS
+from pipeline.teacher.journal_reader import JournalReader
 
 
 @pytest.fixture(scope="module")
@@ -303,4 +304,4 @@ def test_a_run_knows_the_runs_that_it_came_from(copy: Path, tmp_path: Path) -> N
     assert [record.kind for record in third.journal(key)] == ["intent", "reply"]
     shutil.rmtree(copy)
     assert [run.path.name for run in open_run(new).lineage] == ["new"]
-    assert open_run(new).journal(key) == []
+    assert [record.kind for record in open_run(new).journal(key)] == ["intent", "reply"]

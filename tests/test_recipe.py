@@ -59,15 +59,22 @@ def test_a_setting_without_class_or_with_two_is_found() -> None:
     class Bare(StageConfig):
         size: int = 1
 
-    with pytest.raises(TypeError, match="Bare.size"):
+    with pytest.raises(TypeError, match=r"Bare\.size"):
         list(recipe.classified_settings(Bare()))
 
 
 def test_the_classes_are_those_of_the_design() -> None:
     found = {path: kind for path, (kind, _) in builtin().classified().items()}
     assert found["bootstrap.target"] is EXTENT
-    for path in ("seed", "bootstrap.window", "bootstrap.threshold", "classify.sampling.temperature",
-                 "instances.instances", "teacher.endpoint", "bootstrap.words_at_least"):  # fmt: skip
+    for path in (
+        "seed",
+        "bootstrap.window",
+        "bootstrap.threshold",
+        "bootstrap.words_at_least",
+        "classify.sampling.temperature",
+        "instances.instances",
+        "teacher.endpoint",
+    ):
         assert found[path] is IDENTITY, path
     for path in ("filter.filters", "dedup.ignore_case", "export.validation"):
         assert found[path] is DECISION, path

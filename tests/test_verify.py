@@ -398,13 +398,11 @@ def test_a_run_up_to_a_stage_is_whole_so_far(tmp_path: Path) -> None:
     assert verify(run).notes == ["the run is stopped: what is there so far was recounted."]
 
 
-def test_stages_copied_from_another_run_are_looked_up_there(run: Path, tmp_path: Path) -> None:
+def test_stages_copied_from_a_run_bring_their_records_along(run: Path, tmp_path: Path) -> None:
     new = make(tmp_path / "new", made_from=str(run), settings=(*SETTINGS, "dedup.ignore_case=true"))
     assert verify(new).notes == []
-    edit_journal(run, "DELETE FROM records WHERE number = 5")
+    edit_journal(new, "DELETE FROM records WHERE number = 5")
     line(found(new), "journal.sqlite", "record 5 is missing")
-    shutil.rmtree(run)
-    assert any("was copied from" in note for note in verify(new).notes)
 
 
 def test_a_shard_that_is_not_listed_yet_is_no_damage_while_the_run_works(run: Path) -> None:

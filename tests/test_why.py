@@ -89,14 +89,14 @@ def test_each_request_has_what_the_journal_says_of_it(run: Run) -> None:
 def test_a_request_that_failed_before_it_was_answered_counts_its_failures(
     run: Run, tmp_path: Path
 ) -> None:
-    from pipeline.teacher.journal import FAILURE, _crc
+    from pipeline.teacher.journal import FAILURE, crc_of
 
     copy = shutil.copytree(run.path, tmp_path / "run")
     key = bytes.fromhex(run.kept()["requests"][0][0]["key"])
     database = sqlite3.connect(copy / "journal.sqlite")
     number = database.execute("SELECT max(number) + 1 FROM records").fetchone()[0]
     note = json.dumps({"model": "offline", "outcome": "timeout", "detail": ""})
-    crc = _crc(number, FAILURE, key, "bootstrap", 0, note, b"")
+    crc = crc_of(number, FAILURE, key, "bootstrap", 0, note, b"")
     values = (number, FAILURE, key, "bootstrap", 0, note, b"", crc)
     with database:
         database.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)

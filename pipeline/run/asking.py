@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Iterator
 from random import Random
 
-import polars as pl
-
 from pipeline import store
 from pipeline.recipe import Step
 from pipeline.run.context import Context
@@ -53,7 +51,7 @@ async def run_llm_stage(context: Context, index: int, step: Step) -> None:
         await context.asker.let_go(tasks)
     folder.flush(journal=context.journal.committed)
     if step.stage.measure is not None:
-        kept = pl.read_parquet(store.shards(folder.path, folder.state))
+        kept = store.read_frame(store.shards(folder.path, folder.state))
         folder.state.measures = step.stage.measure(kept)
     context.seal(folder, total, total)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import manifest, store
+from pipeline.errors import DamagedError
 from pipeline.manifest import StageManifest, Tokens
 from pipeline.recipe import Step
 from pipeline.run.events import Listener, Progress
@@ -34,7 +35,7 @@ class Context:
     listener: Listener
     old: Journal | None = None
     done: list[StageManifest] = field(default_factory=list)
-    open: StageFolder | None = None
+    current: StageFolder | None = None
     _told: float = 0.0
     _stage_began: float = 0.0
     _seconds_before: float = 0.0
@@ -63,6 +64,12 @@ class Context:
         path = self.run / manifest.stage_folder(index, step.name) / "stage.json"
         if path.is_file():
             state = manifest.read(StageManifest, path)
+            used = max((part.journal for part in state.parts), default=0)
+            if used > self.journal.last:
+                raise DamagedError(
+                    f"{path.parent} was made with record {used} of the journal, and that ends at "
+                    f"{self.journal.last}: replies that were received are lost."
+                )
         else:
             state = StageManifest(
                 name=step.name,
@@ -77,7 +84,7 @@ class Context:
         state.settings = step.config.model_dump(mode="json")
         folder = StageFolder(self.run, state, self.prepared.recipe.settings.shard_rows)
         folder.create()
-        self.open = folder
+        self.current = folder
         self._stage_began = time.monotonic()
         self._seconds_before = state.seconds
         self._told = 0.0
@@ -148,10 +155,11 @@ class Context:
 
     def stop_short(self, why: str) -> None:
         """Publish what the open stage has so far and say why it ends there."""
-        if self.open is not None and not self.open.state.complete:
-            self.open.state.stopped = why
-            self.open.flush(journal=self.journal.committed)
-            self.open.save()
+        folder = self.current
+        if folder is not None and not folder.state.complete:
+            folder.state.stopped = why
+            folder.flush(journal=self.journal.committed)
+            folder.save()
 
     def seal(self, folder: StageFolder, total: int | None, done: int) -> None:
         """Publish what is left of a stage, write its books, and go on."""

@@ -14,7 +14,7 @@ from statistics import mean
 from typing import Any
 
 from pipeline import store
-from pipeline.inspect import JournalReader, Run, open_run
+from pipeline.inspect import Run, open_run
 from pipeline.manifest import StageManifest
 from pipeline.recipe import Step
 from pipeline.run.prepare import Prepared
@@ -30,6 +30,7 @@ from pipeline.stage import (
     Sampling,
 )
 from pipeline.stages import bootstrap
+from pipeline.teacher.journal_reader import JournalReader
 from pipeline.teacher.ledger import Price
 
 BYTES_A_TOKEN = 4

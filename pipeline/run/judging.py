@@ -8,7 +8,6 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline import store
 from pipeline.manifest import FileEntry
@@ -60,7 +59,7 @@ def run_filter_stage(context: Context, index: int, step: Step) -> None:
         return
     columns = columns_read(step.stage, step.config)
     shards = context.input_shards()
-    verdicts = step.stage.judge(pl.read_parquet(shards, columns=list(columns)), step.config)
+    verdicts = step.stage.judge(store.read_frame(shards, columns), step.config)
     size = context.prepared.recipe.settings.shard_rows
     for number, table in enumerate(_recut(shards, folder, size)):
         if number < len(folder.state.parts):
@@ -78,7 +77,7 @@ def _recut(shards: list[Path], folder: StageFolder, size: int) -> Iterator[pa.Ta
     held: list[pa.Table] = []
     rows = 0
     for path in shards:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with store.opened(path) as file:
             for batch in file.iter_batches(batch_size=16_384):
                 held.append(pa.Table.from_batches([batch]))
                 rows += batch.num_rows

@@ -395,7 +395,8 @@ def _columns(found: Recipe, source: Source | None, problems: Problems) -> list[t
                             "that has it."
                         )
                     )
-        there = manifest_columns(there, step)
+        if not (isinstance(step.stage, ImportStage) and source and source.shards):
+            there = manifest_columns(there, step)  # rows of a run keep the columns that they have
         columns.append(there)
     for earlier, later in zip(found.steps, found.steps[1:], strict=False):
         if isinstance(earlier.stage, ExportStage):

@@ -46,6 +46,10 @@ class Source:
 
 def open_source(where: str, limit: int | None) -> Source:
     """Open `RUN`, `RUN:STAGE` or a Parquet or JSON Lines file. Raises `InputError`."""
+    try:
+        Path(where).exists()
+    except OSError as error:
+        raise InputError(f"--input {where[:60]}: no such run or file: {error.strerror}.") from error
     folder, _, stage = where.rpartition(":")
     run = Path(folder) if folder and not Path(where).exists() else Path(where)
     if (run / "run.json").is_file():

@@ -94,12 +94,18 @@ class Journal:
         self._waiting_replies: dict[bytes, Record] = {}
         self._waiting_intents: dict[bytes, list[tuple[str, int]]] = {}
         self._done: asyncio.Future[None] | None = None
+        self._failed: StorageError | None = None
         self._flusher: asyncio.Task[None] | None = None
 
     def append(
         self, kind: str, key: bytes, stage: str, slot: int, note: dict[str, Any], raw: bytes = b""
     ) -> asyncio.Future[None]:
-        """Add a record; the future is done once it is durable, or holds the `StorageError`."""
+        """Add a record; the future is done once it is durable, or holds the `StorageError`.
+
+        After one commit has failed nothing more is written: numbers stay consecutive.
+        """
+        if self._failed is not None:
+            return _failed(asyncio.get_running_loop().create_future(), self._failed)
         self.last += 1
         text = json.dumps(note, ensure_ascii=False, separators=(",", ":"))
         crc = crc_of(self.last, kind, key, stage, slot, text, raw)
@@ -124,10 +130,11 @@ class Journal:
             try:
                 await loop.run_in_executor(self._writer, self._commit, batch)
             except sqlite3.Error as error:
-                done.set_exception(
-                    StorageError(f"the journal {self.path} cannot be written: {error}.")
-                )
-                done.exception()  # several requests may wait for it, or none
+                self._failed = StorageError(f"the journal {self.path} cannot be written: {error}.")
+                for future in (done, self._done):  # what waits now would wait for ever
+                    if future is not None:
+                        _failed(future, self._failed)
+                self._waiting, self._done = [], None
                 break
             self.committed = batch[-1][0]
             for record in batch:
@@ -208,12 +215,14 @@ class Journal:
         return int(self._reader.execute(query, (stage, slot)).fetchone()[0])
 
     async def settle(self) -> None:
-        """Wait until everything appended is on disk."""
+        """Wait until everything appended is on disk. Raises `StorageError` where it is not."""
         while self._done is not None or self._flusher is not None:
             if self._done is not None:
                 await self._done
             else:
                 await asyncio.sleep(0)
+        if self._failed is not None:
+            raise self._failed
 
     def close(self) -> None:
         """Close the files; what was appended and not settled is given up."""
@@ -226,6 +235,12 @@ class Journal:
         if crc_of(number, kind, key, stage, slot, text, raw) != crc:
             raise DamagedError(f"record {number} of the journal {self.path} is damaged.")
         return Record(number, kind, key, stage, slot, json.loads(text), raw)
+
+
+def _failed(future: asyncio.Future[None], error: StorageError) -> asyncio.Future[None]:
+    future.set_exception(error)
+    future.exception()  # several requests may wait for it, or none
+    return future
 
 
 def _open(path: Path) -> sqlite3.Connection:

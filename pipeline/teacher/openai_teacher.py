@@ -176,8 +176,11 @@ class _BoundedClient(openai.DefaultAioHttpClient):
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:  # noqa: ANN401 - passed on
         """Send; of a response of 300 and above at most `MAX_REFUSAL` bytes come back, undecoded."""
-        response = await super().send(request, **(options | {"stream": True}))
+        is_stream = options.pop("stream", False)
+        response = await super().send(request, stream=True, **options)
         if response.status_code < 300:
+            if not is_stream:
+                await response.aread()
             return response
         body = b""
         async for chunk in response.aiter_raw():
