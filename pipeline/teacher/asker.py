@@ -27,6 +27,7 @@ from pipeline.teacher.call import (
     read_envelope,
 )
 from pipeline.teacher.journal import FAILURE, INTENT, REPLY, Journal, Record
+from pipeline.teacher.journal_reader import JournalReader
 from pipeline.teacher.ledger import Ledger, Spend, worst_case
 from pipeline.teacher.pace import Pace
 from pipeline.teacher.settings import TeacherSettings
@@ -63,7 +64,7 @@ class Asker:
         settings: TeacherSettings,
         *,
         concurrency: int,
-        old: Journal | None = None,
+        old: JournalReader | None = None,
     ) -> None:
         """`concurrency` is how many requests are open at most."""
         self.teacher = teacher
