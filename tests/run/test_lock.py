@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,7 @@ from pipeline.run import lock
 from pipeline.teacher.journal import INTENT, Journal
 
 
-def _leave(run: Path, age_s: float = 0.0, **changed: Any) -> None:
+def _leave(run: Path, age_s: float = 0.0, **changed: str | int) -> None:
     """A lease as another process left it, last renewed `age_s` ago."""
     holder = {"host": "elsewhere", "boot": "b", "pid": 7, "started": "1", "epoch": 3} | changed
     (run / "lock").write_text(json.dumps(holder), encoding="utf-8")
