@@ -20,10 +20,11 @@ import openai
 from pipeline.errors import TeacherError
 from pipeline.teacher.call import Call, Received, Unanswered
 from pipeline.teacher.settings import TeacherSettings
-from pipeline.teacher.uri import TeacherURI
+from pipeline.teacher.uri import NO_KEY, TeacherURI
 
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 MAX_REFUSAL = 65_536
+KEY_REMOVED = "[key removed]"
 MAX_WAIT_S = 600.0
 """The longest pause that a server's Retry-After is believed."""
 
@@ -67,7 +68,7 @@ class OpenAITeacher:
                     await client.get("/models", cast_to=httpx2.Response)
             except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
                 raise TeacherError(
-                    f"{client.base_url} refuses the key: {_said(error)}. Mend the key in the "
+                    f"{client.base_url} refuses the key: {self._said(error)}. Mend the key in the "
                     "environment and start the same command again."
                 ) from error
             except openai.APIStatusError:
@@ -128,12 +129,14 @@ class OpenAITeacher:
             if size > self._limit:
                 await response.aclose()
                 return Received(response.status_code, b"", outcome="too_large")
-        raw = b"".join(chunks).replace(self._key.encode(), b"[key removed]")
+        raw = b"".join(chunks)
+        if self._key != NO_KEY:
+            raw = raw.replace(self._key.encode(), KEY_REMOVED.encode())
         return Received(response.status_code, raw)
 
     def _refused(self, error: openai.APIStatusError, call: Call) -> Received:
         status = error.status_code
-        said = _said(error).replace(self._key, "[key removed]")
+        said = self._said(error)
         if status in (408, 409, 429) or status >= 500:
             if "insufficient_quota" in said:
                 raise TeacherError(f"the teacher's quota is spent: {said}") from error
@@ -141,7 +144,7 @@ class OpenAITeacher:
             wait_s = _wait_s(error.response.headers)
             raise Unanswered(name, said, wait_s=wait_s, is_billed=False) from error
         if status in (400, 422):
-            setting = _refused_setting(error, call.body)
+            setting = _refused_setting(error, said, call.body)
             if setting is None:
                 return Received(status, said.encode())
             raise TeacherError(
@@ -153,6 +156,14 @@ class OpenAITeacher:
         if status in (401, 403):
             raise TeacherError(f"the teacher refuses the key ({status}): {said}") from error
         raise TeacherError(f"the teacher answers {status}: {said}") from error
+
+    def _said(self, error: openai.APIStatusError) -> str:
+        """What the server says, in one line, without the key that it may repeat."""
+        body = error.body if error.body is not None else error.message
+        text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
+        if self._key != NO_KEY:
+            text = text.replace(self._key, KEY_REMOVED)
+        return " ".join(text.split())[:500]
 
     async def close(self) -> None:
         """Close all connections."""
@@ -188,9 +199,10 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _refused_setting(error: openai.APIStatusError, body: Mapping[str, Any]) -> str | None:
+def _refused_setting(
+    error: openai.APIStatusError, said: str, body: Mapping[str, Any]
+) -> str | None:
     """Which of the parameters that we sent the server's message complains about, if any."""
-    said = _said(error)
     complains = ("unsupported", "not supported", "unknown", "unrecognized", "not permitted")
     for name in body:
         named = name == getattr(error, "param", None) or f"'{name}'" in said
@@ -199,12 +211,6 @@ def _refused_setting(error: openai.APIStatusError, body: Mapping[str, Any]) -> s
         if name in said and any(word in said.lower() for word in complains):
             return name
     return None
-
-
-def _said(error: openai.APIStatusError) -> str:
-    body = error.body if error.body is not None else error.message
-    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
-    return " ".join(text.split())[:500]
 
 
 def _cause(error: BaseException) -> str:

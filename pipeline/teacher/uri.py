@@ -11,6 +11,8 @@ from pipeline.errors import RecipeError
 
 OPENAI_URL = "https://api.openai.com/v1"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+NO_KEY = "none"
+"""What is sent as a key to a server that wants none: the package insists on one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,4 +91,4 @@ def key_for(
     ]
     if key and named and in_clear:
         raise RecipeError(f"the key would go in clear text to {in_clear[0]}: use https.")
-    return key if key and not in_clear else "none"
+    return key if key and not in_clear else NO_KEY
