@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from tests.faults import matrix
-from tests.faults.matrix import Ran
 from tests.teacher_server.process import Server, auth_hash
 
 KEY = "sk-canary-0123456789abcdef0123456789"
