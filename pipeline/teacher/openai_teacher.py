@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import json
-from collections.abc import Mapping
+import ssl
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import aiohttp
@@ -25,6 +26,8 @@ from pipeline.teacher.uri import NO_KEY, TeacherURI
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 MAX_REFUSAL = 65_536
 KEY_REMOVED = "[key removed]"
+NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+"""What the transport raises before anything was sent: refused, no such name, no certificate."""
 MAX_WAIT_S = 600.0
 """The longest pause that a server's Retry-After is believed."""
 
@@ -59,8 +62,9 @@ class OpenAITeacher:
     async def check(self) -> None:
         """Ask each server for its models, unpaid.
 
-        A server that cannot be reached or refuses the key raises `TeacherError`; one that has no
-        such list, or another name for the model, is left to the first request.
+        A server that refuses the key or has a certificate that cannot be trusted raises
+        `TeacherError`, one that cannot be reached `Unanswered`; one that has no such list, or
+        another name for the model, is left to the first request.
         """
         for client in self._clients:
             try:
@@ -74,7 +78,7 @@ class OpenAITeacher:
             except openai.APIStatusError:
                 continue
             except (openai.APIConnectionError, TimeoutError) as error:
-                raise Unanswered("unreachable", f"{client.base_url}: {_cause(error)}") from error
+                raise self._lost(client, error) from error
 
     async def send(self, call: Call) -> Received:
         """Send one call once to the least busy server."""
@@ -99,15 +103,10 @@ class OpenAITeacher:
                 options={"headers": {"X-Stainless-Raw-Response": "stream"}},
             )
             return await self._read(response)
-        except openai.APITimeoutError as error:
-            raise Unanswered("timeout", _cause(error)) from error
-        except openai.APIConnectionError as error:
-            refused = isinstance(_root(error), ConnectionRefusedError)
-            raise Unanswered("connection", _cause(error), is_billed=not refused) from error
         except openai.APIStatusError as error:
             return self._refused(error, call)
-        except (httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
-            raise Unanswered("connection", _cause(error)) from error
+        except (openai.APIConnectionError, httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
+            raise self._lost(client, error) from error
 
     async def _read(self, response: httpx2.Response) -> Received:
         """The body, decoded, at most `max_reply_mib` of it and never idle for `idle_timeout_s`."""
@@ -157,10 +156,32 @@ class OpenAITeacher:
             raise TeacherError(f"the teacher refuses the key ({status}): {said}") from error
         raise TeacherError(f"the teacher answers {status}: {said}") from error
 
+    def _lost(self, client: openai.AsyncOpenAI, error: BaseException) -> Unanswered | TeacherError:
+        """What became of a request whose connection failed; it is unbilled where there was none.
+
+        The transport calls whatever befalls a connection a timeout while connecting, so that what
+        was raised first decides.
+        """
+        chain = list(_chain(error))
+        first = [found for found in chain if not isinstance(found, asyncio.CancelledError)][-1]
+        said = self._shown(f"{client.base_url} {type(first).__name__} {first}")
+        if isinstance(first, ssl.SSLCertVerificationError):
+            return TeacherError(
+                f"the certificate cannot be trusted: {said}. Mend the address, or name a file of "
+                "authorities to trust as SSL_CERT_FILE in the environment."
+            )
+        if any(isinstance(found, NOT_CONNECTED) for found in chain):
+            return Unanswered("unreachable", said, is_billed=False)
+        return Unanswered("timeout" if isinstance(first, TimeoutError) else "connection", said)
+
     def _said(self, error: openai.APIStatusError) -> str:
-        """What the server says, in one line, without the key that it may repeat."""
+        """What the server says."""
         body = error.body if error.body is not None else error.message
         text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
+        return self._shown(text)
+
+    def _shown(self, text: str) -> str:
+        """A server's words in one line, without the key that it may repeat."""
         if self._key != NO_KEY:
             text = text.replace(self._key, KEY_REMOVED)
         return " ".join(text.split())[:500]
@@ -190,13 +211,13 @@ class _BoundedClient(openai.DefaultAioHttpClient):
         return httpx2.Response(response.status_code, headers=headers, content=body, request=request)
 
 
-def _root(error: BaseException) -> BaseException:
-    """What was raised first of a chain of errors."""
-    seen = {id(error)}
-    while (before := error.__cause__ or error.__context__) is not None and id(before) not in seen:
-        seen.add(id(before))
-        error = before
-    return error
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that it came from."""
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _refused_setting(
@@ -211,11 +232,6 @@ def _refused_setting(
         if name in said and any(word in said.lower() for word in complains):
             return name
     return None
-
-
-def _cause(error: BaseException) -> str:
-    cause = error.__cause__ or error
-    return f"{type(cause).__name__}: {cause}"[:300]
 
 
 def _wait_s(headers: Mapping[str, str]) -> float | None:
