@@ -54,7 +54,8 @@ class OpenAITeacher:
             http_client=_BoundedClient(
                 base_url=url,
                 timeout=timeout,
-                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
+                # null would leave the transport's own limit of 100
+                limits=httpx2.Limits(max_connections=self._settings.concurrency),
                 follow_redirects=False,
             ),
         )
