@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import json
+import math
 import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -155,6 +156,9 @@ class OpenAITeacher:
             raise TeacherError(f"{self.name} is not there ({status}): {said}") from error
         if status in (401, 403):
             raise TeacherError(f"the teacher refuses the key ({status}): {said}") from error
+        if "location" in error.response.headers:
+            to = self._shown(error.response.headers["location"])
+            said = f"it sends to {to}, and a key goes to the named host alone. Name that address."
         raise TeacherError(f"the teacher answers {status}: {said}") from error
 
     def _lost(self, client: openai.AsyncOpenAI, error: BaseException) -> Unanswered | TeacherError:
@@ -236,17 +240,32 @@ def _refused_setting(
 
 
 def _wait_s(headers: Mapping[str, str]) -> float | None:
-    """The pause that the server asks for, in seconds: a number, or a date against its own clock."""
-    value = headers.get("retry-after")
-    if value is None:
-        return None
+    """The pause that the server asks for, in seconds: a number, or a date against its own clock.
+
+    OpenAI also says it in milliseconds, which counts where it is there; nonsense is no pause.
+    """
+    given = headers.get("retry-after", "")
+    waits = (
+        _number(headers.get("retry-after-ms", "")) / 1000,
+        _number(given),
+        _until(given, headers.get("date", "")),
+    )
+    wait = next((wait for wait in waits if not math.isnan(wait)), 0.0)
+    return min(wait, MAX_WAIT_S) if wait > 0 else None
+
+
+def _number(text: str) -> float:
+    """A number; nan where it is none."""
     try:
-        wait = float(value)
+        return float(text)
     except ValueError:
-        try:
-            until = email.utils.parsedate_to_datetime(value)
-            now = email.utils.parsedate_to_datetime(headers.get("date", ""))
-        except ValueError:
-            return None
-        wait = (until - now).total_seconds()
-    return min(wait, MAX_WAIT_S) if wait >= 0 else None
+        return math.nan
+
+
+def _until(date: str, now: str) -> float:
+    """Seconds from one HTTP date to another; nan where one is none."""
+    try:
+        there, here = (email.utils.parsedate_to_datetime(text) for text in (date, now))
+        return (there - here).total_seconds()
+    except (ValueError, TypeError, OverflowError):  # no date; a date without a zone; year 10000
+        return math.nan
