@@ -1,4 +1,3 @@
-
 import pytest
 
 from tests.faults import matrix
