@@ -27,8 +27,6 @@ from pipeline.teacher.uri import NO_KEY, TeacherURI
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 MAX_REFUSAL = 65_536
 KEY_REMOVED = "[key removed]"
-NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-"""What the transport raises before anything was sent: refused, no such name, no certificate."""
 MAX_WAIT_S = 600.0
 """The longest pause that a server's Retry-After is believed."""
 
@@ -55,7 +53,6 @@ class OpenAITeacher:
             http_client=_BoundedClient(
                 base_url=url,
                 timeout=timeout,
-                # null would leave the transport's own limit of 100
                 limits=httpx2.Limits(max_connections=self._settings.concurrency),
                 follow_redirects=False,
             ),
@@ -175,7 +172,7 @@ class OpenAITeacher:
                 f"the certificate cannot be trusted: {said}. Mend the address, or name a file of "
                 "authorities to trust as SSL_CERT_FILE in the environment."
             )
-        if any(isinstance(found, NOT_CONNECTED) for found in chain):
+        if any(isinstance(found, NEVER_SENT) for found in chain):
             return Unanswered("unreachable", said, is_billed=False)
         return Unanswered("timeout" if isinstance(first, TimeoutError) else "connection", said)
 
@@ -197,12 +194,46 @@ class OpenAITeacher:
             await client.close()
 
 
+class UnaskedReplyError(aiohttp.ClientConnectionError):
+    """On a connection that waited for its next request lay a reply already."""
+
+
+NEVER_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, UnaskedReplyError)
+"""What is raised before a request leaves: refused, no such name, no certificate."""
+
+
+class _CarefulRequest(aiohttp.ClientRequest):
+    """Uses no connection where a reply lies in wait, which would be taken for its own."""
+
+    async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        await asyncio.sleep(0)  # twice: the loop looks at its sockets, then reads what came
+        await asyncio.sleep(0)
+        if conn.protocol is not None and conn.protocol.should_close:
+            raise UnaskedReplyError("the server had sent a reply that nobody asked for")
+        return await super().send(conn)
+
+
 class _BoundedClient(openai.DefaultAioHttpClient):
-    """The package's aiohttp client; of a refusal's body it reads a bounded part."""
+    """The package's aiohttp client; of a refusal's body it reads a bounded part.
+
+    It opens as many connections as its `limits` say and keeps no cookies.
+    """
+
+    def _init_transport(self, *given: Any, **options: Any) -> httpx2.AsyncBaseTransport:  # noqa: ANN401 - passed on
+        transport: Any = super()._init_transport(*given, **options)
+        transport.client = lambda: aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=transport.limits.max_connections, ssl=transport.ssl_context
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=_CarefulRequest,
+        )
+        return transport  # type: ignore[no-any-return]  # the package's own has more attributes
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:  # noqa: ANN401 - passed on
         """Send; of a response of 300 and above at most `MAX_REFUSAL` bytes come back, undecoded."""
         response = await super().send(request, **(options | {"stream": True}))
+        self.cookies.clear()
         if response.status_code < 300:
             return response
         body = b""
