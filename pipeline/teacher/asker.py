@@ -14,7 +14,16 @@ from typing import Any
 
 from pipeline.errors import InterruptedRunError, SynthError
 from pipeline.stage import Reply
-from pipeline.teacher.call import Answer, BadReply, Call, Received, Teacher, Unanswered, read_envelope
+from pipeline.teacher.call import (
+    TOO_LARGE,
+    Answer,
+    BadReply,
+    Call,
+    Received,
+    Teacher,
+    Unanswered,
+    read_envelope,
+)
 from pipeline.teacher.journal import FAILURE, INTENT, REPLY, Journal, Record
 
 FIRST_BACKOFF_S = 0.5
@@ -141,7 +150,8 @@ class Asker:
         """What a reply settles; None where the slot is to be asked once more."""
         status = int(record.note["status"])
         if status >= 400:
-            found: Answer | BadReply = BadReply("bad_request", record.raw.decode(errors="replace"))
+            name = "too_large" if status == TOO_LARGE else "bad_request"
+            found: Answer | BadReply = BadReply(name, record.raw.decode(errors="replace"))
         else:
             found = read_envelope(call.kind, record.raw)
         if isinstance(found, Answer):
@@ -237,6 +247,8 @@ class Asker:
         note["input_tokens"], note["output_tokens"] = found.input_tokens, found.output_tokens
         if isinstance(found, Answer) and found.model not in ("", self.teacher.name):
             note["answered_as"] = found.model[:200]
-        self.bought[f"{call.stage}.tokens"] += (found.input_tokens or 0) + (found.output_tokens or 0)
+        self.bought[f"{call.stage}.tokens"] += (found.input_tokens or 0) + (
+            found.output_tokens or 0
+        )
         await self.journal.append(REPLY, key, call.stage, call.slot, note, received.raw)
         return Record(0, REPLY, key, call.stage, call.slot, note, received.raw)

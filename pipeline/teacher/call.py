@@ -44,6 +44,10 @@ def canonical(kind: str, body: Mapping[str, Any]) -> bytes:
     return text.encode()
 
 
+TOO_LARGE = 413
+"""The status under which a reply is kept that was broken off because it was too large."""
+
+
 @dataclass(frozen=True, slots=True)
 class Received:
     """A reply as it came: HTTP status and the bytes of the body."""

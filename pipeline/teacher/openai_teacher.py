@@ -19,7 +19,7 @@ import openai
 
 from pipeline.errors import TeacherError
 from pipeline.stage import Sampling
-from pipeline.teacher.call import Call, Received, Unanswered, valid
+from pipeline.teacher.call import TOO_LARGE, Call, Received, Unanswered, valid
 from pipeline.teacher.settings import TeacherSettings
 from pipeline.teacher.uri import NO_KEY, TeacherURI
 
@@ -99,6 +99,8 @@ class OpenAITeacher:
                 options={"headers": {"X-Stainless-Raw-Response": "stream"}},
             )
             body = await self._read(response)
+            if body is None:
+                return Received(TOO_LARGE, f"more than {self._settings.max_reply_mib} MiB".encode())
         except openai.APITimeoutError as error:
             raise Unanswered("timeout", _cause(error)) from error
         except openai.APIConnectionError as error:
@@ -111,14 +113,15 @@ class OpenAITeacher:
             body = body.replace(self._secret.encode(), b"[key removed]")
         return Received(response.status_code, body)
 
-    async def _read(self, response: httpx2.Response) -> bytes:
+    async def _read(self, response: httpx2.Response) -> bytes | None:
+        """The body, or null where it is larger than a reply may be."""
         chunks, size = [], 0
         async for chunk in response.aiter_bytes():
             chunks.append(chunk)
             size += len(chunk)
             if size > self._limit:
                 await response.aclose()
-                raise Unanswered("too_large", f"more than {self._settings.max_reply_mib} MiB")
+                return None
         return b"".join(chunks)
 
     def _refused(self, error: openai.APIStatusError, call: Call) -> Received:
@@ -199,7 +202,7 @@ def _wait_s(headers: Mapping[str, str]) -> float | None:
         try:
             until = email.utils.parsedate_to_datetime(value)
             now = email.utils.parsedate_to_datetime(headers.get("date", ""))
-        except ValueError:
+            wait = (until - now).total_seconds()
+        except (ValueError, TypeError):  # no date; one with a time zone and one without
             return None
-        wait = (until - now).total_seconds()
     return min(wait, MAX_WAIT_S) if wait >= 0 else None

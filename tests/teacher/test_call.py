@@ -132,12 +132,13 @@ def test_every_bad_envelope_has_a_name(raw: bytes, outcome: str) -> None:
     assert len(found.detail) <= 300
 
 
+MEMBERS = ["choices", "message", "content", "text", "error", "usage", "refusal", "model"]
+MEMBERS += ["finish_reason", "prompt_tokens", "tool_calls"]
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3)
     | st.dictionaries(
-        st.sampled_from(["choices", "message", "content", "text", "error", "usage", "refusal",
-                         "finish_reason", "model", "prompt_tokens", "tool_calls"]), inner, max_size=4),
+        st.sampled_from(MEMBERS), inner, max_size=4),
     max_leaves=12,
 )  # fmt: skip
 

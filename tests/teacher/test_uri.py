@@ -29,7 +29,8 @@ def test_a_uri_is_scheme_model_and_addresses(
 
 @pytest.mark.parametrize(
     "uri",
-    ["", "OFFLINE", "offline:m", "openai", "openai:", "openai:@http://h/v1", "openai:m@h:80", "gpt-5",
+    ["", "OFFLINE", "offline:m", "openai", "openai:", "openai:@http://h/v1", "openai:m@h:80",
+     "gpt-5",
      "openai:m@ftp://h", "openai:m@http://", "openai:m@http://h:0/v1", "openai:m@http://h:x/v1",
      "openai:m@http://[::1/v1", "openai:m@http://a/v1,,http://b/v1", "vllm:m", "batch:m"],
 )  # fmt: skip
