@@ -97,7 +97,10 @@ class Recipe:
             | step.config.model_dump(mode="json")
             for step in self.steps
         ]
-        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+        if any(mark in text for mark in "\x85\u2028\u2029"):  # PyYAML reads them as line breaks
+            text = yaml.safe_dump(tree, sort_keys=False)
+        return text
 
     def classified(self) -> dict[str, tuple[SettingClass, Any]]:
         """Every setting by its dotted path, with its class and its value as plain data."""
