@@ -395,11 +395,12 @@ def test_two_processes_on_one_run_are_one_run(server: Server, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP"])
 def test_a_signal_ends_the_run_in_good_order(server: Server, tmp_path: Path, name: str) -> None:
-    server.set_plan({"latency": {"median_s": 0.25, "sigma": 0.2}})
+    server.set_plan({"latency": {"median_s": 0.2, "sigma": 0.2}})
     out = tmp_path / "run"
-    line = processes.command(out, NARROW, uri(server))
+    few = ("bootstrap.target=10", *NARROW[1:])
+    line = processes.command(out, few, uri(server))
     process = processes.start(line)
-    processes.wait_until(lambda: server.counts().get("replies", 0) > 12, process)
+    processes.wait_until(lambda: server.counts().get("replies", 0) > 6, process)
     os.kill(process.pid, signal.Signals[name])
     at = time.monotonic_ns()
     if name == "SIGTERM":
@@ -413,6 +414,8 @@ def test_a_signal_ends_the_run_in_good_order(server: Server, tmp_path: Path, nam
     assert late == []
     assert server.counts().get("aborted", 0) == 0, "what was in flight came back"
     assert len(books.replied(out)) == len(chat(server, "reply")) == len(chat(server))
+    if name in ("SIGUSR1", "SIGHUP"):
+        return  # going on is the same for all
     server.set_plan([])
     assert processes.finish(line) == (0, "")
     books.check(out)
