@@ -133,11 +133,12 @@ class OpenAITeacher:
             name = "rate_limited" if status == 429 else f"status_{status}"
             raise Unanswered(name, said, _wait_s(error.response.headers)) from error
         if status in (400, 422):
-            name = _refused_parameter(error, call.body)
-            if name is None:
+            refused = _refused_parameter(error, call.body)
+            if refused is None:
                 return Received(status, said.encode())
             raise TeacherError(
-                f"{self.name} refuses the parameter {name!r}: {said} {_what_to_set(name, call.stage)}"
+                f"{self.name} refuses the parameter {refused!r}: {said} "
+                f"{_what_to_set(refused, call.stage)}"
             ) from error
         if status == 404:
             raise TeacherError(f"{self.name} is not there ({status}): {said}") from error
