@@ -113,6 +113,7 @@ class Asker:
         """Give the call its sample number: how many earlier slots of its stage ask the same."""
         while any(slot < call.slot for slot in self._slots_of(call)):
             call = dataclasses.replace(call, sample=call.sample + 1)
+        self._drawn.setdefault(call.key(), []).append(call.slot)  # until its intent is noted
         return call
 
     def _slots_of(self, call: Call) -> list[int]:
@@ -124,8 +125,8 @@ class Asker:
         while True:
             record = self._known(call)
             if record is None:
-                self._drawn.setdefault(call.key(), []).append(call.slot)
                 return None
+            self._drawn.pop(call.key(), None)
             settled = self._read(call, record)
             if settled is not None:
                 return settled
