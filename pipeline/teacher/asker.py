@@ -191,6 +191,8 @@ class Asker:
                         return found
                     failing_since = failing_since or time.monotonic()
                     self._give_up_after(failing_since, found)
+                    if found.outcome == "rate_limited":
+                        continue  # the pace knows; a busy server is not an ill one
                     backoff_s = min(max(backoff_s * 2, FIRST_BACKOFF_S), LONGEST_BACKOFF_S)
                     await self._pace.sleep(random.uniform(0, backoff_s))  # full jitter
             except SynthError as error:

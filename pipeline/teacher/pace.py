@@ -1,10 +1,10 @@
 """When the next request may leave: pauses the server asked for, its rate, and how ill it is.
 
-The rate is found by additive trial: a 429 sets it to a little under what was just answered, quiet
-time raises it again, slowly at first. After a pause requests come back spread out, not all at once.
-Retries have a budget of their own, so that a server that fails every request is asked now and then
-and not hammered: one retry for every ten requests of the last minutes, and one every two seconds at
-least.
+The rate is found by trial. A 429 sets it a little under what was just answered; quiet time raises
+it again: quickly up to near the rate that was refused, slowly past it, and quickly once it is well
+past, since then the server bears more than before. After a pause requests come back spread out, not
+all at once. Retries have a budget of their own, so that a server that fails every request is asked
+now and then and not hammered: one retry for ten requests, and one every two seconds at least.
 """
 
 from __future__ import annotations
@@ -15,12 +15,19 @@ import time
 from collections import deque
 
 RECENT_S = 5.0
-"""Over how many seconds the rate of answers is measured."""
+"""Over how many seconds the rate of answers is measured, at most."""
 BACK_OFF = 0.9
 """The share of the measured rate that is tried after a 429."""
-GROWTH, QUICK_GROWTH = 1.01, 1.06
-"""By how much the rate grows a second, and once it has been quiet for `QUIET_S`."""
-QUIET_S = 10.0
+NEAR = 0.9, 1.1
+"""Between these shares of the refused rate the rate is raised slowly."""
+SLOW_GROWTH, QUICK_GROWTH = 1.015, 1.3
+"""By how much the rate is raised a second."""
+LEAST_SHARE = 0.8
+"""The rate is never taken for less than this share of itself, however little was answered."""
+ENOUGH = 20
+"""How many answers make a measured rate one to go by."""
+RAMP_S = 1.0
+"""How long requests are spread out after a pause: a quarter of the concurrency, at most."""
 RETRIES_AT_FIRST = 20.0
 RETRY_SHARE = 0.1
 RETRY_EVERY_S = 2.0
@@ -35,13 +42,13 @@ class Pace:
         self._stop = stop
         self._resume_at = 0.0
         self._rate: float | None = None
+        self._refused_rate = 0.0
         self._next_at = 0.0
         self._grown_at = 0.0
-        self._limited_at = -QUIET_S
+        self._limited_at = -1.0
         self._answered: deque[float] = deque()
         self._retries = RETRIES_AT_FIRST
         self._retries_at = time.monotonic()
-        self._is_ill = False
 
     async def leave(self, *, is_retry: bool) -> None:
         """Return once a request may leave, or once the run is to stop."""
@@ -59,12 +66,13 @@ class Pace:
             self._refill(now)
             if self._retries < 1:
                 return random.uniform(0.5, 1.0) * RETRY_EVERY_S
-        if self._rate is not None:
-            self._grow(now)
-        if self._rate is not None:
-            if now < self._next_at:
-                return self._next_at - now
-            self._next_at = max(self._next_at, now - 0.05) + random.uniform(0.8, 1.2) / self._rate
+        self._grow(now)
+        if now < self._next_at:
+            return self._next_at - now
+        gap_s = 0.0 if self._rate is None else 1 / self._rate
+        if now < self._resume_at + RAMP_S:
+            gap_s = max(gap_s, RAMP_S / max(self._concurrency / 5, 1))
+        self._next_at = max(self._next_at, now - 0.05) + random.uniform(0.8, 1.2) * gap_s
         if is_retry:
             self._retries -= 1
         else:
@@ -78,10 +86,12 @@ class Pace:
 
     def _grow(self, now: float) -> None:
         """Raise the rate for the time that passed; forget it once it no longer binds."""
-        assert self._rate is not None
-        factor = QUICK_GROWTH if now - self._limited_at > QUIET_S else GROWTH
-        self._rate *= factor ** min(now - self._grown_at, 5.0)
-        self._grown_at = now
+        if self._rate is None:
+            return
+        low, high = (share * self._refused_rate for share in NEAR)
+        factor = SLOW_GROWTH if low <= self._rate <= high else QUICK_GROWTH
+        self._rate *= factor ** min(max(now - self._grown_at, 0.0), 1.0)
+        self._grown_at = max(now, self._grown_at)
         if self._rate > 4 * max(self._measured(now), self._concurrency):
             self._rate = None
 
@@ -89,7 +99,9 @@ class Pace:
         """Answers a second, of late."""
         while self._answered and self._answered[0] < now - RECENT_S:
             self._answered.popleft()
-        return len(self._answered) / RECENT_S
+        if not self._answered:
+            return 0.0
+        return len(self._answered) / max(now - self._answered[0], 0.5)
 
     def answered(self) -> None:
         """A whole reply came."""
@@ -107,20 +119,21 @@ class Pace:
         if now - self._limited_at < 1.0:
             return  # one burst of refusals is one sign
         self._limited_at = self._grown_at = now
-        measured = max(self._measured(now), 0.5)
-        known = self._rate if self._rate is not None else float("inf")
-        self._rate = max(min(known, measured) * BACK_OFF, 0.2)
+        measured = self._measured(now)
+        if len(self._answered) < ENOUGH:  # too little to go by: a guess, soon corrected
+            self._rate = max(measured, min(self._rate or self._concurrency, self._concurrency) / 4)
+            self._refused_rate = 4 * self._rate
+            return
+        # what was answered of late lags behind a rate that has just been raised
+        refused = measured if self._rate is None else max(measured, self._rate * LEAST_SHARE)
+        self._refused_rate = refused
+        self._rate = max(refused * BACK_OFF, 0.2)
 
     def _pause(self, now: float, wait_s: float) -> None:
-        """Let nothing leave for `wait_s`, then a quarter of the concurrency in the first second."""
-        until = now + wait_s
-        if until <= self._resume_at:
-            return
-        self._resume_at = until + random.uniform(0.0, 0.3)
-        first_second = max(self._concurrency / 5, 1.0)
-        self._rate = min(self._rate or first_second, first_second)
-        self._next_at = self._resume_at
-        self._grown_at = until
+        """Let nothing leave for `wait_s`, then come back spread out."""
+        if now + wait_s > self._resume_at:
+            self._resume_at = now + wait_s + random.uniform(0.0, 0.3)
+            self._next_at = self._grown_at = self._resume_at
 
     async def sleep(self, wait_s: float) -> None:
         """Sleep, but not past the moment at which the run is told to stop."""
