@@ -13,6 +13,7 @@ from pipeline import store
 from pipeline.manifest import FileEntry
 from pipeline.recipe import Step
 from pipeline.run.context import Context
+from pipeline.run.guard import Guard
 from pipeline.schema import DROP_COLUMNS, arrow_schema
 from pipeline.stage import Drop, ExportStage, FilterStage, columns_read
 from pipeline.stages import export
@@ -59,7 +60,9 @@ def run_filter_stage(context: Context, index: int, step: Step) -> None:
         return
     columns = columns_read(step.stage, step.config)
     shards = context.input_shards()
-    verdicts = step.stage.judge(store.read_frame(shards, columns), step.config)
+    judge = step.stage.judge
+    frame = store.read_frame(shards, columns)
+    verdicts = Guard(step.name).judge(frame, lambda part: judge(part, step.config))
     size = context.prepared.recipe.settings.shard_rows
     for number, table in enumerate(_recut(shards, folder, size)):
         if number < len(folder.state.parts):
