@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -28,14 +28,12 @@ import yaml
 
 from pipeline import manifest, seed_tasks, store
 from pipeline.errors import DamagedError, InputError, SynthError
-from pipeline.manifest import RunManifest, StageManifest, Tokens
+from pipeline.manifest import Half, RunManifest, StageManifest, Tokens
 from pipeline.schema import DROP_COLUMNS, arrow_schema
 from pipeline.seed_tasks import SeedTask
 from pipeline.teacher.journal import Record
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.why import History, history
-
-Half = Literal["kept", "dropped"]
 
 
 def open_run(path: str | Path) -> Run:
@@ -100,7 +98,7 @@ class Run:
 
     def _rows(self, stage: str | None, half: Half) -> pl.DataFrame:
         state = self.stage(stage)
-        entries = [part.kept if half == "kept" else part.dropped for part in state.parts]
+        entries = [part.half(half) for part in state.parts]
         tables = [_empty(state, half)]
         for path, entry in zip(self.shards(stage, half), entries, strict=True):
             try:

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from pipeline import manifest, schema
 from pipeline.errors import DamagedError, SynthError
-from pipeline.inspect import Half, Run, holder, open_run
-from pipeline.manifest import FileEntry, Part, RunManifest, StageManifest
+from pipeline.inspect import Run, holder, open_run
+from pipeline.manifest import HALVES, FileEntry, Half, Part, RunManifest, StageManifest
 from pipeline.stage import DraftStage, FilterStage, ImportStage, LLMStage
 from pipeline.stages import STAGES, export
 from pipeline.teacher.journal import INTENT
@@ -29,7 +29,6 @@ from pipeline.terminal import shorten
 
 LONGEST_FINDING = 300  # characters
 NEEDED = ("row_id", "parent_id", "root_id", "requests", "drop_reason")
-HALVES: tuple[Half, ...] = ("kept", "dropped")
 
 
 @dataclass
@@ -142,7 +141,7 @@ class _Stage:
         return self
 
     def _shard(self, number: int, part: Part, half: Half) -> pl.DataFrame | None:
-        entry = part.kept if half == "kept" else part.dropped
+        entry = part.half(half)
         where = f"{self.state.folder}/{entry.path}"
         if entry.path != f"{half}/part-{number:05d}.parquet":
             self.report.find(self.books, f"part {number} names {entry.path} as its {half} shard")
@@ -238,7 +237,10 @@ class _Stage:
             self.report.find(self.books, "a stage that starts a recipe stands after another")
             return
         received = before.state.kept
-        if isinstance(self.kind, FilterStage) and self.state.input_digest != _digest(before.state):
+        if (
+            isinstance(self.kind, FilterStage)
+            and self.state.input_digest != before.state.kept_digest
+        ):
             if is_finished:
                 self.report.find(
                     self.books, f"made from other shards than {before.state.folder} has"
@@ -336,10 +338,6 @@ def _read(
 
 def _named(found: pa.Schema) -> str:
     return ", ".join(f"{one.name} {one.type}" for one in found)
-
-
-def _digest(state: StageManifest) -> str:
-    return hashlib.sha256("".join(part.kept.sha256 for part in state.parts).encode()).hexdigest()
 
 
 def _find_bad_manifests(folder: Path, report: Report) -> None:

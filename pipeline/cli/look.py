@@ -21,7 +21,8 @@ from pipeline.errors import RecipeError
 if TYPE_CHECKING:
     import polars as pl
 
-    from pipeline.inspect import Half, Run, StageStatus
+    from pipeline.inspect import Run, StageStatus
+    from pipeline.manifest import Half
 
 RunArgument = Annotated[str, typer.Argument(help="A run directory.")]
 SAMPLE_SEED = 42

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -56,8 +55,7 @@ class Context:
 
     def input_digest(self) -> str:
         """What stands for the content of the stage before."""
-        digests = "".join(part.kept.sha256 for part in self.done[-1].parts)
-        return hashlib.sha256(digests.encode()).hexdigest()
+        return self.done[-1].kept_digest
 
     def open_stage(self, index: int, step: Step) -> StageFolder:
         """The stage's folder as an earlier process left it, or a new one."""
