@@ -38,7 +38,6 @@ class Context:
     _told: float = 0.0
     _stage_began: float = 0.0
     _seconds_before: float = 0.0
-    _tokens_before: tuple[int, int] = (0, 0)
 
     @property
     def run(self) -> Path:
