@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 
 from pipeline import manifest, schema
 from pipeline.errors import DamagedError, SynthError
-from pipeline.inspect import Run, holder, open_run
+from pipeline.inspect import Run, open_run
 from pipeline.manifest import HALVES, FileEntry, Half, Part, RunManifest, StageManifest
 from pipeline.stage import DraftStage, FilterStage, ImportStage, LLMStage
 from pipeline.stages import STAGES, export
+from pipeline.status import holder
 from pipeline.teacher.journal import INTENT
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.terminal import shorten

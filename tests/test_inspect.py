@@ -17,11 +17,11 @@ import pytest
 
 from pipeline import open_run
 from pipeline.errors import DamagedError, InputError, RecipeError
-from pipeline.inspect import holder, stage_statuses
 from pipeline.run.execute import execute
 from pipeline.run.lock import locked
 from pipeline.run.prepare import Options, prepare
 from pipeline.schema import DROP_COLUMNS
+from pipeline.status import holder, stage_statuses
 from pipeline.teacher.journal_reader import JournalReader
 
 

@@ -21,8 +21,9 @@ from pipeline.errors import RecipeError
 if TYPE_CHECKING:
     import polars as pl
 
-    from pipeline.inspect import Run, StageStatus
+    from pipeline.inspect import Run
     from pipeline.manifest import Half
+    from pipeline.status import StageStatus
 
 RunArgument = Annotated[str, typer.Argument(help="A run directory.")]
 SAMPLE_SEED = 42
@@ -34,7 +35,8 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Say how far a run is and what its books hold, also while it is at work."""
-    from pipeline.inspect import holder, open_run, stage_statuses
+    from pipeline.inspect import open_run
+    from pipeline.status import holder, stage_statuses
 
     found = open_run(run)
     stages = stage_statuses(found)

@@ -1,0 +1,141 @@
+"""How far each stage of a run is and what it cost so far, and who works on the run now."""
+
+from __future__ import annotations
+
+import json
+import socket
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.inspect import Run
+from pipeline.manifest import StageManifest, Tokens
+from pipeline.teacher.journal_reader import JournalReader
+
+
+def holder(run: Path) -> str | None:
+    """Who works on the run now, for people; null where nobody does, as far as can be seen.
+
+    The lock itself is left alone: to try it would shut a writer out for a moment. The kernel lists
+    who holds it; a holder on another machine is known only by what it wrote into the file.
+    """
+    try:
+        text = (run / "lock").read_text(encoding="utf-8", errors="replace")[:4096]
+        inode = (run / "lock").stat().st_ino
+    except OSError:
+        return None
+    try:
+        said = json.loads(text)
+        host, pid = str(said["host"])[:80], int(said["pid"])
+    except (ValueError, KeyError, TypeError):
+        host, pid = socket.gethostname(), 0
+    if host != socket.gethostname():
+        return f"process {pid} on {host}, by what its lock says"
+    try:
+        locks = Path("/proc/locks").read_text(encoding="ascii")
+    except OSError:
+        return f"process {pid}, by what its lock says" if Path(f"/proc/{pid}").exists() else None
+    held = any(
+        len(parts := line.split()) >= 6 and parts[1] == "FLOCK" and parts[5].endswith(f":{inode}")
+        for line in locks.splitlines()
+    )
+    return f"process {pid}" if held else None
+
+
+@dataclass(frozen=True, slots=True)
+class StageStatus:
+    """One stage of a run, begun or not, as `synth status` shows it.
+
+    `requests`, tokens and cost come from the stage's books once it is complete, before that from
+    the journal. `measures` are the plain numbers of `stage.json`, such as `label_balance`.
+    """
+
+    name: str
+    state: str
+    candidates: int = 0
+    kept: int = 0
+    dropped: int = 0
+    dropped_by_reason: dict[str, int] = field(default_factory=dict)
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: str | None = None
+    seconds: float = 0.0
+    measures: dict[str, float] = field(default_factory=dict)
+
+
+def stage_statuses(run: Run) -> list[StageStatus]:
+    """Every stage of the run's recipe, in order, as far as it has come."""
+    recipe = _recipe_tree(run.path / "recipe.yaml")
+    prices = recipe.get("prices") or {}
+    begun = {state.name: state for state in run.stage_manifests}
+    named = [str(one.get("name") or one.get("stage")) for one in recipe.get("stages") or ()]
+    journal = run.path / "journal.sqlite"
+    with JournalReader(journal) if journal.is_file() else nullcontext() as reader:
+        return [
+            _status(run, begun[name], prices, reader)
+            if name in begun
+            else StageStatus(name, "not begun")
+            for name in dict.fromkeys((*named, *begun))
+        ]
+
+
+def _status(
+    run: Run, state: StageManifest, prices: dict[str, Any], reader: JournalReader | None
+) -> StageStatus:
+    usage = state.usage
+    if not state.complete and reader is not None:
+        usage = [
+            Tokens(
+                model=model,
+                replies=replies,
+                requests=requests,
+                input_tokens=n_in,
+                output_tokens=n_out,
+                unknown_usage=unknown,
+                cost_usd=_cost(prices.get(model), n_in, n_out),
+            )
+            for model, requests, replies, n_in, n_out, unknown in reader.usage(state.name)
+        ]
+    costs = [Decimal(one.cost_usd) for one in usage if one.cost_usd is not None]
+    is_working = run.manifest.status == "running"
+    return StageStatus(
+        name=state.name,
+        state="complete"
+        if state.complete
+        else state.stopped or ("running" if is_working else "open"),
+        candidates=state.candidates,
+        kept=state.kept,
+        dropped=state.dropped,
+        dropped_by_reason=state.dropped_by_reason,
+        requests=sum(one.requests for one in usage),
+        input_tokens=sum(one.input_tokens for one in usage),
+        output_tokens=sum(one.output_tokens for one in usage),
+        cost_usd=str(sum(costs, Decimal(0))) if costs else None,
+        seconds=state.seconds,
+        measures={
+            name: value for name, value in state.measures.items() if isinstance(value, int | float)
+        },
+    )
+
+
+def _cost(price: dict[str, Any] | None, input_tokens: int, output_tokens: int) -> str | None:
+    if not price:
+        return None
+    million = Decimal(1_000_000)
+    spent = input_tokens * Decimal(str(price["input"])) + output_tokens * Decimal(
+        str(price["output"])
+    )
+    return str(spent / million)
+
+
+def _recipe_tree(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):  # `verify` says so; the rest can still be shown
+        return {}
+    return tree if isinstance(tree, dict) else {}
