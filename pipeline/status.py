@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -13,8 +13,10 @@ from typing import Any
 import yaml
 
 from pipeline.inspect import Run
-from pipeline.manifest import StageManifest, Tokens
+from pipeline.manifest import StageManifest
 from pipeline.teacher.journal_reader import JournalReader
+from pipeline.teacher.ledger import Price
+from pipeline.usage import priced
 
 
 def holder(run: Path) -> str | None:
@@ -71,7 +73,7 @@ class StageStatus:
 def stage_statuses(run: Run) -> list[StageStatus]:
     """Every stage of the run's recipe, in order, as far as it has come."""
     recipe = _recipe_tree(run.path / "recipe.yaml")
-    prices = recipe.get("prices") or {}
+    prices = _prices(recipe.get("prices"))
     begun = {state.name: state for state in run.stage_manifests}
     named = [str(one.get("name") or one.get("stage")) for one in recipe.get("stages") or ()]
     journal = run.path / "journal.sqlite"
@@ -85,22 +87,11 @@ def stage_statuses(run: Run) -> list[StageStatus]:
 
 
 def _status(
-    run: Run, state: StageManifest, prices: dict[str, Any], reader: JournalReader | None
+    run: Run, state: StageManifest, prices: dict[str, Price], reader: JournalReader | None
 ) -> StageStatus:
     usage = state.usage
     if not state.complete and reader is not None:
-        usage = [
-            Tokens(
-                model=model,
-                replies=replies,
-                requests=requests,
-                input_tokens=n_in,
-                output_tokens=n_out,
-                unknown_usage=unknown,
-                cost_usd=_cost(prices.get(model), n_in, n_out),
-            )
-            for model, requests, replies, n_in, n_out, unknown in reader.usage(state.name)
-        ]
+        usage = priced(reader.usage(state.name), prices)
     costs = [Decimal(one.cost_usd) for one in usage if one.cost_usd is not None]
     is_working = run.manifest.status == "running"
     return StageStatus(
@@ -123,19 +114,19 @@ def _status(
     )
 
 
-def _cost(price: dict[str, Any] | None, input_tokens: int, output_tokens: int) -> str | None:
-    if not price:
-        return None
-    million = Decimal(1_000_000)
-    spent = input_tokens * Decimal(str(price["input"])) + output_tokens * Decimal(
-        str(price["output"])
-    )
-    return str(spent / million)
-
-
 def _recipe_tree(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):  # `verify` says so; the rest can still be shown
         return {}
     return tree if isinstance(tree, dict) else {}
+
+
+def _prices(tree: object) -> dict[str, Price]:
+    if not isinstance(tree, dict):
+        return {}
+    found = {}
+    for model, price in tree.items():
+        with suppress(ValueError):  # a damaged recipe: the rest can still be shown
+            found[str(model)] = Price.model_validate(price)
+    return found

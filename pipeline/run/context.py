@@ -20,6 +20,7 @@ from pipeline.store import StageFolder
 from pipeline.teacher.asker import Asker, Settled
 from pipeline.teacher.call import Call, canonical
 from pipeline.teacher.journal import Journal
+from pipeline.usage import priced
 
 TELL_EVERY_S = 0.1
 
@@ -132,7 +133,7 @@ class Context:
         if not now and time.monotonic() - self._told < TELL_EVERY_S:
             return
         self._told = time.monotonic()
-        usage = usage_of(self.prepared, self.journal, folder.state.name) if now else []
+        usage = self._usage(folder) if now else []
         bought = self.asker.bought if self.asker is not None else Counter[str]()
         cost = sum((Decimal(u.cost_usd) for u in usage if u.cost_usd is not None), Decimal(0))
         self.listener(
@@ -150,6 +151,10 @@ class Context:
             )
         )
 
+    def _usage(self, folder: StageFolder) -> list[Tokens]:
+        prices = self.prepared.recipe.settings.prices
+        return priced(self.journal.usage(folder.state.name), prices)
+
     def stop_short(self, why: str) -> None:
         """Publish what the open stage has so far and say why it ends there."""
         folder = self.current
@@ -160,29 +165,9 @@ class Context:
 
     def seal(self, folder: StageFolder, total: int | None, done: int) -> None:
         """Publish what is left of a stage, write its books, and go on."""
-        folder.state.usage = usage_of(self.prepared, self.journal, folder.state.name)
+        folder.state.usage = self._usage(folder)
         took = time.monotonic() - self._stage_began
         folder.state.seconds = round(self._seconds_before + took, 3)
         folder.seal(journal=self.journal.committed)
         self.tell(folder, total, done, now=True)
         self.done.append(folder.state)
-
-
-def usage_of(prepared: Prepared, journal: Journal, stage: str) -> list[Tokens]:
-    """What the journal says that a stage asked of each model, priced where the recipe says how."""
-    found = []
-    for model, requests, replies, n_in, n_out, unknown in journal.usage(stage):
-        price = prepared.recipe.settings.prices.get(model)
-        cost = None if price is None else (n_in * price.input + n_out * price.output) / 1_000_000
-        found.append(
-            Tokens(
-                model=model,
-                replies=replies,
-                requests=requests,
-                input_tokens=n_in,
-                output_tokens=n_out,
-                unknown_usage=unknown,
-                cost_usd=None if cost is None else str(cost),
-            )
-        )
-    return found
