@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import socket
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -14,38 +12,19 @@ import yaml
 
 from pipeline.inspect import Run
 from pipeline.manifest import StageManifest
+from pipeline.run import lock
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.teacher.ledger import Price
 from pipeline.usage import priced
 
 
 def holder(run: Path) -> str | None:
-    """Who works on the run now, for people; null where nobody does, as far as can be seen.
-
-    The lock itself is left alone: to try it would shut a writer out for a moment. The kernel lists
-    who holds it; a holder on another machine is known only by what it wrote into the file.
-    """
-    try:
-        text = (run / "lock").read_text(encoding="utf-8", errors="replace")[:4096]
-        inode = (run / "lock").stat().st_ino
-    except OSError:
+    """Who works on the run now, for people; null where nobody does, as far as can be seen."""
+    found = lock.working(run)
+    if found is None:
         return None
-    try:
-        said = json.loads(text)
-        host, pid = str(said["host"])[:80], int(said["pid"])
-    except (ValueError, KeyError, TypeError):
-        host, pid = socket.gethostname(), 0
-    if host != socket.gethostname():
-        return f"process {pid} on {host}, by what its lock says"
-    try:
-        locks = Path("/proc/locks").read_text(encoding="ascii")
-    except OSError:
-        return f"process {pid}, by what its lock says" if Path(f"/proc/{pid}").exists() else None
-    held = any(
-        len(parts := line.split()) >= 6 and parts[1] == "FLOCK" and parts[5].endswith(f":{inode}")
-        for line in locks.splitlines()
-    )
-    return f"process {pid}" if held else None
+    where = "" if found.is_here() else f" on {found.host}, by what its lock says"
+    return f"process {found.pid}{where}"
 
 
 @dataclass(frozen=True, slots=True)

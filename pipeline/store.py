@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,8 +38,19 @@ class StageFolder:
     it holds `shard_rows` rows, so that the files are the same however often the run was killed.
     """
 
-    def __init__(self, run: Path, state: StageManifest, shard_rows: int) -> None:
-        """Open the folder of `state`; what lies there and is not listed is written again."""
+    def __init__(
+        self,
+        run: Path,
+        state: StageManifest,
+        shard_rows: int,
+        *,
+        fence: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Open the folder of `state`; what lies there and is not listed is written again.
+
+        `fence` raises where this process may no longer write; it is asked before each part.
+        """
+        self._fence = fence
         self.run = run
         self.state = state
         self.shard_rows = shard_rows
@@ -112,6 +123,7 @@ class StageFolder:
         self, kept: pa.Table, dropped: pa.Table, *, next_slot: int, journal: int
     ) -> None:
         """Publish one part and list it."""
+        self._fence()
         number = len(self.state.parts)
         entries = [
             write_shard(table, self.path / half / f"part-{number:05d}.parquet", self.run)

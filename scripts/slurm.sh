@@ -48,13 +48,12 @@ tries_file=$PWD/synth-$SLURM_JOB_ID.tries
 
 say() { printf 'slurm.sh: %s\n' "$*" >&2; }
 
-# `wait` returns when the child ends or when a trapped signal comes; in the foreground, bash would
-# run the trap only after `synth` has ended. Where Slurm signals every process of the job, `synth`
-# gets TERM twice, which does no harm.
+# In the background: in the foreground bash would run the trap only after `synth` has ended. Where
+# Slurm signals every process of the job, `synth` gets TERM twice, which does no harm.
 child='' signalled=''
 # shellcheck disable=SC2317,SC2329 # called by the traps
 pass_on() {
-    signalled=$1 woken=1
+    signalled=$1
     [[ -z $child ]] || kill -s "$1" "$child" 2>/dev/null || true
 }
 trap 'pass_on USR1' USR1
@@ -62,11 +61,20 @@ trap 'pass_on TERM' TERM
 
 synth run "$@" &
 child=$!
-woken=1
-while ((woken)); do
-    woken=0 code=0
+
+code=0
+wait "$child" || code=$?
+trap '' USR1 TERM # one is enough
+
+# A signal ends `wait` as well, so wait again for the child. A code above 127 then says that `synth`
+# died of the signal before it could drain, or that bash has mixed up signal and child (5.2 does
+# where they come within a millisecond). The run was ended early then, and if it was not, the same
+# command ends at once with the code that it had.
+if [[ -n $signalled ]]; then
+    code=0
     wait "$child" || code=$?
-done
+    ((code >= 0 && code <= 127)) || code=75
+fi
 
 if ((code != 75)); then
     rm -f "$tries_file"

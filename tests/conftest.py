@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from pipeline.manifest import RunManifest
@@ -13,6 +14,9 @@ from pipeline.run.execute import execute
 from pipeline.run.prepare import Options, prepare
 from tests.run import books
 from tests.teacher_server.process import Server, running_server
+
+hypothesis.settings.register_profile("synth", deadline=None)  # machines are busy
+hypothesis.settings.load_profile("synth")
 
 RunSynth = Callable[..., RunManifest]
 

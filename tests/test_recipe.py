@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline import recipe
@@ -88,11 +88,16 @@ def test_a_recipe_written_out_is_the_same_recipe(name: str) -> None:
     assert recipe.parse(found.to_yaml(), where="again") == found
 
 
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
+
+
+@settings(max_examples=20)
+@example(1, None, ["\x85", "a\u2028b", "\n16."], "\u2029")
 @given(
     st.integers(1, 10**6),
     st.floats(0, 2) | st.none(),
-    st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=9), max_size=4),
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
+    st.lists(TEXTS, max_size=4),
+    TEXTS,
 )
 def test_any_settings_survive_being_written_out(
     target: int, temperature: float | None, stop: list[str], description: str

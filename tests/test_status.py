@@ -27,7 +27,8 @@ def test_who_holds_the_lock_is_told_and_the_lock_left_alone(small_copy: Path) ->
 
 
 def test_a_holder_on_another_machine_is_known_by_what_it_wrote(small_copy: Path) -> None:
-    (small_copy / "lock").write_text('{"host": "elsewhere", "pid": 7, "since": 1.0}')
+    lease = {"host": "elsewhere", "boot": "b", "pid": 7, "started": "1", "epoch": 3}
+    (small_copy / "lock").write_text(json.dumps(lease))
     assert holder(small_copy) == "process 7 on elsewhere, by what its lock says"
 
 

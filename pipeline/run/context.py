@@ -14,12 +14,14 @@ from pipeline.errors import DamagedError
 from pipeline.manifest import StageManifest, Tokens
 from pipeline.recipe import Step
 from pipeline.run.events import Listener, Progress
+from pipeline.run.lock import Lease
 from pipeline.run.prepare import Prepared
 from pipeline.stage import Request, Sampling
 from pipeline.store import StageFolder
 from pipeline.teacher.asker import Asker, Settled
 from pipeline.teacher.call import Call, canonical
 from pipeline.teacher.journal import Journal
+from pipeline.teacher.journal_reader import JournalReader
 from pipeline.usage import priced
 
 TELL_EVERY_S = 0.1
@@ -33,7 +35,8 @@ class Context:
     journal: Journal
     asker: Asker | None
     listener: Listener
-    old: Journal | None = None
+    lease: Lease
+    old: JournalReader | None = None
     done: list[StageManifest] = field(default_factory=list)
     current: StageFolder | None = None
     _told: float = 0.0
@@ -80,7 +83,9 @@ class Context:
             )
         state.fingerprint = self.prepared.fingerprints[index]
         state.settings = step.config.model_dump(mode="json")
-        folder = StageFolder(self.run, state, self.prepared.recipe.settings.shard_rows)
+        folder = StageFolder(
+            self.run, state, self.prepared.recipe.settings.shard_rows, fence=self.lease.check
+        )
         folder.create()
         self.current = folder
         self._stage_began = time.monotonic()

@@ -25,13 +25,14 @@ from pipeline.run.context import Context
 from pipeline.run.drafting import run_draft_stage
 from pipeline.run.events import Listener, Message
 from pipeline.run.judging import run_export_stage, run_filter_stage, run_import_stage
-from pipeline.run.lock import locked
+from pipeline.run.lock import Lease, locked
 from pipeline.run.prepare import Prepared
 from pipeline.run.reuse import reuse
 from pipeline.stage import DraftStage, FilterStage, ImportStage, LLMStage
 from pipeline.teacher.asker import Asker
 from pipeline.teacher.call import Teacher, Unanswered
 from pipeline.teacher.journal import Journal
+from pipeline.teacher.journal_reader import JournalReader
 from pipeline.teacher.ledger import Ledger
 from pipeline.version import VERSION
 
@@ -47,10 +48,10 @@ def execute(prepared: Prepared, listener: Listener) -> RunManifest:
         return prepared.existing
     try:
         prepared.run.mkdir(parents=True, exist_ok=True)
-        with locked(prepared.run):
+        with locked(prepared.run) as lease:
             store.clear_staging(prepared.run)
             _write_inputs(prepared)
-            return asyncio.run(_execute(prepared, listener))
+            return asyncio.run(_execute(prepared, listener, lease))
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise StorageError(
@@ -59,15 +60,15 @@ def execute(prepared: Prepared, listener: Listener) -> RunManifest:
         ) from error
 
 
-async def _execute(prepared: Prepared, listener: Listener) -> RunManifest:
+async def _execute(prepared: Prepared, listener: Listener, lease: Lease) -> RunManifest:
     state = _open_manifest(prepared)
     began = datetime.now(UTC)
-    journal = Journal(prepared.run / "journal.sqlite")
-    old = Journal(prepared.old_run / "journal.sqlite") if prepared.old_run else None
+    journal = Journal(prepared.run / "journal.sqlite", lease.epoch)
+    old = JournalReader(prepared.old_run / "journal.sqlite") if prepared.old_run else None
     context: Context | None = None
     try:
         async with _asker(prepared, journal, old) as asker:
-            context = Context(prepared, journal, asker, listener, old=old)
+            context = Context(prepared, journal, asker, listener, lease, old=old)
             with _signals(asker):
                 state.data = await _run_stages(context, state)
         await journal.settle()
@@ -87,6 +88,7 @@ async def _execute(prepared: Prepared, listener: Listener) -> RunManifest:
         journal.close()
         if old is not None:
             old.close()
+        lease.check()
         manifest.replace(prepared.run / "run.json", state)
     return state
 
@@ -115,7 +117,7 @@ async def _run_stages(context: Context, state: RunManifest) -> list[FileEntry]:
 
 @asynccontextmanager
 async def _asker(
-    prepared: Prepared, journal: Journal, old: Journal | None
+    prepared: Prepared, journal: Journal, old: JournalReader | None
 ) -> AsyncIterator[Asker | None]:
     if not any(isinstance(step.stage, DraftStage | LLMStage) for step in prepared.steps):
         yield None

@@ -51,7 +51,7 @@ async def _copy_records(context: Context, stage: str) -> None:
     if context.old is None:
         return
     there = {(record.kind, record.key) for record in context.journal.records(stage)}
-    for record in context.old.records(stage):
+    for record in context.old.of_stage(stage):
         if (record.kind, record.key) not in there and record.kind != "failure":
             note = record.note | {"copied": True}
             context.journal.append(record.kind, record.key, stage, record.slot, note, record.raw)

@@ -10,6 +10,9 @@ from typing import Any, Protocol
 
 from pipeline.stage import Reply
 
+MAX_TOKENS = 1_000_000_000
+"""The most tokens of one request that a stated usage is believed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -143,7 +146,7 @@ def read_envelope(kind: str, raw: bytes) -> Answer | BadReply:
     except UnicodeEncodeError as error:
         return BadReply("bad_text", f"not valid Unicode: {error.reason}", *tokens)
     known = finish if finish in ("stop", "length") else "unknown"
-    return Answer(Reply(text, known), valid(str(tree.get("model", ""))), *tokens)
+    return Answer(Reply(text, known), valid(str(tree.get("model") or "")), *tokens)
 
 
 def valid(text: str) -> str:
@@ -152,10 +155,15 @@ def valid(text: str) -> str:
 
 
 def _usage(usage: object) -> tuple[int | None, int | None]:
-    """Input and output tokens; null, never 0, where the reply does not state them soundly."""
+    """Input and output tokens; null, never 0, where the reply does not state them soundly.
+
+    No prompt is free of tokens, so that 0 of them states nothing; nor does a number that no request
+    can have.
+    """
     if not isinstance(usage, dict):
         return None, None
-    pair = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
-    if any(not isinstance(n, int) or isinstance(n, bool) or n < 0 for n in pair):
+    n_in, n_out = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if type(n_in) is not int or type(n_out) is not int:
         return None, None
-    return pair
+    is_sound = 1 <= n_in <= MAX_TOKENS and 0 <= n_out <= MAX_TOKENS
+    return (n_in, n_out) if is_sound else (None, None)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import DamagedError, StorageError
+from pipeline.errors import DamagedError, LockedError, StorageError, SynthError
 
 INTENT, REPLY, FAILURE = "intent", "reply", "failure"
 FORMAT = 1
@@ -36,6 +36,10 @@ CREATE TABLE IF NOT EXISTS records (
   note    TEXT NOT NULL,         -- JSON: content, demonstrations, status, tokens, ...
   raw     BLOB NOT NULL,         -- a reply's body as it came
   crc     INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS writer (
+  id      INTEGER PRIMARY KEY CHECK (id = 0),
+  epoch   INTEGER NOT NULL       -- of the process that may write (run/lock.py)
 ) STRICT;
 CREATE INDEX IF NOT EXISTS by_key ON records (key, kind);
 CREATE INDEX IF NOT EXISTS by_stage ON records (stage, slot);
@@ -73,13 +77,18 @@ class Journal:
     committed and waiting records alike.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the journal. Raises `DamagedError` or `StorageError`."""
+    def __init__(self, path: Path, epoch: int = 0) -> None:
+        """Open or create the journal. Raises `DamagedError` or `StorageError`.
+
+        `epoch` is the writer's: a commit is refused once a later one has opened the journal.
+        """
         self.path = path
+        self._epoch = epoch
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
         try:
             self._db = _open(path)
             self._reader = _open(path)
+            self._claim()
         except sqlite3.DatabaseError as error:
             raise DamagedError(f"the journal {path} cannot be read: {error}.") from error
         last = self._db.execute("SELECT max(number), count(*) FROM records").fetchone()
@@ -94,8 +103,21 @@ class Journal:
         self._waiting_replies: dict[bytes, Record] = {}
         self._waiting_intents: dict[bytes, list[tuple[str, int]]] = {}
         self._done: asyncio.Future[None] | None = None
-        self._failed: StorageError | None = None
+        self._failed: SynthError | None = None
         self._flusher: asyncio.Task[None] | None = None
+
+    def _claim(self) -> None:
+        """Say that records are written at our epoch from now on, at no earlier one."""
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(
+                "INSERT INTO writer VALUES (0, ?) ON CONFLICT DO UPDATE SET epoch = excluded.epoch"
+                " WHERE excluded.epoch > epoch",
+                (self._epoch,),
+            )
+            self._epoch = max(
+                self._epoch, self._db.execute("SELECT epoch FROM writer").fetchone()[0]
+            )
 
     def append(
         self, kind: str, key: bytes, stage: str, slot: int, note: dict[str, Any], raw: bytes = b""
@@ -129,8 +151,12 @@ class Journal:
             self._waiting, self._done = [], None
             try:
                 await loop.run_in_executor(self._writer, self._commit, batch)
-            except sqlite3.Error as error:
-                self._failed = StorageError(f"the journal {self.path} cannot be written: {error}.")
+            except (sqlite3.Error, LockedError) as error:
+                self._failed = (
+                    error
+                    if isinstance(error, LockedError)
+                    else StorageError(f"the journal {self.path} cannot be written: {error}.")
+                )
                 for future in (done, self._done):  # what waits now would wait for ever
                     if future is not None:
                         _failed(future, self._failed)
@@ -148,6 +174,9 @@ class Journal:
     def _commit(self, batch: list[tuple[Any, ...]]) -> None:
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
+            latest = self._db.execute("SELECT epoch FROM writer").fetchone()[0]
+            if latest != self._epoch:
+                raise LockedError(f"{self.path.parent} was taken over; nothing more is written.")
             self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch)
 
     def reply(self, key: bytes) -> Record | None:
@@ -237,7 +266,7 @@ class Journal:
         return Record(number, kind, key, stage, slot, json.loads(text), raw)
 
 
-def _failed(future: asyncio.Future[None], error: StorageError) -> asyncio.Future[None]:
+def _failed(future: asyncio.Future[None], error: SynthError) -> asyncio.Future[None]:
     future.set_exception(error)
     future.exception()  # several requests may wait for it, or none
     return future

@@ -42,8 +42,7 @@ class JournalReader:
 
     def __exit__(self, *_: object) -> None:
         """Close the files."""
-        self._db.close()
-        self._forget_copy()
+        self.close()
 
     def _forget_copy(self) -> None:
         if self._copy is not None:
@@ -57,6 +56,22 @@ class JournalReader:
                 raise DamagedError(f"record {number} of the journal {self.path} is damaged.")
             found.append(record)
         return found
+
+    def reply(self, key: bytes) -> Record | None:
+        """The first reply to this key, or None. Raises `DamagedError` where its CRC is off."""
+        return next((record for record in self.by_key(key) if record.kind == REPLY), None)
+
+    def of_stage(self, stage: str) -> Iterator[Record]:
+        """All records of a stage, in order. Raises `DamagedError` where a CRC does not hold."""
+        for number, record in self._records("WHERE stage = ?", stage):
+            if record is None:
+                raise DamagedError(f"record {number} of the journal {self.path} is damaged.")
+            yield record
+
+    def close(self) -> None:
+        """Close the files."""
+        self._db.close()
+        self._forget_copy()
 
     def records(self) -> Iterator[tuple[int, Record | None]]:
         """Every record with its number, in order; null where its CRC does not hold."""

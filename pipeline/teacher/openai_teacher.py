@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import json
+import math
 import re
-from collections.abc import Mapping
+import ssl
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import aiohttp
@@ -26,6 +28,7 @@ from pipeline.teacher.uri import NO_KEY, TeacherURI
 
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 MAX_REFUSAL = 65_536
+KEY_REMOVED = "[key removed]"
 SHORTEST_SECRET = 12
 """Shorter keys (EMPTY, ollama, none) are stand-ins, and words that a reply may hold."""
 MAX_WAIT_S = 600.0
@@ -55,7 +58,7 @@ class OpenAITeacher:
             http_client=_BoundedClient(
                 base_url=url,
                 timeout=timeout,
-                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
+                limits=httpx2.Limits(max_connections=self._settings.concurrency),
                 follow_redirects=False,
             ),
         )
@@ -63,23 +66,23 @@ class OpenAITeacher:
     async def check(self) -> None:
         """Ask each server for its models, unpaid.
 
-        A server that cannot be reached or refuses the key raises `TeacherError`; one that has no
-        such list, or another name for the model, is left to the first request.
+        A server that refuses the key or has a certificate that cannot be trusted raises
+        `TeacherError`, one that cannot be reached `Unanswered`; one that has no such list, or
+        another name for the model, is left to the first request.
         """
         for client in self._clients:
             try:
                 async with asyncio.timeout(self._settings.connect_timeout_s * 2):
                     await client.get("/models", cast_to=httpx2.Response)
             except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-                said = self._hide(_said(error))
                 raise TeacherError(
-                    f"{client.base_url} refuses the key: {said}. Mend the key in the environment "
-                    "and start the same command again."
+                    f"{client.base_url} refuses the key: {self._said(error)}. Mend the key in the "
+                    "environment and start the same command again."
                 ) from error
             except openai.APIStatusError:
                 continue
             except (openai.APIConnectionError, TimeoutError) as error:
-                raise Unanswered("unreachable", f"{client.base_url}: {_cause(error)}") from error
+                raise self._lost(client, error) from error
 
     async def send(self, call: Call) -> Received:
         """Send one call once to the least busy server."""
@@ -104,15 +107,10 @@ class OpenAITeacher:
                 options={"headers": {"X-Stainless-Raw-Response": "stream"}},
             )
             return await self._read(response)
-        except openai.APITimeoutError as error:
-            raise Unanswered("timeout", _cause(error)) from error
-        except openai.APIConnectionError as error:
-            refused = isinstance(_root(error), ConnectionRefusedError)
-            raise Unanswered("connection", _cause(error), is_billed=not refused) from error
         except openai.APIStatusError as error:
             return self._refused(error, call)
-        except (httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
-            raise Unanswered("connection", _cause(error)) from error
+        except (openai.APIConnectionError, httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
+            raise self._lost(client, error) from error
 
     async def _read(self, response: httpx2.Response) -> Received:
         """The body, decoded, at most `max_reply_mib` of it and never idle for `idle_timeout_s`."""
@@ -136,12 +134,12 @@ class OpenAITeacher:
                 return Received(response.status_code, b"", outcome="too_large")
         raw = b"".join(chunks)
         if self._secret is not None:
-            raw = raw.replace(self._secret.encode(), b"[key removed]")
+            raw = raw.replace(self._secret.encode(), KEY_REMOVED.encode())
         return Received(response.status_code, raw)
 
     def _refused(self, error: openai.APIStatusError, call: Call) -> Received:
         status = error.status_code
-        said = self._hide(_said(error))
+        said = self._said(error)
         if status in (408, 409, 429) or status >= 500:
             if "insufficient_quota" in said:
                 raise TeacherError(f"the teacher's quota is spent: {said}") from error
@@ -149,7 +147,7 @@ class OpenAITeacher:
             wait_s = _wait_s(error.response.headers)
             raise Unanswered(name, said, wait_s=wait_s, is_billed=False) from error
         if status in (400, 422):
-            parameter = _refused_parameter(error, call.body)
+            parameter = _refused_parameter(error, said, call.body)
             if parameter is None:
                 return Received(status, said.encode())
             raise TeacherError(
@@ -160,10 +158,40 @@ class OpenAITeacher:
             raise TeacherError(f"{self.name} is not there ({status}): {said}") from error
         if status in (401, 403):
             raise TeacherError(f"the teacher refuses the key ({status}): {said}") from error
+        if "location" in error.response.headers:
+            to = self._shown(error.response.headers["location"])
+            said = f"it sends to {to}, and a key goes to the named host alone. Name that address."
         raise TeacherError(f"the teacher answers {status}: {said}") from error
 
-    def _hide(self, said: str) -> str:
-        return said if self._secret is None else said.replace(self._secret, "[key removed]")
+    def _lost(self, client: openai.AsyncOpenAI, error: BaseException) -> Unanswered | TeacherError:
+        """What became of a request whose connection failed; it is unbilled where there was none.
+
+        The transport calls whatever befalls a connection a timeout while connecting, so that what
+        was raised first decides.
+        """
+        chain = list(_chain(error))
+        first = [found for found in chain if not isinstance(found, asyncio.CancelledError)][-1]
+        said = self._shown(f"{client.base_url} {type(first).__name__} {first}")
+        if isinstance(first, ssl.SSLCertVerificationError):
+            return TeacherError(
+                f"the certificate cannot be trusted: {said}. Mend the address, or name a file of "
+                "authorities to trust as SSL_CERT_FILE in the environment."
+            )
+        if any(isinstance(found, NEVER_SENT) for found in chain):
+            return Unanswered("unreachable", said, is_billed=False)
+        return Unanswered("timeout" if isinstance(first, TimeoutError) else "connection", said)
+
+    def _said(self, error: openai.APIStatusError) -> str:
+        """What the server says."""
+        body = error.body if error.body is not None else error.message
+        text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
+        return self._shown(text)
+
+    def _shown(self, text: str) -> str:
+        """A server's words in one line, without the key that it may repeat."""
+        if self._secret is not None:
+            text = text.replace(self._secret, KEY_REMOVED)
+        return valid(" ".join(text.split())[:500])
 
     async def close(self) -> None:
         """Close all connections."""
@@ -171,13 +199,47 @@ class OpenAITeacher:
             await client.close()
 
 
+class UnaskedReplyError(aiohttp.ClientConnectionError):
+    """On a connection that waited for its next request lay a reply already."""
+
+
+NEVER_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, UnaskedReplyError)
+"""What is raised before a request leaves: refused, no such name, no certificate."""
+
+
+class _CarefulRequest(aiohttp.ClientRequest):
+    """Uses no connection where a reply lies in wait, which would be taken for its own."""
+
+    async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        await asyncio.sleep(0)  # twice: the loop looks at its sockets, then reads what came
+        await asyncio.sleep(0)
+        if conn.protocol is not None and conn.protocol.should_close:
+            raise UnaskedReplyError("the server had sent a reply that nobody asked for")
+        return await super().send(conn)
+
+
 class _BoundedClient(openai.DefaultAioHttpClient):
-    """The package's aiohttp client; of a refusal's body it reads a bounded part."""
+    """The package's aiohttp client; of a refusal's body it reads a bounded part.
+
+    It opens as many connections as its `limits` say and keeps no cookies.
+    """
+
+    def _init_transport(self, *given: Any, **options: Any) -> httpx2.AsyncBaseTransport:  # noqa: ANN401 - passed on
+        transport: Any = super()._init_transport(*given, **options)
+        transport.client = lambda: aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=transport.limits.max_connections, ssl=transport.ssl_context
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=_CarefulRequest,
+        )
+        return transport  # type: ignore[no-any-return]  # the package's own has more attributes
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:  # noqa: ANN401 - passed on
         """Send; of a response of 300 and above at most `MAX_REFUSAL` bytes come back, undecoded."""
         is_stream = options.pop("stream", False)
         response = await super().send(request, stream=True, **options)
+        self.cookies.clear()
         if response.status_code < 300:
             if not is_stream:
                 await response.aread()
@@ -193,18 +255,19 @@ class _BoundedClient(openai.DefaultAioHttpClient):
         return httpx2.Response(response.status_code, headers=headers, content=body, request=request)
 
 
-def _root(error: BaseException) -> BaseException:
-    """What was raised first of a chain of errors."""
-    seen = {id(error)}
-    while (before := error.__cause__ or error.__context__) is not None and id(before) not in seen:
-        seen.add(id(before))
-        error = before
-    return error
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that it came from."""
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
 
 
-def _refused_parameter(error: openai.APIStatusError, body: Mapping[str, Any]) -> str | None:
+def _refused_parameter(
+    error: openai.APIStatusError, said: str, body: Mapping[str, Any]
+) -> str | None:
     """Which of the parameters that we sent the server's message complains about, if any."""
-    said = _said(error)
     sent = [name for name in body if name not in ("model", "messages", "prompt")]
     for name in sent:
         if name == getattr(error, "param", None) or f"'{name}'" in said:
@@ -228,29 +291,33 @@ def _what_to_set(name: str, stage: str) -> str:
     return f"Set {sampling}.{name}=null, or another value."
 
 
-def _said(error: openai.APIStatusError) -> str:
-    body = error.body if error.body is not None else error.message
-    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
-    return valid(" ".join(text.split())[:500])
-
-
-def _cause(error: BaseException) -> str:
-    cause = error.__cause__ or error
-    return f"{type(cause).__name__}: {cause}"[:300]
-
-
 def _wait_s(headers: Mapping[str, str]) -> float | None:
-    """The pause that the server asks for, in seconds: a number, or a date against its own clock."""
-    value = headers.get("retry-after")
-    if value is None:
-        return None
+    """The pause that the server asks for, in seconds: a number, or a date against its own clock.
+
+    OpenAI also says it in milliseconds, which counts where it is there; nonsense is no pause.
+    """
+    given = headers.get("retry-after", "")
+    waits = (
+        _number(headers.get("retry-after-ms", "")) / 1000,
+        _number(given),
+        _until(given, headers.get("date", "")),
+    )
+    wait = next((wait for wait in waits if not math.isnan(wait)), 0.0)
+    return min(wait, MAX_WAIT_S) if wait > 0 else None
+
+
+def _number(text: str) -> float:
+    """A number; nan where it is none."""
     try:
-        wait = float(value)
+        return float(text)
     except ValueError:
-        try:
-            until = email.utils.parsedate_to_datetime(value)
-            now = email.utils.parsedate_to_datetime(headers.get("date", ""))
-        except ValueError:
-            return None
-        wait = (until - now).total_seconds()
-    return min(wait, MAX_WAIT_S) if wait >= 0 else None
+        return math.nan
+
+
+def _until(date: str, now: str) -> float:
+    """Seconds from one HTTP date to another; nan where one is none."""
+    try:
+        there, here = (email.utils.parsedate_to_datetime(text) for text in (date, now))
+        return (there - here).total_seconds()
+    except (ValueError, TypeError, OverflowError):  # no date; a date without a zone; year 10000
+        return math.nan

@@ -13,6 +13,8 @@ OPENAI_URL = "https://api.openai.com/v1"
 NO_KEY = "none"
 """What stands in the Authorization header where there is no key."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+NO_KEY = "none"
+"""What is sent as a key to a server that wants none: the package insists on one."""
 
 
 @dataclass(frozen=True, slots=True)
