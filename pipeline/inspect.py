@@ -12,29 +12,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
-from decimal import Decimal
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 from pipeline import manifest, seed_tasks, store
 from pipeline.errors import DamagedError, InputError, SynthError
-from pipeline.manifest import RunManifest, StageManifest, Tokens
-from pipeline.run import lock
+from pipeline.manifest import Half, RunManifest, StageManifest
 from pipeline.schema import DROP_COLUMNS, arrow_schema
 from pipeline.seed_tasks import SeedTask
 from pipeline.teacher.journal import Record
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.why import History, history
-
-Half = Literal["kept", "dropped"]
 
 
 def open_run(path: str | Path) -> Run:
@@ -99,7 +93,7 @@ class Run:
 
     def _rows(self, stage: str | None, half: Half) -> pl.DataFrame:
         state = self.stage(stage)
-        entries = [part.kept if half == "kept" else part.dropped for part in state.parts]
+        entries = [part.half(half) for part in state.parts]
         tables = [_empty(state, half)]
         for path, entry in zip(self.shards(stage, half), entries, strict=True):
             try:
@@ -220,107 +214,3 @@ def _frame(table: pa.Table) -> pl.DataFrame:
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     return frame
-
-
-def holder(run: Path) -> str | None:
-    """Who works on the run now, for people; null where nobody does, as far as can be seen."""
-    found = lock.working(run)
-    if found is None:
-        return None
-    where = "" if found.is_here() else f" on {found.host}, by what its lock says"
-    return f"process {found.pid}{where}"
-
-
-@dataclass(frozen=True, slots=True)
-class StageStatus:
-    """One stage of a run, begun or not, as `synth status` shows it.
-
-    `requests`, tokens and cost come from the stage's books once it is complete, before that from
-    the journal. `measures` are the plain numbers of `stage.json`, such as `label_balance`.
-    """
-
-    name: str
-    state: str
-    candidates: int = 0
-    kept: int = 0
-    dropped: int = 0
-    dropped_by_reason: dict[str, int] = field(default_factory=dict)
-    requests: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_usd: str | None = None
-    seconds: float = 0.0
-    measures: dict[str, float] = field(default_factory=dict)
-
-
-def stage_statuses(run: Run) -> list[StageStatus]:
-    """Every stage of the run's recipe, in order, as far as it has come."""
-    recipe = _recipe_tree(run.path / "recipe.yaml")
-    prices = recipe.get("prices") or {}
-    begun = {state.name: state for state in run.stage_manifests}
-    named = [str(one.get("name") or one.get("stage")) for one in recipe.get("stages") or ()]
-    journal = run.path / "journal.sqlite"
-    with JournalReader(journal) if journal.is_file() else nullcontext() as reader:
-        return [
-            _status(run, begun[name], prices, reader)
-            if name in begun
-            else StageStatus(name, "not begun")
-            for name in dict.fromkeys((*named, *begun))
-        ]
-
-
-def _status(
-    run: Run, state: StageManifest, prices: dict[str, Any], reader: JournalReader | None
-) -> StageStatus:
-    usage = state.usage
-    if not state.complete and reader is not None:
-        usage = [
-            Tokens(
-                model=model,
-                replies=replies,
-                requests=requests,
-                input_tokens=n_in,
-                output_tokens=n_out,
-                unknown_usage=unknown,
-                cost_usd=_cost(prices.get(model), n_in, n_out),
-            )
-            for model, requests, replies, n_in, n_out, unknown in reader.usage(state.name)
-        ]
-    costs = [Decimal(one.cost_usd) for one in usage if one.cost_usd is not None]
-    is_working = run.manifest.status == "running"
-    return StageStatus(
-        name=state.name,
-        state="complete"
-        if state.complete
-        else state.stopped or ("running" if is_working else "open"),
-        candidates=state.candidates,
-        kept=state.kept,
-        dropped=state.dropped,
-        dropped_by_reason=state.dropped_by_reason,
-        requests=sum(one.requests for one in usage),
-        input_tokens=sum(one.input_tokens for one in usage),
-        output_tokens=sum(one.output_tokens for one in usage),
-        cost_usd=str(sum(costs, Decimal(0))) if costs else None,
-        seconds=state.seconds,
-        measures={
-            name: value for name, value in state.measures.items() if isinstance(value, int | float)
-        },
-    )
-
-
-def _cost(price: dict[str, Any] | None, input_tokens: int, output_tokens: int) -> str | None:
-    if not price:
-        return None
-    million = Decimal(1_000_000)
-    spent = input_tokens * Decimal(str(price["input"])) + output_tokens * Decimal(
-        str(price["output"])
-    )
-    return str(spent / million)
-
-
-def _recipe_tree(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):  # `verify` says so; the rest can still be shown
-        return {}
-    return tree if isinstance(tree, dict) else {}

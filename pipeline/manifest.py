@@ -5,11 +5,12 @@ Both carry a format version. A reader of version N reads older ones; a newer one
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, computed_field
 
@@ -17,6 +18,10 @@ from pipeline.errors import DamagedError, RecipeError
 
 FORMAT = 1
 """Version of the run directory, its manifests and its journal."""
+
+Half = Literal["kept", "dropped"]
+"""The two folders of a stage's shards."""
+HALVES: tuple[Half, ...] = ("kept", "dropped")
 
 
 class _Manifest(BaseModel):
@@ -46,6 +51,10 @@ class Part(_Manifest):
     dropped: FileEntry
     dropped_by_reason: dict[str, int]
     journal: int
+
+    def half(self, half: Half) -> FileEntry:
+        """The shard of its kept or of its dropped rows."""
+        return self.kept if half == "kept" else self.dropped
 
 
 class Tokens(_Manifest):
@@ -113,6 +122,11 @@ class StageManifest(_Manifest):
             for reason, n in part.dropped_by_reason.items():
                 counts[reason] = counts.get(reason, 0) + n
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
+    def kept_digest(self) -> str:
+        """One SHA-256 that stands for the content of the kept shards."""
+        return hashlib.sha256("".join(part.kept.sha256 for part in self.parts).encode()).hexdigest()
 
     @property
     def folder(self) -> str:

@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 
 class SettingClass(enum.Enum):
-    """What a changed setting means for a run that exists already (README, "Settings")."""
+    """What a changed setting means for a run that exists (README, "Recipes and settings")."""
 
     IDENTITY = "identity"
     EXTENT = "extent"

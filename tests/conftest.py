@@ -1,5 +1,6 @@
 """Fixtures that several folders of tests share."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -53,3 +54,9 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("small") / "run"
     run_and_recount(out, "bootstrap.target=60", "shard_rows=50")
     return out
+
+
+@pytest.fixture
+def small_copy(small_run: Path, tmp_path: Path) -> Path:
+    """A copy of `small_run` that may be changed."""
+    return Path(shutil.copytree(small_run, tmp_path / "run"))

@@ -16,15 +16,6 @@ from pipeline.run.export_file import cell, write
 from pipeline.run.prepare import Options, prepare
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("export") / "run"
-    settings = ["bootstrap.target=60", "shard_rows=40"]
-    prepared = prepare(Options(recipe="self-instruct", out=str(folder), settings=settings))
-    execute(prepared, lambda event: None)
-    return folder
-
-
 def evil_run(tmp_path: Path, instructions: list[str]) -> Path:
     lines = [json.dumps({"instruction": text, "input": "", "output": "x"}) for text in instructions]
     (tmp_path / "rows.jsonl").write_text("\n".join(lines) + "\n")
@@ -33,37 +24,37 @@ def evil_run(tmp_path: Path, instructions: list[str]) -> Path:
     return tmp_path / "run"
 
 
-def test_parquet_holds_the_kept_rows_of_the_last_stage(finished: Path, tmp_path: Path) -> None:
-    path = write(finished, "parquet", tmp_path / "all.parquet")
-    assert pl.read_parquet(path).equals(open_run(finished).kept())
+def test_parquet_holds_the_kept_rows_of_the_last_stage(small_run: Path, tmp_path: Path) -> None:
+    path = write(small_run, "parquet", tmp_path / "all.parquet")
+    assert pl.read_parquet(path).equals(open_run(small_run).kept())
 
 
-def test_jsonl_holds_one_object_a_line_equal_to_the_rows(finished: Path, tmp_path: Path) -> None:
-    path = write(finished, "jsonl", tmp_path / "all.jsonl")
+def test_jsonl_holds_one_object_a_line_equal_to_the_rows(small_run: Path, tmp_path: Path) -> None:
+    path = write(small_run, "jsonl", tmp_path / "all.jsonl")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    assert rows == open_run(finished).kept().to_dicts()
+    assert rows == open_run(small_run).kept().to_dicts()
 
 
-def test_csv_holds_every_row_with_lists_as_json(finished: Path, tmp_path: Path) -> None:
-    path = write(finished, "csv", tmp_path / "all.csv")
+def test_csv_holds_every_row_with_lists_as_json(small_run: Path, tmp_path: Path) -> None:
+    path = write(small_run, "csv", tmp_path / "all.csv")
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    kept = open_run(finished).kept()
+    kept = open_run(small_run).kept()
     assert [row["row_id"] for row in rows] == kept["row_id"].to_list()
     assert json.loads(rows[0]["shown"]) == kept["shown"][0].to_list()
     assert json.loads(rows[0]["requests"]) == kept["requests"][0].to_list()
     assert rows[0]["is_classification"] in ("true", "false")
 
 
-def test_without_a_path_the_file_lies_in_the_run(finished: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+def test_without_a_path_the_file_lies_in_the_run(small_run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(small_run, tmp_path / "run"))
     assert write(copy, "jsonl") == copy / "export.jsonl"
     assert (copy / "export.jsonl").is_file()
 
 
-def test_another_stage_can_be_named(finished: Path, tmp_path: Path) -> None:
-    path = write(finished, "parquet", tmp_path / "drafts.parquet", "bootstrap")
-    assert pl.read_parquet(path).equals(open_run(finished).kept("bootstrap"))
+def test_another_stage_can_be_named(small_run: Path, tmp_path: Path) -> None:
+    path = write(small_run, "parquet", tmp_path / "drafts.parquet", "bootstrap")
+    assert pl.read_parquet(path).equals(open_run(small_run).kept("bootstrap"))
 
 
 @pytest.mark.parametrize(
@@ -95,31 +86,31 @@ def test_separators_that_split_lines_are_escaped_in_jsonl(tmp_path: Path) -> Non
     assert json.loads(lines[0])["instruction"] == text
 
 
-def test_an_unknown_format_is_refused_with_those_there_are(finished: Path) -> None:
+def test_an_unknown_format_is_refused_with_those_there_are(small_run: Path) -> None:
     with pytest.raises(RecipeError, match="parquet, jsonl, csv"):
-        write(finished, "xlsx")
+        write(small_run, "xlsx")
 
 
-def test_an_unknown_stage_is_refused(finished: Path, tmp_path: Path) -> None:
+def test_an_unknown_stage_is_refused(small_run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="rate"):
-        write(finished, "csv", tmp_path / "x.csv", "rate")
+        write(small_run, "csv", tmp_path / "x.csv", "rate")
 
 
-def test_a_folder_is_no_file(finished: Path, tmp_path: Path) -> None:
+def test_a_folder_is_no_file(small_run: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="is a folder"):
-        write(finished, "csv", tmp_path)
+        write(small_run, "csv", tmp_path)
 
 
-def test_a_place_that_is_not_there_is_a_storage_error(finished: Path, tmp_path: Path) -> None:
+def test_a_place_that_is_not_there_is_a_storage_error(small_run: Path, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot be written"):
-        write(finished, "csv", tmp_path / "no" / "x.csv")
+        write(small_run, "csv", tmp_path / "no" / "x.csv")
 
 
 @pytest.mark.parametrize("form", ["parquet", "jsonl", "csv"])
 def test_a_damaged_shard_leaves_the_old_file_and_nothing_beside_it(
-    finished: Path, tmp_path: Path, form: str
+    small_run: Path, tmp_path: Path, form: str
 ) -> None:
-    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    copy = Path(shutil.copytree(small_run, tmp_path / "run"))
     target = tmp_path / "out" / "all"
     target.parent.mkdir()
     target.write_text("old")

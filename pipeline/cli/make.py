@@ -5,9 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from pipeline.cli import progress
+from pipeline.run.events import Listener, Message, to_all
+
+if TYPE_CHECKING:
+    from pipeline.run.prepare import Prepared
+
+OFFLINE = (
+    "The teacher is 'offline': a grammar that ships with synth, not a language model. Name one "
+    "with --teacher openai:MODEL (a server of your own: openai:MODEL@http://host:8000/v1)."
+)
 
 RecipeArgument = Annotated[
     str, typer.Argument(help="A built-in recipe, the path of your own, or the name of one stage.")
@@ -63,9 +74,6 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Events as JSON on stdout.")] = False,
 ) -> None:
     """Run a recipe; the same command goes on with a run that was ended."""
-    from pipeline.cli import progress
-    from pipeline.run.events import Message, to_all
-    from pipeline.run.execute import execute
     from pipeline.run.prepare import Options, prepare
 
     prepared = prepare(
@@ -85,26 +93,24 @@ def run(
         )
     )
     with progress.shown(as_json=as_json) as listener:
-        if prepared.is_offline_by_default:
-            listener(
-                Message(
-                    "The teacher is 'offline': a grammar that ships with synth, not a language "
-                    "model. Name one with --teacher openai:MODEL (a server of your own: "
-                    "openai:MODEL@http://host:8000/v1)."
-                )
-            )
-        if prepared.is_finished:
-            state = execute(prepared, listener)
-        else:
-            log = progress.to_log(prepared.run / "log.jsonl")
-            state = execute(prepared, to_all(listener, log))
-        data = prepared.run / "data" if state.data else prepared.run / state.stages[-1] / "kept"
-        listener(
-            Message(
-                f"{state.kept} rows in {data} (made in {state.seconds:.1f} s). "
-                f"Look at them with  synth show {prepared.run}"
-            )
+        _work(prepared, listener)
+
+
+def _work(prepared: Prepared, listener: Listener) -> None:
+    """Say who writes, run, and say where the rows are."""
+    from pipeline.run.execute import execute
+
+    if prepared.is_offline_by_default:
+        listener(Message(OFFLINE))
+    log = progress.to_log(prepared.run / "log.jsonl")
+    state = execute(prepared, listener if prepared.is_finished else to_all(listener, log))
+    data = prepared.run / "data" if state.data else prepared.run / state.stages[-1] / "kept"
+    listener(
+        Message(
+            f"{state.kept} rows in {data} (made in {state.seconds:.1f} s). "
+            f"Look at them with  synth show {prepared.run}"
         )
+    )
 
 
 def plan(

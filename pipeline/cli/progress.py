@@ -15,7 +15,6 @@ from pipeline.run.events import Event, Listener, Message, Progress
 from pipeline.terminal import safe
 
 if TYPE_CHECKING:
-    from rich.live import Live
     from rich.table import Table
 
 PLAIN_EVERY_S = 5.0
@@ -123,13 +122,9 @@ def _live() -> Iterator[Listener]:
                 live.console.print(safe(event.text))
             else:
                 stages[event.stage] = event
-                _draw(live, stages)
+                live.update(_table(stages))
 
         yield tell
-
-
-def _draw(live: Live, stages: dict[str, Progress]) -> None:
-    live.update(_table(stages))
 
 
 def _table(stages: dict[str, Progress]) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from pipeline.teacher.asker import Asker, Settled
 from pipeline.teacher.call import Call, canonical
 from pipeline.teacher.journal import Journal
 from pipeline.teacher.journal_reader import JournalReader
+from pipeline.usage import priced
 
 TELL_EVERY_S = 0.1
 
@@ -42,7 +42,6 @@ class Context:
     _told: float = 0.0
     _stage_began: float = 0.0
     _seconds_before: float = 0.0
-    _tokens_before: tuple[int, int] = (0, 0)
 
     @property
     def run(self) -> Path:
@@ -59,8 +58,7 @@ class Context:
 
     def input_digest(self) -> str:
         """What stands for the content of the stage before."""
-        digests = "".join(part.kept.sha256 for part in self.done[-1].parts)
-        return hashlib.sha256(digests.encode()).hexdigest()
+        return self.done[-1].kept_digest
 
     def open_stage(self, index: int, step: Step) -> StageFolder:
         """The stage's folder as an earlier process left it, or a new one."""
@@ -140,7 +138,7 @@ class Context:
         if not now and time.monotonic() - self._told < TELL_EVERY_S:
             return
         self._told = time.monotonic()
-        usage = usage_of(self.prepared, self.journal, folder.state.name) if now else []
+        usage = self._usage(folder) if now else []
         bought = self.asker.bought if self.asker is not None else Counter[str]()
         cost = sum((Decimal(u.cost_usd) for u in usage if u.cost_usd is not None), Decimal(0))
         self.listener(
@@ -158,6 +156,10 @@ class Context:
             )
         )
 
+    def _usage(self, folder: StageFolder) -> list[Tokens]:
+        prices = self.prepared.recipe.settings.prices
+        return priced(self.journal.usage(folder.state.name), prices)
+
     def stop_short(self, why: str) -> None:
         """Publish what the open stage has so far and say why it ends there."""
         folder = self.current
@@ -168,29 +170,9 @@ class Context:
 
     def seal(self, folder: StageFolder, total: int | None, done: int) -> None:
         """Publish what is left of a stage, write its books, and go on."""
-        folder.state.usage = usage_of(self.prepared, self.journal, folder.state.name)
+        folder.state.usage = self._usage(folder)
         took = time.monotonic() - self._stage_began
         folder.state.seconds = round(self._seconds_before + took, 3)
         folder.seal(journal=self.journal.committed)
         self.tell(folder, total, done, now=True)
         self.done.append(folder.state)
-
-
-def usage_of(prepared: Prepared, journal: Journal, stage: str) -> list[Tokens]:
-    """What the journal says that a stage asked of each model, priced where the recipe says how."""
-    found = []
-    for model, requests, replies, n_in, n_out, unknown in journal.usage(stage):
-        price = prepared.recipe.settings.prices.get(model)
-        cost = None if price is None else (n_in * price.input + n_out * price.output) / 1_000_000
-        found.append(
-            Tokens(
-                model=model,
-                replies=replies,
-                requests=requests,
-                input_tokens=n_in,
-                output_tokens=n_out,
-                unknown_usage=unknown,
-                cost_usd=None if cost is None else str(cost),
-            )
-        )
-    return found

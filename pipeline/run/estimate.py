@@ -31,7 +31,7 @@ from pipeline.stage import (
 )
 from pipeline.stages import bootstrap
 from pipeline.teacher.journal_reader import JournalReader
-from pipeline.teacher.ledger import Price
+from pipeline.teacher.ledger import Price, Spend
 
 BYTES_A_TOKEN = 4
 EXAMPLES = 32  # prompts that are rendered for each stage
@@ -276,7 +276,7 @@ def _assumptions(
 def _money(price: Price | None, input_tokens: int, output_tokens: int | None) -> str | None:
     if price is None or output_tokens is None:
         return None
-    spent = (input_tokens * price.input + output_tokens * price.output) / 1_000_000
+    spent = Spend(input_tokens, output_tokens).usd(price)
     return str(spent.quantize(Decimal("0.01")) if spent >= 1 else spent.quantize(Decimal("0.0001")))
 
 

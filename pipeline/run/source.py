@@ -78,10 +78,8 @@ def _open_run(run: Path, stage: str | None, limit: int | None) -> Source:
     if not found.complete:
         raise InputError(f"{run / folders[-1]} is not complete: finish that run first.")
     shards = tuple(store.shards(run / folders[-1], found))
-    digests = "".join(part.kept.sha256 for part in found.parts)
     columns = tuple(name for name in found.columns if name not in DROP_COLUMNS)
-    fingerprint = hashlib.sha256(digests.encode()).hexdigest()
-    return Source(run, columns, fingerprint, found.kept, limit, shards)
+    return Source(run, columns, found.kept_digest, found.kept, limit, shards)
 
 
 def _count(path: Path) -> int:

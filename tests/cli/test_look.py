@@ -19,15 +19,6 @@ from pipeline.run.prepare import Options, prepare
 EVIL = "Name \x1b]0;x\x07 a \u202eriver\x9b31m [bold]now[/bold]."
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("look") / "run"
-    settings = ["bootstrap.target=60", "shard_rows=40"]
-    prepared = prepare(Options(recipe="self-instruct", out=str(folder), settings=settings))
-    execute(prepared, lambda event: None)
-    return folder
-
-
 @pytest.fixture
 def evil(tmp_path: Path) -> Path:
     rows = [{"instruction": EVIL, "input": EVIL, "output": "one\ntwo"}] * 2
@@ -57,11 +48,11 @@ def test_the_module_imports_nothing_heavy() -> None:
 
 
 def test_status_shows_every_stage_with_what_it_dropped(
-    finished: Path, capsys: pytest.CaptureFixture[str]
+    small_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    look.status(str(finished))
+    look.status(str(small_run))
     text = capsys.readouterr().out
-    run = open_run(finished)
+    run = open_run(small_run)
     for state in run.stage_manifests:
         row = next(line for line in text.splitlines() if line.startswith(f"{state.name} "))
         assert row.split()[1:5] == [
@@ -73,13 +64,13 @@ def test_status_shows_every_stage_with_what_it_dropped(
     assert f"not_novel {run.stage('bootstrap').dropped_by_reason['not_novel']}" in text
     assert "teacher offline" in text
     assert "label balance" in text
-    assert f"next: synth show {finished}" in text
+    assert f"next: synth show {small_run}" in text
 
 
-def test_status_as_json_says_the_same(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    look.status(str(finished), as_json=True)
+def test_status_as_json_says_the_same(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    look.status(str(small_run), as_json=True)
     tree = json.loads(capsys.readouterr().out)
-    run = open_run(finished)
+    run = open_run(small_run)
     assert tree["status"] == "finished"
     assert tree["kept"] == run.manifest.kept
     assert [stage["name"] for stage in tree["stages"]] == list(run.stages)
@@ -91,9 +82,9 @@ def test_status_as_json_says_the_same(finished: Path, capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("is_at_work", [True, False])
 def test_status_of_a_run_that_works_or_was_cut_off(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], is_at_work: bool
+    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], is_at_work: bool
 ) -> None:
-    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    run = Path(shutil.copytree(small_run, tmp_path / "run"))
     state = json.loads((run / "run.json").read_text()) | {"status": "running"}
     (run / "run.json").write_text(json.dumps(state))
     if is_at_work:
@@ -110,9 +101,9 @@ def test_status_of_a_run_that_works_or_was_cut_off(
 
 
 def test_status_of_a_stalled_run_says_what_to_look_at(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    run = Path(shutil.copytree(small_run, tmp_path / "run"))
     for name, change in (
         ("run.json", {"status": "stopped"}),
         ("stages/01-bootstrap/stage.json", {"complete": False, "stopped": "stalled"}),
@@ -123,38 +114,38 @@ def test_status_of_a_stalled_run_says_what_to_look_at(
 
 
 def test_show_prints_the_first_rows_of_the_last_stage(
-    finished: Path, capsys: pytest.CaptureFixture[str]
+    small_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    look.show(str(finished), limit=3)
+    look.show(str(small_run), limit=3)
     out, err = capsys.readouterr()
-    kept = open_run(finished).kept()
+    kept = open_run(small_run).kept()
     shown = [line for line in out.splitlines() if line and not line.startswith(" ")]
     assert shown == kept["row_id"][:3].to_list()
     assert err == f"3 of {kept.height} rows kept by dedup.\n"
 
 
-def test_show_dropped_says_why(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    look.show(str(finished), "bootstrap", dropped=True, where="drop_reason = 'not_novel'", limit=2)
+def test_show_dropped_says_why(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    look.show(str(small_run), "bootstrap", dropped=True, where="drop_reason = 'not_novel'", limit=2)
     out = capsys.readouterr().out
     assert out.count("  dropped      not_novel: ROUGE-L 0.") == 2
     assert out.count("  it met       ") == 2
 
 
 def test_show_cuts_texts_to_the_width_unless_full(
-    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    small_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "60")
-    look.show(str(finished))
+    look.show(str(small_run))
     assert max(len(line) for line in capsys.readouterr().out.splitlines()) <= 60
-    look.show(str(finished), full=True)
+    look.show(str(small_run), full=True)
     out = capsys.readouterr().out
-    for text in open_run(finished).kept()["instruction"][:10]:
+    for text in open_run(small_run).kept()["instruction"][:10]:
         assert text.split("\n")[0] in out
 
 
-def test_show_where_takes_sql(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_where_takes_sql(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     look.show(
-        str(finished), where="nearest_score > 0.3 AND is_classification", as_json=True, limit=999
+        str(small_run), where="nearest_score > 0.3 AND is_classification", as_json=True, limit=999
     )
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert rows
@@ -175,37 +166,37 @@ def test_show_where_takes_sql(finished: Path, capsys: pytest.CaptureFixture[str]
     ],
 )
 def test_a_condition_that_cannot_be_used_is_refused_with_the_columns(
-    finished: Path, where: str
+    small_run: Path, where: str
 ) -> None:
     with pytest.raises(RecipeError, match="the columns are row_id, origin") as caught:
-        look.show(str(finished), where=where)
+        look.show(str(small_run), where=where)
     assert caught.value.exit_code == 2
 
 
 def test_a_sample_comes_from_all_over_and_is_the_same_each_time(
-    finished: Path, capsys: pytest.CaptureFixture[str]
+    small_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     texts = []
     for _ in range(2):
-        look.show(str(finished), sample=8, as_json=True)
+        look.show(str(small_run), sample=8, as_json=True)
         texts.append(capsys.readouterr().out)
     assert texts[0] == texts[1]
     ids = [json.loads(line)["row_id"] for line in texts[0].splitlines()]
-    all_ids = open_run(finished).kept()["row_id"].to_list()
+    all_ids = open_run(small_run).kept()["row_id"].to_list()
     assert ids == sorted(ids, key=all_ids.index)
     assert len(set(ids)) == 8
     assert ids != all_ids[:8]
 
 
 def test_a_sample_larger_than_what_is_there_is_all_of_it(
-    finished: Path, capsys: pytest.CaptureFixture[str]
+    small_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    look.show(str(finished), sample=10_000, as_json=True)
-    assert len(capsys.readouterr().out.splitlines()) == open_run(finished).manifest.kept
+    look.show(str(small_run), sample=10_000, as_json=True)
+    assert len(capsys.readouterr().out.splitlines()) == open_run(small_run).manifest.kept
 
 
-def test_show_of_no_rows_says_so(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    look.show(str(finished), where="nearest_score > 2")
+def test_show_of_no_rows_says_so(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    look.show(str(small_run), where="nearest_score > 2")
     assert capsys.readouterr() == ("", "0 rows kept by dedup that match.\n")
 
 
@@ -226,39 +217,39 @@ def test_json_rows_are_the_rows(evil: Path, capsys: pytest.CaptureFixture[str]) 
     assert json.loads(capsys.readouterr().out) == open_run(evil).kept().to_dicts()[0]
 
 
-def test_why_prints_the_history(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    row_id = open_run(finished).kept()["row_id"][0]
-    look.why(str(finished), row_id)
+def test_why_prints_the_history(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row_id = open_run(small_run).kept()["row_id"][0]
+    look.why(str(small_run), row_id)
     assert capsys.readouterr().out.startswith(f"{row_id}: kept\n")
 
 
-def test_why_refuses_a_row_that_is_not_there(finished: Path) -> None:
+def test_why_refuses_a_row_that_is_not_there(small_run: Path) -> None:
     with pytest.raises(InputError, match="there are"):
-        look.why(str(finished), "bootstrap-999999-00")
+        look.why(str(small_run), "bootstrap-999999-00")
 
 
 def test_verify_says_that_a_whole_run_is_whole(
-    finished: Path, capsys: pytest.CaptureFixture[str]
+    small_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    look.verify(str(finished))
-    assert f"{finished} is whole: " in capsys.readouterr().out
+    look.verify(str(small_run))
+    assert f"{small_run} is whole: " in capsys.readouterr().out
 
 
-def test_a_shard_that_cannot_be_read_is_damage(finished: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(finished, tmp_path / "run"))
+def test_a_shard_that_cannot_be_read_is_damage(small_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(small_run, tmp_path / "run"))
     (run / "stages/05-dedup/kept/part-00000.parquet").write_bytes(b"not parquet")
     with pytest.raises(DamagedError, match="synth verify"):
         look.show(str(run))
 
 
-def test_exit_codes_and_streams_of_the_command(finished: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(finished, tmp_path / "run"))
+def test_exit_codes_and_streams_of_the_command(small_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(small_run, tmp_path / "run"))
     (run / "stages/05-dedup/kept/part-00000.parquet").unlink()
     damaged = synth("verify", str(run))
     assert (damaged.returncode, damaged.stdout) == (6, b"")
     assert b"05-dedup/kept/part-00000.parquet" in damaged.stderr
-    assert synth("show", str(finished), "--where", "x > 1").returncode == 2
+    assert synth("show", str(small_run), "--where", "x > 1").returncode == 2
     assert synth("status", str(tmp_path)).returncode == 2
-    shown = synth("show", str(finished), "bootstrap", "--dropped", "--sample", "2", "--json")
+    shown = synth("show", str(small_run), "bootstrap", "--dropped", "--sample", "2", "--json")
     assert shown.returncode == 0
     assert len([json.loads(line) for line in shown.stdout.splitlines()]) == 2
