@@ -48,6 +48,7 @@ class StageFolder:
 
     def create(self) -> None:
         """Make the folders and write the manifest."""
+        pa.array([])  # imports pandas where it is installed: 0.3 s that no reply is to wait for
         for half in ("kept", "dropped"):
             (self.path / half).mkdir(parents=True, exist_ok=True)
         self.save()
