@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, computed_field
 
+from pipeline.crashpoint import crashpoint
 from pipeline.errors import DamagedError, RecipeError
 
 FORMAT = 1
@@ -179,10 +180,12 @@ def replace_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fchmod(file.fileno(), 0o666 & ~_umask())
             os.fsync(file.fileno())
+        crashpoint("manifest_written")
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    crashpoint("manifest_renamed")
     sync_folder(path.parent)
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.crashpoint import crashpoint
 from pipeline.errors import DamagedError, StorageError
 
 INTENT, REPLY, FAILURE = "intent", "reply", "failure"
@@ -131,6 +132,8 @@ class Journal:
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch)
+            crashpoint("before_commit")
+        crashpoint("after_commit")
 
     def reply(self, key: bytes) -> Record | None:
         """The reply to this key, or None. Raises `DamagedError` where its CRC does not hold."""
