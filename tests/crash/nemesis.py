@@ -61,7 +61,7 @@ def schedule(seed: str, n: int) -> list[Kill]:
     for number, phase in enumerate(phases):
         event, nth = {
             START: ("launched", 1),
-            REPLAY: (rng.choice(["contact", "request", "request"]), 1),
+            REPLAY: (rng.choice(["contact", "request", "request", "request"]), 1),
             STEADY: (rng.choice(["reply", "reply", "record"]), rng.randint(1, 14)),
             SEAL: ("staged", rng.choice([1, 1, 2])),
             EXPORT: ("export", rng.randint(1, 3)),

@@ -7,7 +7,7 @@ from tests.crash.history import History
 from tests.crash.workload import Workload
 from tests.teacher_server.process import running_server
 
-SEED, KILLS, KILLS_PER_RUN = "ci", 20, 10
+SEED, KILLS, KILLS_PER_RUN = "ci", 20, 20
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ class Workload:
     as wide as the concurrency, so that as many requests are open as may be.
     """
 
-    target: int = 120
+    target: int = 150
     concurrency: int = 32
     shard_rows: int = 40
     median_s: float = 0.25
