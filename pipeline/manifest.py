@@ -5,6 +5,7 @@ Both carry a format version. A reader of version N reads older ones; a newer one
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -196,6 +197,15 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and what is missing above it, each durable in the one that holds it."""
+    missing = [path for path in folder.parents if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (folder, *missing):
+        with contextlib.suppress(PermissionError):  # a folder that we may enter and not list
+            sync_folder(path.parent)
 
 
 def _umask() -> int:

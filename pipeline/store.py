@@ -52,6 +52,8 @@ class StageFolder:
         pa.array([])  # imports pandas where it is installed: 0.3 s that no reply is to wait for
         for half in ("kept", "dropped"):
             (self.path / half).mkdir(parents=True, exist_ok=True)
+        for folder in (self.path.parent, self.run):  # replacing stage.json syncs the third
+            manifest.sync_folder(folder)
         self.save()
 
     def begin_anew(self) -> None:
