@@ -15,10 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.crash.workload import CLI, Workload
+from tests.crash.workload import CLI, ROOT, Workload
 from tests.teacher_server.process import running_server
 
 SWITCHED_OFF = """
@@ -71,28 +70,37 @@ def main() -> int:
     given = parse_arguments()
     workload = Workload(target=given.target, concurrency=given.concurrency, shard_rows=10_000)
     found: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
-    with tempfile.TemporaryDirectory(prefix="synth-bench-") as folder:
-        with running_server(Path(folder) / "server.jsonl") as server:
-            server.set_plan({"latency": given.latency, "content": {"items": 3}})
-            one(workload, Path(folder) / "warm", server.url, durable=True)
-            for number in range(given.rounds):
-                for durable in (True, False) if number % 2 == 0 else (False, True):
-                    out = Path(folder) / f"run-{number}-{durable}"
-                    found[durable].append(one(workload, out, server.url, durable=durable))
-            n_requests = server.counts()["requests_chat"] // (2 * given.rounds + 1)
+    with (
+        tempfile.TemporaryDirectory(prefix="synth-bench-") as folder,
+        running_server(Path(folder) / "server.jsonl") as server,
+    ):
+        server.set_plan({"latency": given.latency, "content": {"items": 3}})
+        one(workload, Path(folder) / "warm", server.url, durable=True)
+        for number in range(given.rounds):
+            for durable in (True, False) if number % 2 == 0 else (False, True):
+                out = Path(folder) / f"run-{number}-{durable}"
+                found[durable].append(one(workload, out, server.url, durable=durable))
+        n_requests = server.counts()["requests_chat"] // (2 * given.rounds + 1)
     print(f"{given.rounds} runs each, {n_requests} requests a run, {given.concurrency} at once")
-    ratios = []
+    ratios = {}
     for index, name in enumerate(("the run", "the process")):
-        pair = []
-        for durable in (True, False):
-            times = sorted(times[index] for times in found[durable])
-            pair.append(statistics.median(times))
-            label = "with   " if durable else "without"
-            spread = f"{times[0]:.2f} to {times[-1]:.2f}"
-            print(f"  {name:<11} {label} fsync and ledger: median {pair[-1]:.2f} s ({spread})")
-        ratios.append(pair[0] / pair[1])
-    print(f"ratio of the run {ratios[0]:.3f}, of the process {ratios[1]:.3f}; goal {given.goal}")
-    return 0 if ratios[0] <= given.goal else 1
+        times = {durable: sorted(pair[index] for pair in found[durable]) for durable in found}
+        for durable, label in ((True, "with"), (False, "without")):
+            low, middle, high = (
+                times[durable][0],
+                statistics.median(times[durable]),
+                times[durable][-1],
+            )
+            print(f"  {name:<11} {label:<7} fsync and ledger: quickest {low:.2f} s, "
+                  f"median {middle:.2f}, slowest {high:.2f}")  # fmt: skip
+        ratios[name] = (
+            times[True][0] / times[False][0],
+            statistics.median(times[True]) / statistics.median(times[False]),
+        )
+    quickest, median = ratios["the run"]
+    print(f"ratio of the run: {quickest:.3f} (quickest of each), {median:.3f} (medians); "
+          f"goal {given.goal}, judged by the quickest: others use this machine too")  # fmt: skip
+    return 0 if quickest <= given.goal else 1
 
 
 if __name__ == "__main__":
