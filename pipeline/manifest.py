@@ -5,6 +5,7 @@ Both carry a format version. A reader of version N reads older ones; a newer one
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, computed_field
 
+from pipeline.crashpoint import crashpoint
 from pipeline.errors import DamagedError, RecipeError
 
 FORMAT = 1
@@ -193,10 +195,12 @@ def replace_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fchmod(file.fileno(), 0o666 & ~_umask())
             os.fsync(file.fileno())
+        crashpoint("manifest_written")
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    crashpoint("manifest_renamed")
     sync_folder(path.parent)
 
 
@@ -207,6 +211,15 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and what is missing above it, each durable in the one that holds it."""
+    missing = [path for path in folder.parents if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (folder, *missing):
+        with contextlib.suppress(PermissionError):  # a folder that we may enter and not list
+            sync_folder(path.parent)
 
 
 def _umask() -> int:

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import manifest
+from pipeline.crashpoint import crashpoint
 from pipeline.errors import DamagedError
 from pipeline.manifest import FileEntry, Part, StageManifest
 from pipeline.schema import DROP_COLUMNS, arrow_schema
@@ -61,8 +62,11 @@ class StageFolder:
 
     def create(self) -> None:
         """Make the folders and write the manifest."""
+        pa.array([])  # imports pandas where it is installed: 0.3 s that no reply is to wait for
         for half in ("kept", "dropped"):
             (self.path / half).mkdir(parents=True, exist_ok=True)
+        for folder in (self.path.parent, self.run):  # replacing stage.json syncs the third
+            manifest.sync_folder(folder)
         self.save()
 
     def begin_anew(self) -> None:
@@ -71,6 +75,7 @@ class StageFolder:
         state.parts, state.next_slot, state.complete, state.exported = [], 0, False, None
         self._first_slot = self._next_slot = 0
         self.save()
+        crashpoint("taken_back")
         for half in ("kept", "dropped"):
             for path in (self.path / half).glob("*.parquet"):
                 path.unlink()
@@ -129,6 +134,7 @@ class StageFolder:
             write_shard(table, self.path / half / f"part-{number:05d}.parquet", self.run)
             for half, table in (("kept", kept), ("dropped", dropped))
         ]
+        crashpoint("part_unlisted")
         reasons = pc.value_counts(dropped["drop_reason"]).to_pylist()
         self.state.parts.append(
             Part(
@@ -145,6 +151,7 @@ class StageFolder:
         )
         self.state.next_slot = self._first_slot = self._next_slot = next_slot
         self.save()
+        crashpoint("part_listed")
 
     def flush(self, *, journal: int) -> None:
         """Publish the rest; the first part exists even where no row came."""
@@ -155,8 +162,10 @@ class StageFolder:
         """Publish the rest and say that the stage is whole."""
         if self.state.exported is None:  # an export has no shards of its own
             self.flush(journal=journal)
+        crashpoint("before_seal")
         self.state.complete = True
         self.save()
+        crashpoint("sealed")
 
 
 def _relative(entry: FileEntry, half: str) -> FileEntry:
@@ -184,10 +193,12 @@ def write_shard(table: pa.Table, target: Path, run: Path) -> FileEntry:
         file.flush()
         os.fchmod(file.fileno(), 0o644)
         os.fsync(file.fileno())
+    crashpoint("shard_staged")
     entry = describe(staged)
     if entry.rows != table.num_rows:
         raise DamagedError(f"{target}: {table.num_rows} rows were written, {entry.rows} read back.")
     staged.replace(target)
+    crashpoint("shard_renamed")
     manifest.sync_folder(target.parent)
     return entry.model_copy(update={"path": target.name})
 

@@ -47,7 +47,7 @@ def execute(prepared: Prepared, listener: Listener) -> RunManifest:
         listener(Message(f"{prepared.run} is finished: nothing to do."))
         return prepared.existing
     try:
-        prepared.run.mkdir(parents=True, exist_ok=True)
+        manifest.make_folder(prepared.run)
         with locked(prepared.run) as lease:
             store.clear_staging(prepared.run)
             _write_inputs(prepared)

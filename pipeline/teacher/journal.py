@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.crashpoint import crashpoint
 from pipeline.errors import DamagedError, LockedError, StorageError, SynthError
 
 INTENT, REPLY, FAILURE = "intent", "reply", "failure"
@@ -178,6 +179,8 @@ class Journal:
             if latest != self._epoch:
                 raise LockedError(f"{self.path.parent} was taken over; nothing more is written.")
             self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch)
+            crashpoint("before_commit")
+        crashpoint("after_commit")
 
     def reply(self, key: bytes) -> Record | None:
         """The reply to this key, or None. Raises `DamagedError` where its CRC does not hold."""
