@@ -1,0 +1,126 @@
+"""The near-duplicate filter over columns."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from filters import shingles
+from filters.near_duplicates.clusters import Rows, Source, clusters, jaccards
+from filters.near_duplicates.minhash import Settings, Signed, signed
+from filters.shingles import Hashes, Runs
+
+
+def near_duplicates(
+    row_id: pl.Series,
+    instruction: pl.Series,
+    input: pl.Series,
+    output: pl.Series,
+    *,
+    threshold: float = 0.8,
+    permutations: int = 128,
+    bands: int | None = None,
+    rows: int | None = None,
+    ngram: int = 5,
+    seed: int = 1,
+    rating: pl.Series | None = None,
+) -> pl.DataFrame:
+    """Keep one of the rows that are nearly the same, in instruction, input and output together.
+
+    Two rows are alike where the Jaccard similarity of their shingles, runs of `ngram` neighbouring
+    tokens (`filters.shingles.tokens`), is at least `threshold`; rows that a chain of such pairs
+    links are one cluster. A row of fewer than `ngram` tokens is one shingle, alike only to the
+    same tokens; one without tokens (empty, null, only punctuation or emoji) is always kept. Pairs
+    are found by MinHash in `bands` of `rows` (see `minhash.banding`), so a few in a thousand
+    are missed; none is reported that is not there.
+
+    Of a cluster the row with the highest `rating` is kept, a null or NaN being lowest; among
+    those the one with the longest output in characters; among those the first. Returns one row an
+    entry, in order: `reason` (String, "near_duplicate", or null where the row is kept), `detail`
+    (String: the similarity with the kept row, below `threshold` where only others link the two,
+    and the size of the cluster) and `ref` (String: the `row_id` of the kept row).
+
+    Raises ValueError for settings that cannot be.
+    """
+    settings = Settings(threshold, permutations, bands, rows, ngram, seed)
+    columns = pl.DataFrame({"instruction": instruction, "input": input, "output": output})
+    source, small = _sign(columns, settings)
+    root = clusters(source, threshold, small=small)
+    kept = choose(root, quality(columns["output"], rating))
+    found = explain(source, root, kept, small=small)
+    ref = found.select("row").with_columns(ref=row_id.cast(pl.String).gather(found["kept"]))
+    return (
+        pl.DataFrame({"row": np.arange(len(row_id))})
+        .join(found.join(ref, on="row"), on="row", how="left", maintain_order="left")
+        .select("reason", "detail", "ref")
+    )
+
+
+class Memory:
+    """Signed texts in memory."""
+
+    def __init__(self, texts: Signed) -> None:
+        """Answer from `texts`."""
+        self._texts = texts
+        self.counts: NDArray[np.int32] = np.diff(texts.shingles.offsets).astype(np.int32)
+        self.n_keys = len(texts.keys)
+
+    def keys(self, number: int) -> Hashes:
+        """One key of every text."""
+        keys: Hashes = self._texts.keys[number]
+        return keys
+
+    def shingles(self, rows: Rows) -> Runs:
+        """The shingles of some texts."""
+        return shingles.chosen(self._texts.shingles, rows)
+
+
+def _sign(columns: pl.DataFrame, settings: Settings) -> tuple[Memory, bool]:
+    texts = shingles.row_texts(columns)
+    small = shingles.is_small(texts)
+    return Memory(signed(texts, settings, small=small)), small
+
+
+def quality(output: pl.Series, rating: pl.Series | None) -> pl.DataFrame:
+    """What decides which row of a cluster is kept: `rating`, then `length`."""
+    length = output.cast(pl.String).str.len_chars().fill_null(0)
+    if rating is None:
+        rating = pl.repeat(None, len(output), dtype=pl.Float64, eager=True)
+    lowest = rating.cast(pl.Float64).fill_nan(None).fill_null(-np.inf)
+    return pl.DataFrame({"rating": lowest, "length": length})
+
+
+def choose(root: Rows, qualities: pl.DataFrame) -> Rows:
+    """The kept row of each row's cluster."""
+    ranked = qualities.with_columns(root=root, row=np.arange(len(root))).filter(
+        pl.len().over("root") > 1
+    )
+    best = ranked.sort("rating", "length", "row", descending=[True, True, False]).unique(
+        "root", keep="first", maintain_order=True
+    )
+    kept = root.copy()
+    kept[best["root"].to_numpy()] = best["row"].to_numpy()
+    return kept[root]
+
+
+def explain(source: Source, root: Rows, kept: Rows, *, small: bool) -> pl.DataFrame:
+    """The dropped rows, in order: `row`, `kept`, `reason`, `detail`."""
+    row = np.flatnonzero(kept != np.arange(len(kept)))
+    sizes = np.bincount(root)
+    found = pl.DataFrame(
+        {
+            "row": row,
+            "kept": kept[row],
+            "similarity": jaccards(source, kept[row], row, small=small),
+            "size": sizes[root[row]],
+        }
+    )
+    return found.select(
+        "row",
+        "kept",
+        reason=pl.lit("near_duplicate"),
+        detail=pl.format(
+            "Jaccard {} with the one kept of {} rows", pl.col("similarity").round(3), "size"
+        ),
+    )
