@@ -129,7 +129,7 @@ def joined(root: Rows, a: Rows, b: Rows) -> Rows:
             return root
         np.minimum.at(root, of_a, low)
         np.minimum.at(root, of_b, low)
-        while (shorter := root[root]).tobytes() != root.tobytes():
+        while not np.array_equal(shorter := root[root], root):
             root = shorter
 
 

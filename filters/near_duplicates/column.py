@@ -47,7 +47,8 @@ def near_duplicates(
     columns = pl.DataFrame({"instruction": instruction, "input": input, "output": output})
     source, small = _sign(columns, settings)
     root = clusters(source, threshold, small=small)
-    kept = choose(root, quality(columns["output"], rating))
+    members = linked(root)
+    kept = choose(root, members, quality(columns["output"], rating)[members])
     found = explain(source, root, kept, small=small)
     ref = found.select("row").with_columns(ref=row_id.cast(pl.String).gather(found["kept"]))
     return (
@@ -91,11 +92,16 @@ def quality(output: pl.Series, rating: pl.Series | None) -> pl.DataFrame:
     return pl.DataFrame({"rating": lowest, "length": length})
 
 
-def choose(root: Rows, qualities: pl.DataFrame) -> Rows:
-    """The kept row of each row's cluster."""
-    ranked = qualities.with_columns(root=root, row=np.arange(len(root))).filter(
-        pl.len().over("root") > 1
-    )
+def linked(root: Rows) -> Rows:
+    """The rows that are not alone in their cluster, in order."""
+    sizes = np.bincount(root)
+    found: Rows = np.flatnonzero(sizes[root] > 1)
+    return found
+
+
+def choose(root: Rows, members: Rows, qualities: pl.DataFrame) -> Rows:
+    """The kept row of each row's cluster, by the `qualities` of the rows that are not alone."""
+    ranked = qualities.with_columns(root=root[members], row=members)
     best = ranked.sort("rating", "length", "row", descending=[True, True, False]).unique(
         "root", keep="first", maintain_order=True
     )

@@ -14,8 +14,10 @@ from filters import shingles
 from filters.near_duplicates import (
     Settings,
     banding,
+    judge_shards,
     near_duplicates,
     shingle_hashes,
+    sign_shards,
     signatures,
 )
 from filters.near_duplicates.clusters import joined
@@ -288,6 +290,87 @@ def test_bands_or_rows_alone_leave_the_other_to_the_permutations():
 def test_settings_that_cannot_be_are_refused(setting):
     with pytest.raises(ValueError, match=next(iter(setting))):
         judge(["a"], **setting)
+
+
+def shards_of(frame, n, folder):
+    """The frame cut into n Parquet files, and names for what is made of them."""
+    step = max(1, -(-frame.height // n))
+    names = [folder / f"{i:02d}" for i in range(n)]
+    for i, name in enumerate(names):
+        frame.slice(i * step, step).write_parquet(name)
+    return [[name.with_suffix(end) for name in names] for end in ("", ".signed", ".verdicts")]
+
+
+def edited_rows(n):
+    rng = random.Random(5)
+    texts = edited_texts(n)
+    return pl.DataFrame(
+        {
+            "row_id": [f"r{i}" for i in range(n)],
+            "instruction": [rng.choice([text, text, None, text.upper()]) for text in texts],
+            "input": [rng.choice([None, "", text[:20]]) for text in texts],
+            "output": [rng.choice(["", "yes", "no", "so so", None]) for _ in texts],
+            "stars": [rng.choice([None, 1.0, 2.0]) for _ in texts],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("n", "workers", "rating"),
+    [(1, 1, None), (7, 1, None), (7, 3, "stars"), (64, 1, "stars")],
+)
+def test_shards_get_the_verdicts_of_the_whole(n, workers, rating, tmp_path, monkeypatch):
+    frame = edited_rows(500)
+    columns = (frame[name] for name in ("row_id", "instruction", "input", "output"))
+    whole = near_duplicates(*columns, threshold=0.7, rating=frame[rating] if rating else None)
+    assert 50 < whole["reason"].count() < 450
+
+    monkeypatch.setattr("filters.near_duplicates.clusters.AT_ONCE", 2000)
+    monkeypatch.setattr("filters.near_duplicates.shards.ROW_GROUP", 50)
+    sources, signed, verdicts = shards_of(frame, n, tmp_path)
+    sign_shards(sources, signed, Settings(threshold=0.7), rating=rating, workers=workers)
+    judge_shards(signed, verdicts)
+    found = [pl.read_parquet(path) for path in verdicts]
+    assert [part.height for part in found] == [pl.read_parquet(path).height for path in sources]
+    assert pl.concat(found).equals(whole.insert_column(0, frame["row_id"]))
+    assert sorted(tmp_path.iterdir()) == sorted([*sources, *signed, *verdicts])
+
+
+@pytest.mark.parametrize(
+    ("texts", "refs"),
+    [
+        ([], []),
+        ([None], [None]),
+        (["", "!"], [None, None]),
+        (["one two", "One two"], [None, "0"]),
+    ],
+)
+def test_shards_of_few_rows_or_of_none_are_judged(texts, refs, tmp_path):
+    texts = pl.Series(texts, dtype=pl.String)
+    frame = pl.DataFrame({"row_id": pl.int_range(len(texts), eager=True), "instruction": texts})
+    frame = frame.with_columns(input=texts, output=texts)
+    sources, signed, verdicts = shards_of(frame, 2, tmp_path)
+    sign_shards(sources, signed, Settings())
+    judge_shards(signed, verdicts)
+    found = pl.concat(map(pl.read_parquet, verdicts))
+    assert found["row_id"].to_list() == [str(i) for i in range(len(texts))]
+    assert found["ref"].to_list() == refs
+
+
+def test_no_shards_are_no_error():
+    judge_shards([], [])
+
+
+def test_shards_that_were_signed_otherwise_are_refused(tmp_path):
+    sources, signed, verdicts = shards_of(edited_rows(10), 2, tmp_path)
+    with pytest.raises(ValueError, match="00 is not a signature file"):
+        judge_shards(sources, verdicts)
+    sign_shards(sources[:1], signed[:1], Settings())
+    sign_shards(sources[1:], signed[1:], Settings(threshold=0.7))
+    with pytest.raises(ValueError, match="signed with other settings"):
+        judge_shards(signed, verdicts)
+    with pytest.raises(ValueError, match="no column score"):
+        sign_shards(sources, signed, Settings(), rating="score")
 
 
 @given(st.integers(1, 12), st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11))))
