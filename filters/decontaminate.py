@@ -27,7 +27,7 @@ from filters.shingles import BATCH, Hashes, Runs, tokens
 from filters.verdict import verdict
 
 SHORTEST_RUN = 4  # words of the shortest prompt that is looked for inside a text
-SHARING = 60  # readings that are compared where more have the same run
+SHARING = 60  # places in prompts that are compared where more have the same run
 SHOWN = 300  # characters of a span in `detail`
 TABLE_BITS = 22
 ASCII_WORD = re.compile("[A-Za-z0-9]+")
@@ -60,7 +60,7 @@ def decontaminate(
     `reason` (String, "contaminated", or null where the row is kept), `detail` (String: benchmark,
     item, and the longest span of the row that is the prompt's, its end left out beyond 300
     characters) and `ref` (String, "benchmark:item"). Of spans with as many words the first
-    prompt's counts; of prompts that share a run of words, at least the first 20 are looked at.
+    prompt's counts; of many prompts that share a run of words, only some are looked at.
 
     Raises ValueError for other columns and for lengths that cannot be.
     """
@@ -196,7 +196,9 @@ class Benchmarks:
             runs = shingles.run_hashes(words, sought.length, whole=False, small=small)
             at, readings, positions = sought.among(runs.hashes)
             rows = np.searchsorted(runs.offsets, at, "right") - 1
-            found = rows, readings, positions, at - runs.offsets[rows]
+            found = [rows, readings, positions, at - runs.offsets[rows]]
+            if sought.length < SHORTEST_RUN:  # a whole instruction is what the text begins with
+                found = [column[at == runs.offsets[rows]] for column in found]
             for row, *hit in zip(*(column.tolist() for column in found), strict=True):
                 hits[row].append(hit)
         return hits

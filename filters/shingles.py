@@ -34,6 +34,10 @@ BATCH = 4096  # texts whose characters exist as an array at once
 NEW, WORD, SINGLE, SEPARATOR, UNSEEN, END = range(6)
 UNSEEN_MARKS = ((0x034F, 0x034F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF))
 
+# What NFKC does to the punctuation of nearly every Chinese text; most need nothing else of it, and
+# it is quick to see that and slow to rewrite a text.
+WIDE = tuple(zip("　！（），：；？", " !(),:;?", strict=True))
+
 WORD_START = 0x9E3779B97F4A7C15
 WORD_FACTOR = 0xFF51AFD7ED558CCD
 RUN_FACTOR = 0x9FB21C651E98DF25
@@ -68,6 +72,8 @@ def folded(text: str) -> str:
     """One form for all ways to write a text: NFKC, without case."""
     if text.isascii():
         return text.lower()
+    for wide, narrow in WIDE:
+        text = text.replace(wide, narrow)
     composed = unicodedata.normalize("NFKC", text)
     caseless = composed.casefold()
     # folding may leave what NFKC composes otherwise; nearly all texts are through by now
@@ -143,9 +149,9 @@ def _compiled_hashes(texts: Sequence[str]) -> Runs:
         _kinds = np.zeros(0x110000, np.uint8)
         _kinds[0] = END
     plain = [text if text.isascii() else folded(text) for text in texts]  # ASCII: in the kernel
-    if any("\0" in text for text in plain):
-        plain = [text.replace("\0", " ") for text in plain]
     joined = "\0".join([*plain, ""])
+    if joined.count("\0") > len(texts):  # some text has it too
+        joined = "\0".join([*(text.replace("\0", " ") for text in plain), ""])
     # surrogatepass: half a surrogate pair, from broken JSON, is no token and no reason to stop
     codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), "<u4")
     for code in np.unique(codes[_kinds[codes] == NEW]).tolist():

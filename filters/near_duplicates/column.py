@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from filters import shingles
 from filters.near_duplicates.clusters import Rows, Source, clusters, jaccards
-from filters.near_duplicates.minhash import Settings, Signed, signed
+from filters.near_duplicates.minhash import TEXTS, Settings, Signed, signed
 from filters.shingles import Hashes, Runs
 
 
@@ -24,9 +26,10 @@ def near_duplicates(
     rows: int | None = None,
     ngram: int = 5,
     seed: int = 1,
+    columns: Sequence[str] = TEXTS,
     rating: pl.Series | None = None,
 ) -> pl.DataFrame:
-    """Keep one of the rows that are nearly the same, in instruction, input and output together.
+    """Keep one of the rows whose texts in `columns`, one after the other, are nearly the same.
 
     Two rows are alike where the Jaccard similarity of their shingles, runs of `ngram` neighbouring
     tokens (`filters.shingles.tokens`), is at least `threshold`; rows that a chain of such pairs
@@ -43,12 +46,16 @@ def near_duplicates(
 
     Raises ValueError for settings that cannot be.
     """
-    settings = Settings(threshold, permutations, bands, rows, ngram, seed)
-    columns = pl.DataFrame({"instruction": instruction, "input": input, "output": output})
-    source, small = _sign(columns, settings)
+    settings = Settings(threshold, permutations, bands, rows, ngram, seed, tuple(columns))
+    if unknown := set(columns) - set(TEXTS):
+        raise ValueError(f"columns {sorted(unknown)} are not among {', '.join(TEXTS)}")
+    frame = pl.DataFrame({"instruction": instruction, "input": input, "output": output})
+    texts = shingles.row_texts(frame.select(columns))
+    small = shingles.is_small(texts)
+    source = Memory(signed(texts, settings, small=small))
     root = clusters(source, threshold, small=small)
     members = linked(root)
-    kept = choose(root, members, quality(columns["output"], rating)[members])
+    kept = choose(root, members, quality(output, rating)[members])
     found = explain(source, root, kept, small=small)
     ref = found.select("row").with_columns(ref=row_id.cast(pl.String).gather(found["kept"]))
     return (
@@ -75,12 +82,6 @@ class Memory:
     def shingles(self, rows: Rows) -> Runs:
         """The shingles of some texts."""
         return shingles.chosen(self._texts.shingles, rows)
-
-
-def _sign(columns: pl.DataFrame, settings: Settings) -> tuple[Memory, bool]:
-    texts = shingles.row_texts(columns)
-    small = shingles.is_small(texts)
-    return Memory(signed(texts, settings, small=small)), small
 
 
 def quality(output: pl.Series, rating: pl.Series | None) -> pl.DataFrame:

@@ -30,7 +30,6 @@ from filters.near_duplicates.column import choose, explain, linked, quality
 from filters.near_duplicates.minhash import Settings, Signed, signed
 from filters.shingles import Hashes, Runs
 
-TEXTS = ("instruction", "input", "output")
 ROW_GROUP = 16_384
 META = b"synth.near_duplicates"
 FORMAT = 1  # of signature files; raised with any change of tokens, hashes or columns
@@ -39,12 +38,13 @@ FORMAT = 1  # of signature files; raised with any change of tokens, hashes or co
 def sign_shard(
     source: Path, target: Path, settings: Settings, *, rating: str | None = None
 ) -> None:
-    """Sign the rows of a Parquet file: its `row_id`, its texts, and `rating` where one is named.
+    """Sign the rows of a Parquet file: its `row_id`, its texts, and its `rating` if one is named.
 
     `target` (Parquet) gets a row each, in order: `row_id`, `rating`, `length` of the output in
     characters, `n_shingles`, `shingles` and the keys of the bands. It appears whole or not at all.
     """
-    columns = ["row_id", *TEXTS, *([rating] if rating else [])]
+    columns = ["row_id", *settings.columns, *([rating] if rating else [])]
+    columns += [] if "output" in columns else ["output"]
     with pq.ParquetFile(source) as shard, _staged(target) as staged:
         missing = set(columns) - set(shard.schema_arrow.names)
         if missing:
@@ -182,13 +182,13 @@ def _settings(path: Path) -> Settings:
     fields = json.loads(described)
     if fields.pop("format") != FORMAT:
         raise ValueError(f"{path} was signed by another version: sign it again")
-    return Settings(**fields)
+    return Settings(**{**fields, "columns": tuple(fields["columns"])})
 
 
 def _signed_table(
     rows: pl.DataFrame, settings: Settings, rating: str | None, schema: pa.Schema
 ) -> pa.Table:
-    texts = signed(shingles.row_texts(rows.select(TEXTS)), settings, small=False)
+    texts = signed(shingles.row_texts(rows.select(settings.columns)), settings, small=False)
     qualities = quality(rows["output"], rows[rating] if rating else None)
     return pa.Table.from_arrays(
         [

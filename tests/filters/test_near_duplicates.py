@@ -223,6 +223,15 @@ def test_instruction_input_and_output_count_together():
     assert found["ref"].to_list() == [None, "a", None, "a"]
 
 
+def test_only_the_named_columns_count():
+    texts = pl.Series(["Sort the list"] * 2)
+    others = pl.Series(["3 1 2", "of these words there are none in the other row"])
+    ids = pl.Series(["a", "b"])
+    found = near_duplicates(ids, texts, others, others, columns=["instruction"])
+    assert found["ref"].drop_nulls().to_list() == ["b"]  # whose output is longer
+    assert near_duplicates(ids, texts, others, texts)["reason"].null_count() == 2
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.lists(TEXT, max_size=20))
 def test_rows_keep_order_and_count_and_the_kept_stay_kept(texts):
@@ -285,6 +294,8 @@ def test_bands_or_rows_alone_leave_the_other_to_the_permutations():
         {"rows": 0},
         {"bands": 16, "rows": 9},
         {"rows": 129},
+        {"columns": []},
+        {"columns": ["instruction", "text"]},
     ],
 )
 def test_settings_that_cannot_be_are_refused(setting):
