@@ -169,7 +169,7 @@ def _schema(settings: Settings) -> pa.Schema:
         ("rating", pa.float64()),
         ("length", pa.uint32()),
         ("n_shingles", pa.int32()),
-        ("shingles", pa.list_(pa.uint64())),
+        ("shingles", pa.large_list(pa.uint64())),
         *keys,
     ]
     return pa.schema(columns, metadata={META: described.encode()})
@@ -205,7 +205,7 @@ def _arrays(texts: Signed) -> list[pa.Array]:
     offsets = texts.shingles.offsets
     return [
         pa.array(np.diff(offsets).astype(np.int32)),
-        pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(texts.shingles.hashes)),
+        pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(texts.shingles.hashes)),
         *map(pa.array, texts.keys),
     ]
 
@@ -225,7 +225,7 @@ def _read_shingles(path: Path, rows: Rows) -> Iterator[Runs]:
             if len(wanted):
                 lists = file.read_row_group(number, columns=["shingles"])["shingles"]
                 array = lists.combine_chunks()
-                offsets = array.offsets.to_numpy().astype(np.int64)
+                offsets = array.offsets.to_numpy()
                 hashes = array.values.to_numpy()
                 yield shingles.chosen(Runs(hashes, offsets), wanted)
             first = end
