@@ -23,7 +23,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from filters import shingles
-from filters.shingles import BATCH, Hashes, Runs, tokens
+from filters.shingles import Hashes, Runs, tokens
 from filters.verdict import verdict
 
 SHORTEST_RUN = 4  # words of the shortest prompt that is looked for inside a text
@@ -167,14 +167,14 @@ class Benchmarks:
     def find(self, instruction: pl.Series, input: pl.Series, output: pl.Series) -> pl.DataFrame:
         """Judge rows, as `decontaminate` says."""
         columns = pl.DataFrame({"instruction": instruction, "input": input, "output": output})
-        texts = shingles.row_texts(columns)
-        small = shingles.is_small(texts)
-        reason: list[str | None] = [None] * len(texts)
+        small = shingles.is_small(columns)
+        reason: list[str | None] = [None] * columns.height
         detail, ref = reason.copy(), reason.copy()
-        for start in range(0, len(texts), BATCH):
-            hits = self._hits(texts[start : start + BATCH], small=small)
+        start = 0
+        for texts in shingles.row_texts(columns):
+            hits = self._hits(texts, small=small)
             for row in sorted(hits):
-                text, whole = texts[start + row], instruction[start + row]
+                text, whole = texts[row], instruction[start + row]
                 match = self._longest(tokens(text), tokens(str(whole or "")), hits[row])
                 if match is None:
                     continue
@@ -186,6 +186,7 @@ class Benchmarks:
                     f'{benchmark} item {item}, {match.end - match.start} words: "{shown}"'
                 )
                 ref[start + row] = f"{benchmark}:{item}"
+            start += len(texts)
         return verdict(reason, detail, ref)
 
     def _hits(self, texts: list[str], *, small: bool) -> dict[int, list[Hit]]:

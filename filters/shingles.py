@@ -12,7 +12,7 @@ from `SMALL` characters on numba reads them, twenty times faster after a second 
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -116,14 +116,21 @@ class _TokenHashes(dict[str, int]):
         return hashed
 
 
-def row_texts(columns: pl.DataFrame) -> list[str]:
-    """What is compared of each row: its texts in the order of the columns, a null being empty."""
-    texts = pl.concat_str(pl.all().cast(pl.String).fill_null(""), separator="\n")
-    return columns.select(texts).to_series().to_list()
+def row_texts(columns: pl.DataFrame) -> Iterator[list[str]]:
+    """What is compared of each row, `BATCH` rows at a time.
+
+    A row's text is its texts in the order of the columns, a null being empty.
+    """
+    joined = pl.concat_str(pl.all().cast(pl.String).fill_null(""), separator="\n")
+    for part in columns.iter_slices(BATCH):
+        yield part.select(joined).to_series().to_list()
 
 
-def is_small(texts: Sequence[str]) -> bool:
+def is_small(texts: pl.DataFrame | Sequence[str]) -> bool:
     """Whether loading the compiled engine would cost more than it saves."""
+    if isinstance(texts, pl.DataFrame):
+        lengths = texts.select(pl.all().cast(pl.String).str.len_chars().sum())
+        return bool(sum(lengths.row(0)) <= SMALL)
     return sum(map(len, texts)) <= SMALL
 
 

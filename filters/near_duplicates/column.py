@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -50,9 +51,10 @@ def near_duplicates(
     if unknown := set(columns) - set(TEXTS):
         raise ValueError(f"columns {sorted(unknown)} are not among {', '.join(TEXTS)}")
     frame = pl.DataFrame({"instruction": instruction, "input": input, "output": output})
-    texts = shingles.row_texts(frame.select(columns))
-    small = shingles.is_small(texts)
-    source = Memory(signed(texts, settings, small=small))
+    compared = frame.select(columns)
+    small = shingles.is_small(compared)
+    texts = shingles.row_texts(compared)
+    source = Memory(signed(part, settings, small=small) for part in texts)
     root = clusters(source, threshold, small=small)
     members = linked(root)
     kept = choose(root, members, quality(output, rating)[members])
@@ -68,20 +70,35 @@ def near_duplicates(
 class Memory:
     """Signed texts in memory."""
 
-    def __init__(self, texts: Signed) -> None:
-        """Answer from `texts`."""
-        self._texts = texts
-        self.counts: NDArray[np.int32] = np.diff(texts.shingles.offsets).astype(np.int32)
-        self.n_keys = len(texts.keys)
+    def __init__(self, parts: Iterable[Signed]) -> None:
+        """Answer from `parts`, one after the other."""
+        keys, counts = [], [np.zeros(0, np.int32)]
+        self._parts = list[Runs]()
+        for part in parts:
+            keys.append(part.keys)
+            counts.append(np.diff(part.shingles.offsets).astype(np.int32))
+            self._parts.append(part.shingles)
+        self._keys = np.concatenate(keys, axis=1) if keys else np.zeros((1, 0), np.uint64)
+        self._starts = np.cumsum([0, *map(len, self._parts)])
+        self.n_keys = len(self._keys)
+        self.counts: NDArray[np.int32] = np.concatenate(counts)
 
     def keys(self, number: int) -> Hashes:
         """One key of every text."""
-        keys: Hashes = self._texts.keys[number]
+        keys: Hashes = self._keys[number]
         return keys
 
     def shingles(self, rows: Rows) -> Runs:
-        """The shingles of some texts."""
-        return shingles.chosen(self._texts.shingles, rows)
+        """The shingles of some texts; `rows` ascend."""
+        cuts = np.searchsorted(rows, self._starts)
+        return shingles.concatenate(
+            [
+                shingles.chosen(part, rows[cut:end] - start)
+                for part, start, (cut, end) in zip(
+                    self._parts, self._starts, pairwise(cuts), strict=False
+                )
+            ]
+        )
 
 
 def quality(output: pl.Series, rating: pl.Series | None) -> pl.DataFrame:

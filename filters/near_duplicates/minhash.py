@@ -159,14 +159,9 @@ class Signed(NamedTuple):
 
 def signed(texts: Sequence[str], settings: Settings, *, small: bool) -> Signed:
     """Sign texts; of the signatures only the bands' keys are kept, a quarter of their size."""
-    bands, rows = settings.banding
-    keys, runs = [np.zeros((bands + 1, 0), np.uint64)], []
-    for start in range(0, len(texts), BATCH):
-        part = shingled(texts[start : start + BATCH], settings.ngram, small=small)
-        values = sign(part, settings.permutations, settings.seed, small=small)
-        keys.append(_keys(np.ascontiguousarray(values.T), bands, rows))
-        runs.append(part)
-    return Signed(np.concatenate(keys, axis=1), shingles.concatenate(runs))
+    runs = shingled(texts, settings.ngram, small=small)
+    values = sign(runs, settings.permutations, settings.seed, small=small)
+    return Signed(_keys(np.ascontiguousarray(values.T), *settings.banding), runs)
 
 
 def _keys(values: Signatures, bands: int, rows: int) -> Hashes:

@@ -188,25 +188,26 @@ def _settings(path: Path) -> Settings:
 def _signed_table(
     rows: pl.DataFrame, settings: Settings, rating: str | None, schema: pa.Schema
 ) -> pa.Table:
-    texts = signed(shingles.row_texts(rows.select(settings.columns)), settings, small=False)
+    texts = shingles.row_texts(rows.select(settings.columns))
+    parts = [signed(part, settings, small=False) for part in texts]
     qualities = quality(rows["output"], rows[rating] if rating else None)
     return pa.Table.from_arrays(
         [
             rows["row_id"].cast(pl.String).to_arrow().cast(pa.large_string()),
             qualities["rating"].to_arrow(),
             qualities["length"].to_arrow(),
-            *_arrays(texts),
+            *_arrays(parts),
         ],
         schema=schema,
     )
 
 
-def _arrays(texts: Signed) -> list[pa.Array]:
-    offsets = texts.shingles.offsets
+def _arrays(parts: list[Signed]) -> list[pa.Array]:
+    runs = shingles.concatenate([part.shingles for part in parts])
     return [
-        pa.array(np.diff(offsets).astype(np.int32)),
-        pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(texts.shingles.hashes)),
-        *map(pa.array, texts.keys),
+        pa.array(np.diff(runs.offsets).astype(np.int32)),
+        pa.LargeListArray.from_arrays(pa.array(runs.offsets), pa.array(runs.hashes)),
+        *map(pa.array, np.concatenate([part.keys for part in parts], axis=1)),
     ]
 
 

@@ -224,6 +224,14 @@ def test_a_row_is_judged_alike_in_any_shard(texts, cut):
     assert whole.equals(pl.concat([judge(texts[:cut], prompts), judge(texts[cut:], prompts)]))
 
 
+def test_batches_do_not_change_the_verdicts(monkeypatch):
+    texts = [f"{i} a b c d e" if i % 5 == 0 else f"{i} a b" for i in range(40)]
+    whole = judge(texts, ["a b c d e", "7 a b"])
+    monkeypatch.setattr(shingles, "BATCH", 7)
+    assert judge(texts, ["a b c d e", "7 a b"]).equals(whole)
+    assert whole["reason"].count() == 9
+
+
 @settings(deadline=None)
 @given(st.text(max_size=40) | st.lists(WORD).map(" ".join), st.data())
 def test_a_span_has_the_tokens_that_it_stands_for(text, data):

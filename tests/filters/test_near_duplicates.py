@@ -100,6 +100,14 @@ def test_both_engines_give_the_same_verdicts(monkeypatch):
     assert 100 < found[0]["reason"].count() < 600
 
 
+def test_batches_do_not_change_the_verdicts(monkeypatch):
+    texts = edited_texts(200)
+    whole = judge(texts)
+    monkeypatch.setattr(shingles, "BATCH", 7)
+    assert judge(texts).equals(whole)
+    assert whole["reason"].count() > 20
+
+
 def test_a_small_run_does_not_load_the_compiler():
     script = (
         "import sys, polars as pl; from filters.near_duplicates import near_duplicates;"
