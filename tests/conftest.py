@@ -25,7 +25,7 @@ def ignore(event: Event) -> None:
     """A listener that does not listen."""
 
 
-def run_and_recount(out: Path, *settings: str, **options: Any) -> RunManifest:  # noqa: ANN401
+def run_and_recount(out: Path, *settings: str, **options: Any) -> RunManifest:
     """Run a recipe here and recount its books."""
     listener = options.pop("listener", ignore)
     environment = options.pop("environment", {})

@@ -29,7 +29,7 @@ from pipeline.verify import recount, verify
 SETTINGS = ("bootstrap.target=60", "shard_rows=40")
 
 
-def make(folder: Path, **options: Any) -> Path:  # noqa: ANN401 - whatever Options takes
+def make(folder: Path, **options: Any) -> Path:
     options.setdefault("settings", SETTINGS)
     options.setdefault("recipe", "self-instruct")
     execute(prepare(Options(out=str(folder), **options)), lambda event: None)

@@ -43,8 +43,8 @@ def with_asker(
     concurrency: int = 4,
     old: Path | None = None,
     grace_s: float = 5.0,
-) -> Any:  # noqa: ANN401
-    async def run() -> Any:  # noqa: ANN401
+) -> Any:
+    async def run() -> Any:
         uri = parse(f"openai:test-model@{server.url}", {})
         teacher = OpenAITeacher(uri, "none", TeacherSettings(timeout_s=5))
         journal = Journal(path / "journal.sqlite")

@@ -14,7 +14,7 @@ from pipeline.teacher.call import Answer, BadReply, Call, canonical, read_envelo
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "temperature": 0.7}
 
 
-def call(body: dict[str, Any] = BODY, kind: str = "chat", **more: Any) -> Call:  # noqa: ANN401
+def call(body: dict[str, Any] = BODY, kind: str = "chat", **more: Any) -> Call:
     return Call("a", 0, kind, body, canonical(kind, body), "t", {}, **more)
 
 
@@ -50,7 +50,7 @@ def test_the_key_of_a_call_never_changes() -> None:
     assert call().key().hex() == "bff8a8fa558a3fc7b8be76dc37c51596"
 
 
-def envelope(**changed: Any) -> bytes:  # noqa: ANN401
+def envelope(**changed: Any) -> bytes:
     choice = {"index": 0, "finish_reason": "stop", "message": {"content": "Hello"}}
     whole = {
         "model": "m",
@@ -60,7 +60,7 @@ def envelope(**changed: Any) -> bytes:  # noqa: ANN401
     return json.dumps(whole | changed).encode()
 
 
-def choices(**changed: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+def choices(**changed: Any) -> list[dict[str, Any]]:
     choice = {"index": 0, "finish_reason": "stop", "message": {"content": "Hello"}}
     return [choice | changed]
 

@@ -27,7 +27,7 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def call(kind: str = "chat", **parameters: Any) -> Call:  # noqa: ANN401
+def call(kind: str = "chat", **parameters: Any) -> Call:
     asked: dict[str, Any] = {"messages": [{"role": "user", "content": "Name a river."}]}
     if kind == "completions":
         asked = {"prompt": "Name a river."}
@@ -35,7 +35,7 @@ def call(kind: str = "chat", **parameters: Any) -> Call:  # noqa: ANN401
     return Call("bootstrap", 0, kind, body, canonical(kind, body), "bootstrap", {})
 
 
-def send(server: Server, call: Call, key: str = KEY, **settings: Any) -> Received:  # noqa: ANN401
+def send(server: Server, call: Call, key: str = KEY, **settings: Any) -> Received:
     async def run() -> Received:
         uri = parse(f"openai:test-model@{server.url}", {})
         teacher = OpenAITeacher(uri, key, TeacherSettings(**settings))
