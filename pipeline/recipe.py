@@ -29,8 +29,7 @@ from pipeline.stage import (
     StageConfig,
 )
 from pipeline.stages import STAGES
-from pipeline.teacher.ledger import Budget, Price
-from pipeline.teacher.settings import TeacherSettings
+from pipeline.teacher.settings import Budget, Price, TeacherSettings
 
 STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 """What a stage can be called in a recipe: its folder and its row ids are named for it."""

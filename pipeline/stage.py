@@ -106,6 +106,14 @@ class Drop:
     ref: str | None = None
     row: Row = field(default_factory=dict)
 
+    def columns(self, ref: str | None = None) -> Row:
+        """The row's three `drop_` columns; `ref` where it is only known now."""
+        return {
+            "drop_reason": self.reason,
+            "drop_detail": self.detail,
+            "drop_ref": self.ref if ref is None else ref,
+        }
+
 
 class Pool:
     """The tasks that demonstrations are drawn from: seed tasks and accepted drafts, in order.

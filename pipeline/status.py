@@ -14,7 +14,7 @@ from pipeline.inspect import Run
 from pipeline.manifest import StageManifest
 from pipeline.run import lock
 from pipeline.teacher.journal_reader import JournalReader
-from pipeline.teacher.ledger import Price
+from pipeline.teacher.settings import Price
 from pipeline.usage import priced
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from pipeline.manifest import Tokens
-from pipeline.teacher.ledger import Price, Spend
+from pipeline.teacher.ledger import Spend
+from pipeline.teacher.settings import Price
 
 
 def priced(

@@ -98,12 +98,7 @@ def _commit(
                 "teacher": settled.model,
             }
         if isinstance(entry, Drop):
-            drop = {
-                "drop_reason": entry.reason,
-                "drop_detail": entry.detail,
-                "drop_ref": entry.ref,
-            }
-            dropped.append(row | made | entry.row | drop)
+            dropped.append(row | made | entry.row | entry.columns())
         else:
             kept.append(row | made | entry)
     folder.add(kept, dropped, journal=context.journal.committed)

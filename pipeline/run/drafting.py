@@ -131,15 +131,8 @@ class Drafting:
                 self.ids.append(row_id)
                 kept.append(row)
             else:
-                reference = row.get("nearest_id") if drop.reason == "not_novel" else drop.ref
-                dropped.append(
-                    row
-                    | {
-                        "drop_reason": drop.reason,
-                        "drop_detail": drop.detail,
-                        "drop_ref": reference,
-                    }
-                )
+                met = row.get("nearest_id") if drop.reason == "not_novel" else None
+                dropped.append(row | drop.columns(met))
         self.recent.append((len(kept) + len(dropped), len(kept)))
         self.folder.add(kept, dropped, journal=self.context.journal.committed)
 

@@ -31,7 +31,8 @@ from pipeline.stage import (
 )
 from pipeline.stages import bootstrap
 from pipeline.teacher.journal_reader import JournalReader
-from pipeline.teacher.ledger import Price, Spend
+from pipeline.teacher.ledger import Spend
+from pipeline.teacher.settings import Price
 
 BYTES_A_TOKEN = 4
 EXAMPLES = 32  # prompts that are rendered for each stage
@@ -227,7 +228,7 @@ def _reply_tokens(
     """Tokens of a usual reply: as replies were so far, else of so many seed tasks, else half."""
     if reader is not None:
         usage = reader.usage(step.name)
-        replies, tokens = sum(one[1] for one in usage), sum(one[4] for one in usage)
+        replies, tokens = sum(one[2] for one in usage), sum(one[4] for one in usage)
         if replies and tokens:
             return float(tokens / replies)
     if isinstance(step.config, bootstrap.Config) and prepared.seeds is not None:

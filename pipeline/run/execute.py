@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 from pipeline import manifest, store
 from pipeline.errors import (
     BudgetError,
     InterruptedRunError,
+    LockedError,
     StallError,
     StorageError,
     SynthError,
@@ -88,9 +89,16 @@ async def _execute(prepared: Prepared, listener: Listener, lease: Lease) -> RunM
         journal.close()
         if old is not None:
             old.close()
+        _write_manifest(prepared, state, lease)
+    lease.check()
+    return state
+
+
+def _write_manifest(prepared: Prepared, state: RunManifest, lease: Lease) -> None:
+    """Replace `run.json`, unless the run is another's by now."""
+    with contextlib.suppress(LockedError):
         lease.check()
         manifest.replace(prepared.run / "run.json", state)
-    return state
 
 
 async def _run_stages(context: Context, state: RunManifest) -> list[FileEntry]:
@@ -246,13 +254,3 @@ def _digest(state: RunManifest, stages: list[StageManifest]) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def run_folder(path: str) -> Path:
-    """A run directory that exists. Raises `InputError`."""
-    from pipeline.errors import InputError
-
-    folder = Path(path)
-    if not (folder / "run.json").is_file():
-        raise InputError(f"{path} is not a run: there is no run.json in it.")
-    return folder

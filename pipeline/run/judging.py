@@ -34,8 +34,7 @@ def run_import_stage(context: Context, index: int, step: Step) -> None:
     folder.state.complete = False
     for entry in itertools.islice(source.rows(), folder.next_slot, None):
         if isinstance(entry, Drop):
-            drop = {"drop_reason": entry.reason, "drop_detail": entry.detail, "drop_ref": None}
-            folder.add([], [entry.row | drop], journal=0)
+            folder.add([], [entry.row | entry.columns()], journal=0)
         else:
             folder.add([entry], [], journal=0)
         context.tell(folder, total, folder.next_slot)

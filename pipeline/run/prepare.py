@@ -106,6 +106,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     needs_teacher = any(isinstance(step.stage, DraftStage | LLMStage) for step in found.steps)
     needs_key = needs_teacher and options.needs_key
     teacher, key = _teacher(found, environment, problems, needed=needs_key)
+    _check_roles(found, problems)
     _check_budget(found, teacher, problems)
     prompts = _templates(found, problems)
     seeds = _seeds(found, problems)
@@ -251,6 +252,15 @@ def _teacher(
     except SynthError as error:
         problems.add(error)
         return None, ""
+
+
+def _check_roles(found: Recipe, problems: Problems) -> None:
+    """A judge or a scorer that no stage asks is a mistake, not a wish."""
+    for role, does in (("judge", "rates"), ("scorer", "measures token loss")):
+        if getattr(found.settings, role) is not None:
+            problems.add(
+                RecipeError(f"{role}: no stage of this recipe {does}; leave --{role} out.")
+            )
 
 
 def _check_budget(found: Recipe, teacher: uri.TeacherURI | None, problems: Problems) -> None:

@@ -108,17 +108,12 @@ class Journal:
         self._flusher: asyncio.Task[None] | None = None
 
     def _claim(self) -> None:
-        """Say that records are written at our epoch from now on, at no earlier one."""
+        """Take an epoch above every earlier writer's, also where the lock's count was lost."""
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute(
-                "INSERT INTO writer VALUES (0, ?) ON CONFLICT DO UPDATE SET epoch = excluded.epoch"
-                " WHERE excluded.epoch > epoch",
-                (self._epoch,),
-            )
-            self._epoch = max(
-                self._epoch, self._db.execute("SELECT epoch FROM writer").fetchone()[0]
-            )
+            row = self._db.execute("SELECT epoch FROM writer").fetchone()
+            self._epoch = max(self._epoch, 1 + (row[0] if row else 0))
+            self._db.execute("INSERT OR REPLACE INTO writer VALUES (0, ?)", (self._epoch,))
 
     def append(
         self, kind: str, key: bytes, stage: str, slot: int, note: dict[str, Any], raw: bytes = b""

@@ -14,9 +14,9 @@ from pipeline.teacher.asker import Asker, Settled
 from pipeline.teacher.call import Call, canonical
 from pipeline.teacher.journal import INTENT, REPLY, Journal
 from pipeline.teacher.journal_reader import JournalReader
-from pipeline.teacher.ledger import Budget, Ledger
+from pipeline.teacher.ledger import Ledger
 from pipeline.teacher.openai_teacher import OpenAITeacher
-from pipeline.teacher.settings import TeacherSettings
+from pipeline.teacher.settings import Budget, TeacherSettings
 from pipeline.teacher.uri import parse
 from tests.teacher_server.process import Server, running_server
 
