@@ -89,7 +89,10 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All that is known of one row. `texts` are its texts by column; those of a seed task too."""
+    """All that is known of one row. `texts` are its texts by column; those of a seed task too.
+
+    Printed, it is `as_text()`.
+    """
 
     row_id: str
     is_seed: bool
@@ -120,6 +123,10 @@ class History:
     def as_text(self, width: int = 100) -> str:
         """For people, safe to print; the row's own texts whole, those of others on one line."""
         return "\n".join(_lines(self, width)) + "\n"
+
+    def __str__(self) -> str:
+        """The history for people."""
+        return self.as_text()
 
 
 def history(run: Rows, row_id: str) -> History:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli import progress
+from pipeline.errors import LockedError, StorageError, SynthError
 from pipeline.run.events import Listener, Message, to_all
 
 if TYPE_CHECKING:
+    from pipeline.manifest import RunManifest
     from pipeline.run.prepare import Prepared
 
 OFFLINE = (
@@ -93,24 +95,36 @@ def run(
         )
     )
     with progress.shown(as_json=as_json) as listener:
-        _work(prepared, listener)
+        state = _work(prepared, listener)
+    data = prepared.run / "data" if state.data else prepared.run / state.stages[-1] / "kept"
+    progress.last_word(
+        f"{state.kept} rows in {data} (made in {state.seconds:.1f} s). "
+        f"Look at them with  synth show {prepared.run}",
+        as_json=as_json,
+        status=state.status,
+        kept=state.kept,
+        data=str(data),
+        seconds=state.seconds,
+    )
 
 
-def _work(prepared: Prepared, listener: Listener) -> None:
-    """Say who writes, run, and say where the rows are."""
+def _work(prepared: Prepared, listener: Listener) -> RunManifest:
+    """Say who writes, run, and note in the run's log how it began and ended."""
     from pipeline.run.execute import execute
 
     if prepared.is_offline_by_default:
         listener(Message(OFFLINE))
+    if prepared.is_finished:
+        return execute(prepared, listener)
     log = progress.to_log(prepared.run / "log.jsonl")
-    state = execute(prepared, listener if prepared.is_finished else to_all(listener, log))
-    data = prepared.run / "data" if state.data else prepared.run / state.stages[-1] / "kept"
-    listener(
-        Message(
-            f"{state.kept} rows in {data} (made in {state.seconds:.1f} s). "
-            f"Look at them with  synth show {prepared.run}"
-        )
-    )
+    try:
+        state = execute(prepared, to_all(listener, log))
+    except SynthError as error:
+        if prepared.run.is_dir() and not isinstance(error, LockedError | StorageError):
+            log(Message(f"ended with {error.exit_code}: {error}"))
+        raise
+    log(Message(f"ended with 0: {state.status}, {state.kept} rows kept"))
+    return state
 
 
 def plan(

@@ -81,6 +81,8 @@ class Context:
                 columns=self.prepared.columns[index],
                 settings={},
             )
+        if not state.parts:
+            state.columns = self.prepared.columns[index]
         state.fingerprint = self.prepared.fingerprints[index]
         state.settings = step.config.model_dump(mode="json")
         folder = StageFolder(

@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline import manifest
 from pipeline.errors import Problems, RecipeError, StorageError, SynthError
 from pipeline.manifest import RunManifest
+from pipeline.teacher.journal_reader import JournalReader
 from pipeline.terminal import shorten
 
 MIN_FREE_BYTES = 256 * 2**20
@@ -29,7 +30,8 @@ def existing_run(run: Path, problems: Problems) -> RunManifest | None:
         return None
     if path.is_file():
         try:
-            return manifest.read(RunManifest, path)
+            found = manifest.read(RunManifest, path)
+            return found if found.stages or _has_made_anything(run) else None
         except SynthError as error:
             problems.add(error)
     elif run.is_dir() and not _holds_only_a_start(run):
@@ -37,6 +39,17 @@ def existing_run(run: Path, problems: Problems) -> RunManifest | None:
             RecipeError(f"{run} is not empty and holds no run: name another folder with --out.")
         )
     return None
+
+
+def _has_made_anything(run: Path) -> bool:
+    """Whether a run has a shard or has ever asked; until then nothing pins its settings."""
+    if next(run.glob("stages/*/*/*.parquet"), None) is not None:
+        return True
+    journal = run / "journal.sqlite"
+    if not journal.is_file():
+        return False
+    with JournalReader(journal) as reader:
+        return next(reader.records(), None) is not None
 
 
 def _holds_only_a_start(run: Path) -> bool:

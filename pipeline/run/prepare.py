@@ -102,7 +102,9 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     existing = existing_run(run, problems)
     found = _keep_window(found, existing)
     if options.until is not None and options.until not in found.step_names:
-        problems.add(RecipeError(f"--until {options.until}: the stages are {found.step_names}."))
+        problems.add(
+            RecipeError(f"--until {options.until}: the stages are {', '.join(found.step_names)}.")
+        )
     needs_teacher = any(isinstance(step.stage, DraftStage | LLMStage) for step in found.steps)
     needs_key = needs_teacher and options.needs_key
     teacher, key = _teacher(found, environment, problems, needed=needs_key)
@@ -111,6 +113,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     prompts = _templates(found, problems)
     seeds = _seeds(found, problems)
     source = _source(options, found, problems)
+    _check_offline(found, teacher, source, problems)
     columns = columns_of_steps(found, source, problems)
     check_writable(run, problems)
     problems.raise_if_any()
@@ -252,6 +255,23 @@ def _teacher(
     except SynthError as error:
         problems.add(error)
         return None, ""
+
+
+def _check_offline(
+    found: Recipe, teacher: uri.TeacherURI | None, source: Source | None, problems: Problems
+) -> None:
+    """The offline teacher answers its own tasks; to anybody else's it would only say sorry."""
+    if source is None or teacher is None or teacher.scheme != "offline":
+        return
+    asking = [step.name for step in found.steps if isinstance(step.stage, DraftStage | LLMStage)]
+    writers = sorted(source.writers() - {"offline"}) if asking else []
+    if writers:
+        problems.add(
+            RecipeError(
+                f"{', '.join(asking)}: the offline teacher answers only rows that it "
+                f"wrote, and these are by {', '.join(writers[:3])}: name a teacher with --teacher."
+            )
+        )
 
 
 def _check_roles(found: Recipe, problems: Problems) -> None:

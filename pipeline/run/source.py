@@ -31,6 +31,15 @@ class Source:
     limit: int | None
     shards: tuple[Path, ...] = ()
 
+    def writers(self) -> set[str]:
+        """Who wrote the rows: the teachers of a run's; a file's are by nobody that we know."""
+        if not self.shards:
+            return {self.path.name}
+        if "teacher" not in self.columns:
+            return {str(self.path)}
+        frame = store.read_frame(self.shards, ["teacher"])
+        return {name or str(self.path) for name in frame["teacher"].unique()}
+
     def rows(self) -> Iterator[Row | Drop]:
         """Every row, or what is wrong with it."""
         found = self._rows_of_run() if self.shards else self._rows_of_file()
