@@ -137,7 +137,10 @@ class StageManifest(_Manifest):
 
 
 class RunManifest(_Manifest):
-    """One run. `identity`, `extent` and `decision` are its settings by class and dotted path."""
+    """One run. `identity`, `extent` and `decision` are its settings by class and dotted path.
+
+    `texts` has the SHA-256 of its recipe and its card, `data` that of each exported file.
+    """
 
     format: int = FORMAT
     synth: str
@@ -156,6 +159,7 @@ class RunManifest(_Manifest):
     kept: int = 0
     unused_replies: int = 0
     data: list[FileEntry] = []
+    texts: dict[str, str] = {}
     digest: str | None = None
 
 

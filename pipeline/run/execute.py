@@ -96,6 +96,9 @@ async def _execute(prepared: Prepared, listener: Listener, lease: Lease) -> RunM
 
 def _write_manifest(prepared: Prepared, state: RunManifest, lease: Lease) -> None:
     """Replace `run.json`, unless the run is another's by now."""
+    for name in ("recipe.yaml", "data/README.md"):
+        if (path := prepared.run / name).is_file():
+            state.texts[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     with contextlib.suppress(LockedError):
         lease.check()
         manifest.replace(prepared.run / "run.json", state)

@@ -28,6 +28,10 @@ def check_run_manifest(run: Run, report: Report) -> None:
         report.find(
             "run.json", f"kept says {state.kept}, {begun[-1]} has {run.stage_manifests[-1].kept}"
         )
+    for name, digest in state.texts.items():
+        path = run.path / name
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            report.find(name, "it is not what the run wrote")
     lines = [
         f"{stage.folder}/{entry.path} {entry.sha256}"
         for stage in run.stage_manifests
