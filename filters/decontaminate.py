@@ -258,6 +258,8 @@ def _extended(text: list[str], word: int, prompt: list[str], position: int) -> t
 def span(text: str, start: int, end: int) -> str:
     """The part of a text that its tokens `start` to `end` are, from the first to the last sign.
 
+    A sign that is several tokens, as ¼ is, is shown whole.
+
     >>> span("Well: “Don't panic!”, he said.", 1, 4)
     "Don't panic"
     """

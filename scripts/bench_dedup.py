@@ -54,7 +54,8 @@ SHARD = 50_000
 
 def texts_of(data: Path) -> list[str]:
     """What is compared of each row."""
-    return shingles.row_texts(pl.read_parquet(data, columns=list(TEXTS)))
+    rows = pl.read_parquet(data, columns=list(TEXTS))
+    return [text for part in shingles.row_texts(rows) for text in part]
 
 
 def truth(data: Path) -> Case:
@@ -116,7 +117,7 @@ def ours(data: Path) -> Case:
     seconds = time.process_time() - start
     peak = peak_gb()
     ref = found["ref"].cast(pl.Int64)
-    source = Memory(signed(texts_of(data), Settings(THRESHOLD), small=False))
+    source = Memory([signed(texts_of(data), Settings(THRESHOLD), small=False)])
     a, b = candidate_pairs(source)
     alike = jaccards(source, a, b, small=False) >= THRESHOLD
     return {

@@ -13,7 +13,6 @@ from pipeline.errors import RecipeError
 from pipeline.manifest import RunManifest
 from pipeline.recipe import Recipe
 from pipeline.stage import DECISION, EXTENT, IDENTITY, DraftStage, FilterStage, LLMStage
-from pipeline.stages import filter as filter_stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +38,19 @@ def settings_of(found: Recipe, contents: Mapping[str, Any]) -> RunSettings:
         "stages": [step.stage.name for step in found.steps],
         **{f"{step.name}.version": step.stage.version for step in found.steps},
         **contents,
-        **_user_filters(found),
+        **_users_files(found),
     }
     return RunSettings(identity, extent, decision)
 
 
-def _user_filters(found: Recipe) -> dict[str, str]:
-    hashes = {}
-    for step in found.steps:
-        if isinstance(step.stage, FilterStage) and isinstance(step.config, filter_stage.Config):
-            for name in step.config.filters:
-                if (digest := filter_stage.source_hash(name)) is not None:
-                    hashes[f"{step.name}.source.{name}"] = digest
-    return hashes
+def _users_files(found: Recipe) -> dict[str, str]:
+    """The SHA-256 of every file of the user's own that a stage's verdicts depend on."""
+    return {
+        f"{step.name}.file.{name}": hashlib.sha256(Path(name).read_bytes()).hexdigest()
+        for step in found.steps
+        if isinstance(step.stage, FilterStage)
+        for name in step.stage.files(step.config)
+    }
 
 
 def fingerprints(found: Recipe, settings: RunSettings) -> list[str]:

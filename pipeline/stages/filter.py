@@ -8,7 +8,6 @@ and `detail` (and, where it compares rows, `ref`) for each row.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import inspect
 from collections.abc import Callable
@@ -87,11 +86,9 @@ def find(name: str) -> Filter:
     return found  # type: ignore[no-any-return]  # a user's own code
 
 
-def source_hash(name: str) -> str | None:
-    """SHA-256 of a user's own filter file; null for ours, which a stage's version stands for."""
-    if name in FILTERS:
-        return None
-    return hashlib.sha256(Path(name.rpartition(":")[0]).read_bytes()).hexdigest()
+def files(config: Config) -> tuple[str, ...]:
+    """The files of a user's own filters; ours are what the stage's version stands for."""
+    return tuple(name.rpartition(":")[0] for name in config.filters if name not in FILTERS)
 
 
 def parameters(function: Filter) -> tuple[list[str], list[str]]:
@@ -153,4 +150,5 @@ STAGE = FilterStage(
     config=Config,
     judge=judge,
     reads=reads,
+    files=files,
 )
