@@ -59,6 +59,8 @@ class Pace:
             self._save_retries(0.1)
         async with self._turn:
             await self._wait(self._until_free)
+            if self._stop.is_set():
+                return  # nothing is sent
             self._left.append(_now())
             if (rate := self._rate()) is not None:
                 self._next_at = max(self._next_at, _now() - 0.05) + random.uniform(0.8, 1.2) / rate

@@ -206,8 +206,8 @@ def test_who_waits_leaves_in_the_order_in_which_he_came_and_new_ones_pass_waitin
     assert run(work()) == [f"new {n}" for n in range(5)] + [f"retry {n}" for n in range(3)]
 
 
-def test_to_stop_ends_every_wait() -> None:
-    async def work() -> float:
+def test_to_stop_ends_every_wait_and_takes_no_turn() -> None:
+    async def work() -> tuple[float, float]:
         stop = asyncio.Event()
         pace = Pace(8, stop=stop)
         pace.limited(500.0)
@@ -216,6 +216,11 @@ def test_to_stop_ends_every_wait() -> None:
         await asyncio.sleep(3)
         stop.set()
         await asyncio.gather(*tasks)
-        return now() - began
+        stopped = now() - began
+        stop.clear()
+        await pace.leave(is_retry=False)
+        return stopped, now() - began
 
-    assert run(work()) < 3.1
+    stopped, went_on = run(work())
+    assert stopped < 3.1
+    assert went_on < 500.4, "those who sent nothing took their turn"
