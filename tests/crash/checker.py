@@ -34,7 +34,7 @@ def old_replies_are_never_asked_again(history: History) -> list[str]:
     found = []
     good = _good(history)
     for n, death in enumerate(history.deaths):
-        begun = history.deaths[n - 1].over if n else 0
+        begun = _contact_after(history, history.deaths[n - 1].over if n else 0)
         limit = death.killed - _margin_ns(death)
         settled = {e["hash"] for e in good if begun < e["t"] <= limit}
         again = {e["hash"] for e in _requests_after(history, death)}
@@ -47,9 +47,18 @@ def _margin_ns(death: Death) -> int:
     return int((SETTLED_AFTER_S + death.starved_s) * 1e9)
 
 
+def _contact_after(history: History, t: int) -> int:
+    """When the next launch came to the server. A late server may answer the dead until then."""
+    times = [e["t"] for e in history.events if e["event"] == "request" and e["kind"] == "models"]
+    return next((time for time in times if time > t), 2**63)
+
+
 def _was_safe(history: History, event: Event) -> bool:
     """Whether no kill came so soon after a reply that it may not have reached the journal."""
-    return not any(d.killed - _margin_ns(d) < event["t"] <= d.over for d in history.deaths)
+    return not any(
+        d.killed - _margin_ns(d) < event["t"] <= _contact_after(history, d.over)
+        for d in history.deaths
+    )
 
 
 def requests_are_bounded(history: History) -> list[str]:
@@ -190,7 +199,8 @@ def spent(journal: Sequence[Record]) -> tuple[int, int]:
         if record.kind == "intent":
             open_worst.setdefault(record.key, []).append(worst)
             continue
-        open_worst[record.key].pop()
+        if open_worst.get(record.key):  # else it was never booked: said by another check
+            open_worst[record.key].pop()
         if record.note.get("input_tokens") is not None:
             confirmed += record.note["input_tokens"] + record.note["output_tokens"]
         else:
