@@ -19,8 +19,9 @@ import os, polars as pl
 def fails(instruction: pl.Series) -> pl.DataFrame:
     if "{word}" in "".join(instruction):
         raise RuntimeError("cannot log in with " + os.environ["TEACHERS_WORD"])
-    return pl.DataFrame({{"reason": [None] * len(instruction), "detail": [None] * len(instruction)}},
-                        schema={{"reason": pl.String, "detail": pl.String}})
+    none = [None] * len(instruction)
+    schema = {{"reason": pl.String, "detail": pl.String}}
+    return pl.DataFrame({{"reason": none, "detail": none}}, schema=schema)
 """
 
 
