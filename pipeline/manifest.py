@@ -9,11 +9,12 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, computed_field
 
 from pipeline.crashpoint import crashpoint
 from pipeline.errors import DamagedError, RecipeError
@@ -30,7 +31,16 @@ class _Manifest(BaseModel):
     model_config = ConfigDict(extra="ignore")  # computed fields are written out for people
 
 
-OwnPath = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-]+/)*[A-Za-z0-9][A-Za-z0-9._-]*$")]
+_OWN_PATH = re.compile(r"([A-Za-z0-9_-]+/)*[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _own(path: str) -> str:
+    if _OWN_PATH.fullmatch(path) is None:
+        raise ValueError(f"{path!r} is no path below its folder")
+    return path
+
+
+OwnPath = Annotated[str, AfterValidator(_own)]
 """A path below a folder of the run: whoever gives a run away cannot point out of it."""
 
 
