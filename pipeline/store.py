@@ -8,6 +8,7 @@ do not check pages, so the manifest keeps the SHA-256 of each file too.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -223,6 +224,8 @@ def opened(path: Path) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
     except (pa.ArrowException, OSError, ValueError) as error:  # a flipped name is no UTF-8
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise  # it says nothing about the file
         raise DamagedError(f"{path} is damaged or cannot be read: {error}") from error
 
 

@@ -90,7 +90,9 @@ def _run() -> int:
         return error.exit_code
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
         return 0
-    except Exception as error:  # noqa: BLE001 - the one place that ends a command
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise  # polars' panics are no Exception
         if isinstance(error, OSError) and error.errno in DISK:
             sys.stderr.write(f"synth: {safe(redact.text(str(error)))}\n")
             return StorageError.exit_code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import resource
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -38,6 +39,9 @@ from pipeline.teacher.journal_reader import JournalReader
 from pipeline.teacher.ledger import Ledger
 from pipeline.version import VERSION
 
+OTHER_FILES = 48
+"""How many files a run opens beside its connections, and some to spare."""
+
 
 def execute(prepared: Prepared, listener: Listener) -> RunManifest:
     """Run what is missing and give the run's manifest; a finished run is left untouched.
@@ -70,7 +74,7 @@ async def _execute(prepared: Prepared, listener: Listener, lease: Lease) -> RunM
     old = JournalReader(prepared.old_run / "journal.sqlite") if prepared.old_run else None
     context: Context | None = None
     try:
-        async with _asker(prepared, journal, old) as asker:
+        async with _asker(prepared, journal, old, listener) as asker:
             context = Context(prepared, journal, asker, listener, lease, old=old)
             with _signals(asker):
                 state.data = await _run_stages(context, state)
@@ -130,7 +134,7 @@ async def _run_stages(context: Context, state: RunManifest) -> list[FileEntry]:
 
 @asynccontextmanager
 async def _asker(
-    prepared: Prepared, journal: Journal, old: JournalReader | None
+    prepared: Prepared, journal: Journal, old: JournalReader | None, listener: Listener
 ) -> AsyncIterator[Asker | None]:
     if not any(isinstance(step.stage, DraftStage | LLMStage) for step in prepared.steps):
         yield None
@@ -146,7 +150,7 @@ async def _asker(
             journal,
             ledger,
             settings,
-            concurrency=min(settings.concurrency, prepared.window or settings.concurrency),
+            concurrency=_concurrency(prepared, listener),
             old=old,
         )
     except Unanswered as error:
@@ -155,6 +159,22 @@ async def _asker(
         ) from error
     finally:
         await teacher.close()
+
+
+def _concurrency(prepared: Prepared, listener: Listener) -> int:
+    """How many requests may be open: as set, as the window is wide, and as files may be open."""
+    settings = prepared.recipe.settings.teacher
+    wanted = min(settings.concurrency, prepared.window or settings.concurrency)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = wanted + OTHER_FILES
+    if soft < enough and soft < hard:
+        soft = enough if hard == resource.RLIM_INFINITY else min(enough, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft >= enough:
+        return wanted
+    fits = max(soft - OTHER_FILES, 1)
+    listener(Message(f"Only {fits} requests at a time: this process may open {soft} files."))
+    return fits
 
 
 def make_teacher(prepared: Prepared) -> Teacher:
