@@ -1,0 +1,365 @@
+"""Rows 35 to 38, 42, 51 and 52: the machine misbehaves: disk, descriptors, clock, surroundings."""
+
+import errno
+import os
+import resource
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import StorageError
+from pipeline.run.execute import execute
+from pipeline.run.prepare import Options, Prepared, prepare
+from tests.crash import syscalls
+from tests.faults import matrix
+from tests.faults.matrix import MODEL, SHORT, THREE_ITEMS, C, Ran
+from tests.run import books
+from tests.security.command import environment, line
+from tests.teacher_server.process import Server
+
+PLAN = {"content": THREE_ITEMS}
+SLOW = PLAN | {"latency": 0.05}
+FEW = ("--set", "bootstrap.target=20", "--set", "bootstrap.window=8")
+
+NO_STRACE = syscalls.missing()
+needs_strace = pytest.mark.skipif(NO_STRACE is not None, reason=str(NO_STRACE))
+
+
+@pytest.fixture
+def server(server: Server) -> Server:
+    server.set_plan(PLAN)
+    return server
+
+
+def sent(server: Server) -> int:
+    """Requests to the model so far."""
+    counts = server.counts()
+    return int(counts.get("requests_chat", 0))
+
+
+def command(out: Path, server: Server) -> list[str]:
+    """The run of `matrix.run` as a command line."""
+    given = ["run", "self-instruct", "--out", str(out), "--until", "classify"]
+    given += ["--teacher", f"openai:{MODEL}@{server.url}"]
+    for setting in SHORT:
+        given += ["--set", setting]
+    return line(*given)
+
+
+def finish(given: list[str], **more: object) -> subprocess.CompletedProcess[str]:
+    """Run a command line to its end."""
+    more = {"env": environment(), "capture_output": True} | more
+    return subprocess.run(given, text=True, check=False, timeout=60, **more)  # type: ignore[call-overload,no-any-return]
+
+
+def ends_the_same(server: Server, out: Path, clean: Ran) -> None:
+    """The same command, now that nothing is wrong, buys the rest alone and ends the same."""
+    kept = books.replied(out)
+    mark = len(matrix.asked_at(server))
+    ran = matrix.run(server, out)
+    assert ran.code == 0, ran.error
+    assert books.data_files(out) == books.data_files(clean.out)
+    again = [e["hash"][:24] for e in server.history("request") if e["kind"] == "chat"][mark:]
+    assert not set(kept) & set(again), "bought again"
+
+
+def prepared_run(server: Server, out: Path) -> Prepared:
+    """The run of `matrix.run`, without its recount: a shard that broke off is not listed."""
+    teacher = f"openai:{MODEL}@{server.url}"
+    options = Options("self-instruct", str(out), teacher=teacher, settings=SHORT, until="classify")
+    return prepare(options, {})
+
+
+# row 35: a write, a sync or a rename fails
+
+
+class Shim:
+    """Fails calls of `os` on files of one run: from the n-th on, or that one alone."""
+
+    def __init__(self, run: Path, nth: int, code: int, at: Callable[[], object], *, once: bool):
+        self.run, self.nth, self.code, self.at, self.once = run, nth, code, at, once
+        self.seen = self.failed = 0
+        self.real = {name: getattr(os, name) for name in ("fsync", "replace")}
+
+    def call(self, name: str, place: str | int, *given: object) -> object:
+        path = str(Path(f"/proc/self/fd/{place}").readlink() if isinstance(place, int) else place)
+        if path.startswith(str(self.run)):
+            self.seen += 1
+            if self.seen == self.nth or (self.seen > self.nth and not self.once):
+                if not self.failed:
+                    self.at()
+                self.failed += 1
+                raise OSError(self.code, os.strerror(self.code), path)
+        return self.real[name](place, *given)
+
+    def put_in(self, patch: pytest.MonkeyPatch) -> None:
+        for name in self.real:
+            patch.setattr(os, name, lambda *given, name=name: self.call(name, *given))
+
+
+@pytest.mark.parametrize(("nth", "code", "once"), [
+    *((nth, errno.ENOSPC, False) for nth in (1, 9, 16, 22, 26, 34)),
+    (24, errno.EDQUOT, False),
+    *((nth, errno.EIO, True) for nth in (20, 23, 27, 31)),
+])  # fmt: skip
+def test_after_a_failed_write_nothing_more_is_asked_and_the_same_command_finishes(
+    clean: Ran, server: Server, tmp_path: Path, nth: int, code: int, once: bool
+) -> None:
+    """Rows 35 and 37: syncs and renames of manifests and shards; EIO comes once, and counts."""
+    counts: list[int] = []
+    shim = Shim(tmp_path, nth, code, lambda: counts.append(sent(server)), once=once)
+    prepared = prepared_run(server, tmp_path / "run")
+    with pytest.MonkeyPatch.context() as patch, matrix.deadline(matrix.DEADLINE_S):
+        shim.put_in(patch)
+        with pytest.raises(StorageError, match=os.strerror(code)):
+            execute(prepared, matrix.ignore)
+    assert shim.failed > 0
+    assert sent(server) - counts[0] <= (C if counts[0] else 0)
+    ends_the_same(server, tmp_path / "run", clean)
+
+
+@needs_strace
+@pytest.mark.parametrize(("call", "code", "when"), [
+    ("pwrite64", "ENOSPC", "30+"),
+    ("pwrite64", "EDQUOT", "60+"),
+    ("fdatasync,fsync", "EIO", "12"),
+])  # fmt: skip
+def test_a_journal_that_cannot_be_written_ends_the_run(
+    clean: Ran, server: Server, tmp_path: Path, call: str, code: str, when: str
+) -> None:
+    """Rows 35 and 37, in the kernel's place: what sqlite meets in its write-ahead file."""
+    out, log = tmp_path / "run", tmp_path / "trace"
+    inject = ["-e", f"trace={call}", "-e", f"inject={call}:error={code}:when={when}"]
+    strace = ["strace", "-f", "-P", f"{out}/journal.sqlite-wal", "-o", str(log), *inject]
+    server.set_plan(SLOW)
+    done = finish([*strace, *command(out, server)])
+    failed = log.read_text().count("(INJECTED)")
+    assert failed == 1 if when == "12" else failed >= 1
+    assert done.returncode == 7, done.stderr
+    assert "journal" in done.stderr
+    n_settled = len(books.replied(out))
+    assert sent(server) - n_settled <= 2 * C, "it went on asking"
+    server.set_plan(PLAN)
+    ends_the_same(server, out, clean)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 300 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = finish(["mount", "-t", "tmpfs", "-o", "size=300m", "tmpfs", str(disk)])
+    if made.returncode:
+        pytest.skip(f"no file system can be mounted here: {made.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def resize(disk: Path, how: str) -> None:
+    """Make a mounted file system smaller, larger or read-only."""
+    subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
+
+
+def once_replied(server: Server, n: int, act: Callable[[], object]) -> threading.Thread:
+    """Act once the server has answered `n` requests from now on."""
+    before = int(server.counts().get("replies", 0))
+
+    def wait() -> None:
+        until = time.monotonic() + 10
+        while int(server.counts().get("replies", 0)) < before + n and time.monotonic() < until:
+            time.sleep(0.005)
+        act()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_a_disk_that_fills_up_ends_the_run_and_it_goes_on_once_there_is_room(
+    clean: Ran, server: Server, small_disk: Path
+) -> None:
+    counts: list[int] = []
+
+    def fill() -> None:
+        found = os.statvfs(small_disk)
+        used = (found.f_blocks - found.f_bfree) * found.f_frsize
+        resize(small_disk, f"size={used + 8192}")
+        counts.append(sent(server))
+
+    server.set_plan(PLAN | {"latency": 0.1})
+    thread = once_replied(server, 8, fill)
+    ran = matrix.run(server, small_disk / "run")
+    thread.join()
+    assert counts, "it was never full"
+    assert ran.code == 7, ran.error
+    assert "full" in str(ran.error) or "space" in str(ran.error)
+    assert ran.requests - counts[0] <= 2 * C
+    again = matrix.run(server, small_disk / "run")
+    assert (again.code, again.requests) == (7, 0), "it is still full"
+    resize(small_disk, "size=300m")
+    server.set_plan(PLAN)
+    ends_the_same(server, small_disk / "run", clean)
+
+
+# row 36: a folder that cannot be written to, or goes away
+
+
+def test_a_file_system_that_can_only_be_read_is_found_before_any_request(
+    server: Server, small_disk: Path
+) -> None:
+    (small_disk / "run").mkdir()
+    resize(small_disk, "ro")
+    ran = matrix.run(server, small_disk / "run")
+    assert (ran.code, ran.requests) == (7, 0)
+    assert "cannot be written" in str(ran.error) or "only be read" in str(ran.error)
+    assert ran.seconds < 2
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_the_right_to_write_is_found_before_any_request(
+    server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir(mode=0o555)
+    ran = matrix.run(server, tmp_path / "run")
+    assert (ran.code, ran.requests) == (7, 0)
+    assert "cannot be written to" in str(ran.error)
+    assert ran.seconds < 2
+
+
+def test_a_run_directory_that_is_removed_ends_the_run(server: Server, tmp_path: Path) -> None:
+    out, counts = tmp_path / "run", []
+
+    def remove() -> None:
+        out.rename(tmp_path / "away")
+        counts.append(sent(server))
+
+    server.set_plan(PLAN | {"latency": 0.1})
+    thread = once_replied(server, 8, remove)
+    ran = matrix.run(server, out)
+    thread.join()
+    assert counts
+    assert counts[0] > 0
+    assert ran.code == 7, ran.error
+    assert "no longer there" in str(ran.error)
+    assert ran.requests - counts[0] <= 2 * C
+
+
+# row 38: no more files may be opened
+
+
+def test_a_run_that_may_open_few_files_asks_less_at_a_time(server: Server, tmp_path: Path) -> None:
+    wide = ("teacher.concurrency=64", "bootstrap.window=64")
+    given = [argument for setting in wide for argument in ("--set", setting)]
+    server.set_plan(SLOW)
+    peaks = {}
+    for name, few in (("few", 64), ("many", 256)):
+        done = finish(
+            [*command(tmp_path / name, server), *given],
+            preexec_fn=lambda few=few: resource.setrlimit(resource.RLIMIT_NOFILE, (few, few)),
+        )
+        assert done.returncode == 0, done.stderr
+        assert ("Only 16 requests at a time" in done.stderr) == (name == "few")
+        peaks[name] = server.counts()["peak_in_flight"]
+    assert peaks["few"] <= 16 < peaks["many"], "64 connections were never wanted"
+    assert books.data_files(tmp_path / "few") == books.data_files(tmp_path / "many")
+
+
+def test_a_run_that_can_open_no_file_ends_with_a_code_and_loses_nothing(
+    clean: Ran, server: Server, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    few = 16  # fewer than the run's own files
+    done = finish(
+        command(out, server),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (few, few)),
+    )
+    assert done.returncode in (7, 70, 75), done.stderr
+    assert "open files" in done.stderr or "unable to open" in done.stderr
+    ends_the_same(server, out, clean)
+
+
+# row 42: the clock
+
+
+@pytest.mark.skipif(shutil.which("faketime") is None, reason="faketime is not installed")
+@pytest.mark.parametrize("clock", ["+10y", "-10y x1000"])
+def test_a_wrong_or_racing_clock_changes_no_byte(
+    clean: Ran, server: Server, tmp_path: Path, clock: str
+) -> None:
+    began = time.monotonic()
+    out = tmp_path / "run"
+    done = finish(
+        ["faketime", "-f", clock, *command(out, server)],
+        env=environment(DONT_FAKE_MONOTONIC="1"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - began < 20
+    assert books.data_files(out) == books.data_files(clean.out)
+    started = (out / "run.json").read_text()
+    assert f'"started": "{time.strftime("%Y-%m-%dT%H", time.gmtime())}' not in started
+
+
+# rows 51 and 52: surroundings
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small run of the offline teacher in ordinary surroundings."""
+    out = tmp_path_factory.mktemp("plain") / "run"
+    assert finish(line("run", "self-instruct", "--out", str(out), *FEW)).returncode == 0
+    return out
+
+
+@pytest.mark.parametrize("variables", [
+    {"TZ": "Pacific/Kiritimati", "LC_ALL": "tr_TR.UTF-8", "PYTHONHASHSEED": "1"},
+    {"TZ": "America/St_Johns", "LC_ALL": "C", "PYTHONHASHSEED": "2", "PYTHONUTF8": "0",
+     "PYTHONCOERCECLOCALE": "0", "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"},
+    {"PYTHONIOENCODING": "ascii", "HOME": "/nonexistent", "PYTHONHASHSEED": "3"},
+])  # fmt: skip
+def test_time_zone_language_and_hash_seed_change_no_byte(
+    plain: Path, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    out = tmp_path / "run"
+    done = finish(
+        line("run", "self-instruct", "--out", str(out), *FEW), env=environment(**variables)
+    )
+    assert done.returncode == 0, done.stderr
+    assert books.data_files(out) == books.data_files(plain)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_closed_streams_change_nothing(plain: Path, tmp_path: Path, closed: str) -> None:
+    out = tmp_path / "run"
+    given = line("run", "self-instruct", "--out", str(out), "--json", *FEW)
+    done = finish(["sh", "-c", f'"$@" {closed}', "sh", *given])
+    assert done.returncode == 0, done.stderr
+    assert books.data_files(out) == books.data_files(plain)
+    assert "Traceback" not in done.stderr
+
+
+def test_the_environment_of_cron_is_enough(plain: Path, tmp_path: Path) -> None:
+    cron = {"PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "PYTHONPATH": os.getcwd()}  # noqa: PTH109
+    out = tmp_path / "run"
+    done = finish(line("run", "self-instruct", "--out", str(out), *FEW), env=cron,
+                  stdin=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert books.data_files(out) == books.data_files(plain)
+
+
+def test_a_terminal_that_knows_no_unicode_is_still_shown_the_rows(
+    server: Server, tmp_path: Path
+) -> None:
+    server.set_plan(
+        {"content": {"mode": "fixed", "text": " Say why the naïve café keeps its door shut."}}
+    )
+    ran = matrix.run(server, tmp_path / "run", "bootstrap.target=1", "bootstrap.window=1",
+                     until="bootstrap")  # fmt: skip
+    assert ran.code == 0
+    done = finish(line("show", str(tmp_path / "run")), env=environment(PYTHONIOENCODING="ascii"))
+    assert done.returncode == 0, done.stderr
+    assert "na\\xefve caf\\xe9" in done.stdout
