@@ -48,7 +48,7 @@ class OpenAITeacher:
 
     def _client(self, url: str) -> openai.AsyncOpenAI:
         timeout = httpx2.Timeout(self._settings.timeout_s, connect=self._settings.connect_timeout_s)
-        return openai.AsyncOpenAI(
+        return _Client(
             api_key=self._key,
             base_url=url,
             max_retries=0,
@@ -195,6 +195,19 @@ class OpenAITeacher:
         """Close all connections."""
         for client in self._clients:
             await client.close()
+
+
+class _Client(openai.AsyncOpenAI):
+    """The package's client; it tells nobody about this machine, and starts no `uname` for that."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - passed on
+        """As the package's."""
+        super().__init__(**options)
+        self._platform = "Unknown"  # the package asks the system where this is null
+
+    def platform_headers(self) -> dict[str, str]:
+        """No name and version of system, processor and interpreter with each request."""
+        return {}
 
 
 class UnaskedReplyError(aiohttp.ClientConnectionError):
