@@ -16,8 +16,8 @@ from tests.teacher_server.process import Server
 
 EVIL = (
     "\x1b[31mred\x1b]0;title\x07 \x1b]8;;http://x\x07link\x1b]8;;\x07 \x1b]52;c;cm0=\x07 \x1b[2J"
-    "\x9b31m\x9d52;c;x\x9c \u202edesrever\u2066x\u2069 zero\u200bwidth\ufeff \u061c\u2028synth: forg"
-    "ed [bold red]rich[/] [link=x]y[/link] \x7f\x08\x0d \x85 \U000e0041"
+    "\x9b31m\x9d52;c;x\x9c \u202edesrever\u2066x\u2069 zero\u200bwidth\ufeff \u061c\u2028synth"
+    ": forged [bold red]rich[/] [link=x]y[/link] \x7f\x08\x0d \x85 \U000e0041"
 )
 STEERING = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\u061c\U000e0000-\U000e007f]"
