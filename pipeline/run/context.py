@@ -16,7 +16,7 @@ from pipeline.recipe import Step
 from pipeline.run.events import Listener, Progress
 from pipeline.run.lock import Lease
 from pipeline.run.prepare import Prepared
-from pipeline.stage import Request, Sampling
+from pipeline.stage import ImportStage, Request, Sampling
 from pipeline.store import StageFolder
 from pipeline.teacher.asker import Asker, Settled
 from pipeline.teacher.call import Call, canonical
@@ -89,6 +89,8 @@ class Context:
             self.run, state, self.prepared.recipe.settings.shard_rows, fence=self.lease.check
         )
         folder.create()
+        if self.prepared.is_replay and not isinstance(step.stage, ImportStage):
+            folder.begin_anew()
         self.current = folder
         self._stage_began = time.monotonic()
         self._seconds_before = state.seconds

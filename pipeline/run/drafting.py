@@ -30,6 +30,10 @@ from pipeline.teacher.call import Call
 Open = tuple[Call, "Settled | asyncio.Task[Settled]"]
 
 
+class NotRecordedError(Exception):
+    """The journal holds no reply to a slot: a replay ends before it."""
+
+
 class Drafting:
     """The state of the loop: the pool, the index of what is in it, and the open slots."""
 
@@ -66,7 +70,16 @@ class Drafting:
         self.index.add(texts)
 
     def draw(self, slot: int) -> Open:
-        """Draw a slot's request and settle it from the journal, or start to ask."""
+        """Draw a slot's request and settle it from the journal, or start to ask.
+
+        A replay takes both as they were recorded, and raises `NotRecordedError` where nothing was.
+        """
+        if self.context.prepared.is_replay:
+            endpoint = self.context.prepared.recipe.settings.teacher.endpoint
+            found = self.asker.recorded(self.step.name, slot, endpoint)
+            if found is None:
+                raise NotRecordedError
+            return found
         n_drafts = self.pool.drafts_at(slot - self.window)
         rng = Random(f"{self.context.prepared.recipe.settings.seed}:{self.step.name}:{slot}")
         request = self.stage.ask(self.pool, n_drafts, self.config, rng)
@@ -79,9 +92,10 @@ class Drafting:
         target = self.config.target
         open_slots: deque[Open] = deque()
         slot = self.folder.next_slot
+        ahead = 1 if self.context.prepared.is_replay else self.window
         try:
             while self.folder.kept < target:
-                while len(open_slots) < self.window:
+                while len(open_slots) < ahead:
                     open_slots.append(self.draw(slot))
                     slot += 1
                 call, settled = open_slots[0]
@@ -93,6 +107,10 @@ class Drafting:
                 self.commit(call, settled)
                 self.context.tell(self.folder, target, min(self.folder.kept, target))
                 self.check_stall()
+        except NotRecordedError:
+            self.context.stop_short("replayed")
+            self.context.done.append(self.folder.state)
+            return
         finally:
             tasks = [found for _, found in open_slots if isinstance(found, asyncio.Task)]
             await self.asker.let_go(tasks)

@@ -21,7 +21,7 @@ from pipeline.errors import (
 )
 from pipeline.manifest import FileEntry, RunManifest, StageManifest
 from pipeline.run import card
-from pipeline.run.asking import run_llm_stage
+from pipeline.run.asking import NOT_ASKED, run_llm_stage
 from pipeline.run.context import Context
 from pipeline.run.drafting import run_draft_stage
 from pipeline.run.events import Listener, Message
@@ -51,7 +51,8 @@ def execute(prepared: Prepared, listener: Listener) -> RunManifest:
         manifest.make_folder(prepared.run)
         with locked(prepared.run) as lease:
             store.clear_staging(prepared.run)
-            _write_inputs(prepared)
+            if not prepared.is_replay:
+                _write_inputs(prepared)
             return asyncio.run(_execute(prepared, listener, lease))
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
@@ -73,7 +74,10 @@ async def _execute(prepared: Prepared, listener: Listener, lease: Lease) -> RunM
             with _signals(asker):
                 state.data = await _run_stages(context, state)
         await journal.settle()
-        state.status = "stopped" if prepared.until else "finished"
+        is_whole = prepared.until is None and all(
+            stage.complete and NOT_ASKED not in stage.dropped_by_reason for stage in context.done
+        )
+        state.status = "finished" if is_whole else "stopped"
         state.finished = _now()
     except SynthError as error:
         state.status = "stopped"
@@ -138,7 +142,8 @@ async def _asker(
     ledger.load(journal.spent())
     teacher = make_teacher(prepared)
     try:
-        await teacher.check()
+        if not prepared.is_replay:
+            await teacher.check()
         yield Asker(
             teacher,
             journal,

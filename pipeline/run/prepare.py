@@ -40,6 +40,7 @@ class Options:
     until: str | None = None
     may_stall: bool = False
     needs_key: bool = True
+    is_replay: bool = False
 
 
 @dataclass
@@ -64,6 +65,7 @@ class Prepared:
     identity: dict[str, Any]
     extent: dict[str, Any]
     decision: dict[str, Any]
+    is_replay: bool = False
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -77,7 +79,8 @@ class Prepared:
     def is_finished(self) -> bool:
         """Whether this very run is there already, whole."""
         return (
-            self.existing is not None
+            not self.is_replay
+            and self.existing is not None
             and self.existing.status == "finished"
             and self.existing.extent == self.extent
             and len(self.existing.stages) >= len(self.steps)
@@ -122,7 +125,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     model = teacher.model if needs_teacher else None
     settings = settings_of(found, _contents(prompts, seeds, source, model))
     if existing is not None:
-        check_unchanged(run, existing, settings)
+        check_unchanged(run, existing, settings, other_versions=options.is_replay)
     return Prepared(
         run=run,
         recipe=found,
@@ -142,6 +145,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         identity=settings.identity,
         extent=settings.extent,
         decision=settings.decision,
+        is_replay=options.is_replay,
     )
 
 

@@ -132,6 +132,34 @@ class Asker:
                 return settled
             call = dataclasses.replace(call, attempt=call.attempt + 1)
 
+    def recorded(self, stage: str, slot: int, kind: str) -> tuple[Call, Settled] | None:
+        """How a slot was asked and settled, by the journal alone; None where no reply settles it.
+
+        The request is not built again: what it showed stands in the journal, so that a reply can be
+        read afresh by other code without another pool changing what was asked.
+        """
+        for intent in self.journal.asked_in(stage, slot):
+            record = self.journal.reply(intent.key)
+            if record is None:
+                continue
+            note = intent.note
+            call = Call(
+                stage=stage,
+                slot=slot,
+                kind=kind,
+                body={},
+                content=b"",
+                template=note["template"],
+                values={},
+                shown=tuple(note["shown"]),
+                sample=note["sample"],
+                attempt=note["attempt"],
+            )
+            settled = self._read(call, record)
+            if settled is not None:
+                return call, settled
+        return None
+
     async def ask(self, call: Call) -> Settled:
         """Settle a numbered call: from the journal, else by asking until there is an answer.
 
