@@ -27,6 +27,7 @@ from pipeline.store import StageFolder
 from pipeline.teacher.asker import Settled
 from pipeline.teacher.call import Call
 
+STALLED = "stalled"
 Open = tuple[Call, "Settled | asyncio.Task[Settled]"]
 
 
@@ -191,6 +192,16 @@ class Drafting:
             "or the temperature in a new run, lower the target, or go on with --no-stall-stop."
         )
 
+    def raise_if_still_stalled(self) -> None:
+        """Raise `StallError` at once where the stage ended so before: more would be the same."""
+        is_allowed = self.config.stall_after is None or self.context.prepared.may_stall
+        if self.folder.state.stopped == STALLED and not is_allowed:
+            raise StallError(
+                f"{self.step.name} stalled at {self.folder.kept} of {self.config.target} before; "
+                f"nothing was asked now. Go on with --no-stall-stop, or read  synth show "
+                f"{self.context.run} {self.step.name} --dropped  and begin a new run."
+            )
+
 
 async def run_draft_stage(context: Context, index: int, step: Step) -> None:
     """Run the stage at `index` to its target."""
@@ -198,6 +209,7 @@ async def run_draft_stage(context: Context, index: int, step: Step) -> None:
     assert seeds is not None
     drafting = Drafting(context, index, step, seeds.tasks)
     if drafting.folder.kept < drafting.config.target:
+        drafting.raise_if_still_stalled()
         drafting.folder.state.complete = False
         drafting.folder.state.stopped = None
     elif drafting.folder.state.complete:

@@ -23,8 +23,8 @@ from pipeline.manifest import FileEntry, RunManifest, StageManifest
 from pipeline.run import card
 from pipeline.run.asking import NOT_ASKED, run_llm_stage
 from pipeline.run.context import Context
-from pipeline.run.drafting import run_draft_stage
-from pipeline.run.events import Listener, Message
+from pipeline.run.drafting import STALLED, run_draft_stage
+from pipeline.run.events import PROGRESS, Listener, Message
 from pipeline.run.judging import run_export_stage, run_filter_stage, run_import_stage
 from pipeline.run.lock import Lease, locked
 from pipeline.run.prepare import Prepared
@@ -82,7 +82,7 @@ async def _execute(prepared: Prepared, listener: Listener, lease: Lease) -> RunM
     except SynthError as error:
         state.status = "stopped"
         if context is not None and isinstance(error, BudgetError | StallError):
-            context.stop_short("budget" if isinstance(error, BudgetError) else "stalled")
+            context.stop_short("budget" if isinstance(error, BudgetError) else STALLED)
         raise
     finally:
         if context is not None:
@@ -94,6 +94,7 @@ async def _execute(prepared: Prepared, listener: Listener, lease: Lease) -> RunM
         if old is not None:
             old.close()
         _write_manifest(prepared, state, lease)
+        (prepared.run / PROGRESS).unlink(missing_ok=True)
     lease.check()
     return state
 

@@ -53,7 +53,8 @@ class Asker:
     """Asks one teacher through one journal and one ledger.
 
     `old` is the journal of another run whose replies are taken over, copied, instead of asking.
-    `bought` counts what was asked in this process, by stage: `STAGE.requests`, `STAGE.tokens`.
+    `bought` counts what was asked in this process, by stage: `STAGE.requests`,
+    `STAGE.input_tokens`, `STAGE.output_tokens`.
     """
 
     def __init__(
@@ -301,9 +302,8 @@ class Asker:
             note["worst"] = [worst.input_tokens, worst.output_tokens]
         if isinstance(found, Answer) and found.model not in ("", self.teacher.name):
             note["answered_as"] = found.model[:200]
-        self.bought[f"{call.stage}.tokens"] += (found.input_tokens or 0) + (
-            found.output_tokens or 0
-        )
+        self.bought[f"{call.stage}.input_tokens"] += found.input_tokens or 0
+        self.bought[f"{call.stage}.output_tokens"] += found.output_tokens or 0
         await self.journal.append(REPLY, key, call.stage, call.slot, note, received.raw)
         return record
 
