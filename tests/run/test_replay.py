@@ -1,4 +1,4 @@
-"""A replay builds the shards from the journal alone; what no reply exists for is asked afterwards."""
+"""A replay builds the shards from the journal alone; what has no reply is asked afterwards."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -88,7 +88,7 @@ def test_a_changed_parser_reads_the_same_replies_and_the_rest_is_asked_afterward
     assert replayed.dropped("bootstrap")["drop_reason"].is_in(["no_third"]).any()
     kept = replayed.kept("bootstrap")
     same = kept.join(before, on=["row_id", "instruction"], how="inner")
-    assert 0 < same.height
+    assert same.height > 0
     _run(run, server)
     books.check(run)
     finished = open_run(run)
