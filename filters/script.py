@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 
-import polars as pl
-
-# Ranges and not \p{Han}, so that Python's and Rust's regular expressions count the same signs.
-SIGN = (
+SIGN = re.compile(
     "[\u1100-\u11ff\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3038-\u303b\u3041-\u30ff"
     "\u3105-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff"
     "\uff66-\uffdc\U0001b000-\U0001b16f\U00020000-\U0003ffff]"
@@ -18,8 +15,6 @@ SIGN = (
 # than one in six.
 ONE_IN = 6
 
-_SIGN = re.compile(SIGN)
-
 
 def is_han_kana_hangul(text: str) -> bool:
     """Say whether a text is written mostly in Han, kana or hangul.
@@ -28,11 +23,4 @@ def is_han_kana_hangul(text: str) -> bool:
     (True, False)
     """
     # nearly every other text is ASCII, which takes no search
-    return not text.isascii() and len(_SIGN.findall(text)) * ONE_IN >= len(text)
-
-
-def are_han_kana_hangul(text: pl.Series) -> pl.Series:
-    """Say the same of a whole column; a null is not."""
-    t = pl.col(text.name)
-    dense = (t.str.count_matches(SIGN) * ONE_IN >= t.str.len_chars()) & (t != "")
-    return text.to_frame().select(dense.fill_null(value=False)).to_series()
+    return not text.isascii() and len(SIGN.findall(text)) * ONE_IN >= len(text)

@@ -13,6 +13,8 @@ class SynthError(Exception):
     """Something that ends the command with one message and an exit code of its own."""
 
     exit_code: ClassVar[int] = 70
+    parts: list[SynthError] = []  # noqa: RUF012 - replaced, never changed
+    """Where this is several errors said at once: each of them."""
 
 
 class RecipeError(SynthError):
@@ -77,8 +79,8 @@ class Problems:
         self.errors: list[SynthError] = []
 
     def add(self, error: SynthError) -> None:
-        """Note one thing that is wrong."""
-        self.errors.append(error)
+        """Note one thing that is wrong, or each of those that another pass found."""
+        self.errors += error.parts or [error]
 
     def raise_if_any(self) -> None:
         """Raise all that was noted as one error, with the exit code of the gravest."""
@@ -88,4 +90,6 @@ class Problems:
         if len(self.errors) == 1:
             raise gravest
         listed = "\n".join(f"- {error}" for error in self.errors)
-        raise type(gravest)(f"{len(self.errors)} things are wrong; nothing was sent:\n{listed}")
+        found = type(gravest)(f"{len(self.errors)} things are wrong; nothing was sent:\n{listed}")
+        found.parts = list(self.errors)
+        raise found

@@ -10,35 +10,25 @@ print(run.why("bootstrap-000003-02").as_text())
 
 from __future__ import annotations
 
-import json
-import shutil
-import socket
-import sqlite3
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
-from decimal import Decimal
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import quote
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 from pipeline import manifest, seed_tasks, store
 from pipeline.errors import DamagedError, InputError, SynthError
-from pipeline.manifest import RunManifest, StageManifest, Tokens
+from pipeline.manifest import Half, RunManifest, StageManifest
 from pipeline.schema import DROP_COLUMNS, arrow_schema
 from pipeline.seed_tasks import SeedTask
-from pipeline.teacher.journal import REPLY, Record
-from pipeline.teacher.journal import _crc as crc_of
+from pipeline.teacher.journal import Record
+from pipeline.teacher.journal_reader import JournalReader
 from pipeline.why import History, history
-
-Half = Literal["kept", "dropped"]
 
 
 def open_run(path: str | Path) -> Run:
@@ -102,12 +92,18 @@ class Run:
         return pl.scan_parquet(shards)
 
     def _rows(self, stage: str | None, half: Half) -> pl.DataFrame:
-        tables = [_empty(self.stage(stage), half)]
-        for path in self.shards(stage, half):
+        state = self.stage(stage)
+        entries = [part.half(half) for part in state.parts]
+        tables = [_empty(state, half)]
+        for path, entry in zip(self.shards(stage, half), entries, strict=True):
             try:
-                tables.append(pq.read_table(path, page_checksum_verification=True))
+                content = path.read_bytes()
+                # page checksums leave the footer and the page headers out
+                if hashlib.sha256(content).hexdigest() != entry.sha256:
+                    raise DamagedError(f"{path} is damaged: its SHA-256 is not the one listed.")
+                tables.append(pq.read_table(pa.BufferReader(content)))
             except (pa.ArrowException, OSError) as error:
-                raise DamagedError(f"{path} is damaged or cannot be read: {error}") from error
+                raise DamagedError(f"{path} cannot be read: {error}") from error
         return _frame(pa.concat_tables(tables, promote_options="default"))
 
     def shards(self, stage: str | None, half: Half) -> list[Path]:
@@ -218,247 +214,3 @@ def _frame(table: pa.Table) -> pl.DataFrame:
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     return frame
-
-
-class JournalReader:
-    """A journal opened for reading: beside a process that writes it, and in a folder of others.
-
-    A reader takes no lock that a writer waits for. Where no writer is at work or was cut off, it
-    makes no file beside the journal.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Open the journal. Raises `DamagedError` where it is none."""
-        self.path = path
-        self._copy: tempfile.TemporaryDirectory[str] | None = None
-        try:
-            try:
-                self._db = _connect(path)
-            except sqlite3.OperationalError:
-                self._copy = tempfile.TemporaryDirectory(prefix="synth-journal-")
-                self._db = _connect_copy(path, Path(self._copy.name))
-        except (sqlite3.DatabaseError, OSError) as error:
-            self._forget_copy()
-            raise DamagedError(f"the journal {path} cannot be read: {error}.") from error
-
-    def __enter__(self) -> JournalReader:
-        """Give itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the files."""
-        self._db.close()
-        self._forget_copy()
-
-    def _forget_copy(self) -> None:
-        if self._copy is not None:
-            self._copy.cleanup()
-
-    def by_key(self, key: bytes) -> list[Record]:
-        """All records of one key, in order. Raises `DamagedError` where a CRC does not hold."""
-        found = []
-        for number, record in self._records("WHERE key = ?", key):
-            if record is None:
-                raise DamagedError(f"record {number} of the journal {self.path} is damaged.")
-            found.append(record)
-        return found
-
-    def records(self) -> Iterator[tuple[int, Record | None]]:
-        """Every record with its number, in order; null where its CRC does not hold."""
-        return self._records("")
-
-    def _records(self, where: str, *values: object) -> Iterator[tuple[int, Record | None]]:
-        for row in self._query(f"SELECT * FROM records {where} ORDER BY number", values):
-            yield row[0], _checked(row)
-
-    def usage(self, stage: str) -> list[tuple[str, int, int, int, int, int]]:
-        """By model: replies, failures, input tokens, output tokens, replies without usage."""
-        found = self._query(
-            "SELECT json_extract(note, '$.model') AS model, sum(kind = 'reply'),"
-            " sum(kind = 'failure'), coalesce(sum(json_extract(note, '$.input_tokens')), 0),"
-            " coalesce(sum(json_extract(note, '$.output_tokens')), 0),"
-            " sum(kind = 'reply' AND json_extract(note, '$.input_tokens') IS NULL)"
-            " FROM records WHERE stage = ? AND kind != 'intent'"
-            " AND json_extract(note, '$.copied') IS NULL GROUP BY model ORDER BY model",
-            (stage,),
-        )
-        return list(found)
-
-    def answered_slots(self, stage: str) -> int:
-        """How many slots of a stage have a reply."""
-        query = "SELECT count(DISTINCT slot) FROM records WHERE stage = ? AND kind = ?"
-        return next((int(row[0]) for row in self._query(query, (stage, REPLY))), 0)
-
-    def complaints(self) -> list[str]:
-        """What SQLite's own check of its pages and indexes finds wrong."""
-        found = [str(row[0]) for row in self._query("PRAGMA integrity_check(20)", ())]
-        return [] if found == ["ok"] else found
-
-    def _query(self, query: str, values: tuple[object, ...]) -> Iterator[tuple[Any, ...]]:
-        try:
-            if self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'records'").fetchone():
-                yield from self._db.execute(query, values)
-        except sqlite3.DatabaseError as error:
-            raise DamagedError(f"the journal {self.path} cannot be read: {error}.") from error
-
-
-def _checked(row: tuple[Any, ...]) -> Record | None:
-    number, kind, key, stage, slot, text, raw, crc = row
-    try:
-        is_whole = crc_of(number, kind, key, stage, slot, text, raw) == crc
-    except TypeError:  # a damaged page can hold a null where none may be
-        is_whole = False
-    return Record(number, kind, key, stage, slot, json.loads(text), raw) if is_whole else None
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    """Open read-only; without locks and files where no `-wal` tells of a writer."""
-    with path.open("rb") as file:
-        is_wal = file.read(20)[18:] == b"\x02\x02"
-    has_writer = path.with_name(path.name + "-wal").exists()
-    mode = "mode=ro&immutable=1" if is_wal and not has_writer else "mode=ro"
-    return _try(f"file:{quote(str(path.absolute()))}?{mode}")
-
-
-def _connect_copy(path: Path, folder: Path) -> sqlite3.Connection:
-    """A journal that has to be mended first, in a folder that cannot be written: mend a copy."""
-    for beside in ("", "-wal", "-journal"):
-        source = path.with_name(path.name + beside)
-        if source.exists():
-            shutil.copyfile(source, folder / source.name)
-    return _try(f"file:{quote(str(folder / path.name))}")
-
-
-def _try(uri: str) -> sqlite3.Connection:
-    database = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
-    database.text_factory = lambda found: found.decode(errors="replace")  # its CRC will not hold
-    try:
-        database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    except sqlite3.DatabaseError:
-        database.close()
-        raise
-    return database
-
-
-def holder(run: Path) -> str | None:
-    """Who works on the run now, for people; null where nobody does, as far as can be seen.
-
-    The lock itself is left alone: to try it would shut a writer out for a moment. The kernel lists
-    who holds it; a holder on another machine is known only by what it wrote into the file.
-    """
-    try:
-        text = (run / "lock").read_text(encoding="utf-8", errors="replace")[:4096]
-        inode = (run / "lock").stat().st_ino
-    except OSError:
-        return None
-    try:
-        said = json.loads(text)
-        host, pid = str(said["host"])[:80], int(said["pid"])
-    except (ValueError, KeyError, TypeError):
-        host, pid = socket.gethostname(), 0
-    if host != socket.gethostname():
-        return f"process {pid} on {host}, by what its lock says"
-    try:
-        locks = Path("/proc/locks").read_text(encoding="ascii")
-    except OSError:
-        return f"process {pid}, by what its lock says" if Path(f"/proc/{pid}").exists() else None
-    held = any(
-        len(parts := line.split()) >= 6 and parts[1] == "FLOCK" and parts[5].endswith(f":{inode}")
-        for line in locks.splitlines()
-    )
-    return f"process {pid}" if held else None
-
-
-@dataclass(frozen=True, slots=True)
-class StageStatus:
-    """One stage of a run, begun or not, as `synth status` shows it.
-
-    `requests`, tokens and cost come from the stage's books once it is complete, before that from
-    the journal. `measures` are the plain numbers of `stage.json`, such as `label_balance`.
-    """
-
-    name: str
-    state: str
-    candidates: int = 0
-    kept: int = 0
-    dropped: int = 0
-    dropped_by_reason: dict[str, int] = field(default_factory=dict)
-    requests: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_usd: str | None = None
-    seconds: float = 0.0
-    measures: dict[str, float] = field(default_factory=dict)
-
-
-def stage_statuses(run: Run) -> list[StageStatus]:
-    """Every stage of the run's recipe, in order, as far as it has come."""
-    recipe = _recipe_tree(run.path / "recipe.yaml")
-    prices = recipe.get("prices") or {}
-    begun = {state.name: state for state in run.stage_manifests}
-    named = [str(one.get("name") or one.get("stage")) for one in recipe.get("stages") or ()]
-    journal = run.path / "journal.sqlite"
-    with JournalReader(journal) if journal.is_file() else nullcontext() as reader:
-        return [
-            _status(run, begun[name], prices, reader)
-            if name in begun
-            else StageStatus(name, "not begun")
-            for name in dict.fromkeys((*named, *begun))
-        ]
-
-
-def _status(
-    run: Run, state: StageManifest, prices: dict[str, Any], reader: JournalReader | None
-) -> StageStatus:
-    usage = state.usage
-    if not state.complete and reader is not None:
-        usage = [
-            Tokens(
-                model=model,
-                replies=replies,
-                requests=replies + failures,
-                input_tokens=n_in,
-                output_tokens=n_out,
-                unknown_usage=unknown,
-                cost_usd=_cost(prices.get(model), n_in, n_out),
-            )
-            for model, replies, failures, n_in, n_out, unknown in reader.usage(state.name)
-        ]
-    costs = [Decimal(one.cost_usd) for one in usage if one.cost_usd is not None]
-    is_working = run.manifest.status == "running"
-    return StageStatus(
-        name=state.name,
-        state="complete"
-        if state.complete
-        else state.stopped or ("running" if is_working else "open"),
-        candidates=state.candidates,
-        kept=state.kept,
-        dropped=state.dropped,
-        dropped_by_reason=state.dropped_by_reason,
-        requests=sum(one.requests for one in usage),
-        input_tokens=sum(one.input_tokens for one in usage),
-        output_tokens=sum(one.output_tokens for one in usage),
-        cost_usd=str(sum(costs, Decimal(0))) if costs else None,
-        seconds=state.seconds,
-        measures={
-            name: value for name, value in state.measures.items() if isinstance(value, int | float)
-        },
-    )
-
-
-def _cost(price: dict[str, Any] | None, input_tokens: int, output_tokens: int) -> str | None:
-    if not price:
-        return None
-    million = Decimal(1_000_000)
-    spent = input_tokens * Decimal(str(price["input"])) + output_tokens * Decimal(
-        str(price["output"])
-    )
-    return str(spent / million)
-
-
-def _recipe_tree(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):  # `verify` says so; the rest can still be shown
-        return {}
-    return tree if isinstance(tree, dict) else {}

@@ -5,18 +5,25 @@ Both carry a format version. A reader of version N reads older ones; a newer one
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, computed_field
 
+from pipeline.crashpoint import crashpoint
 from pipeline.errors import DamagedError, RecipeError
 
 FORMAT = 1
 """Version of the run directory, its manifests and its journal."""
+
+Half = Literal["kept", "dropped"]
+"""The two folders of a stage's shards."""
+HALVES: tuple[Half, ...] = ("kept", "dropped")
 
 
 class _Manifest(BaseModel):
@@ -46,6 +53,10 @@ class Part(_Manifest):
     dropped: FileEntry
     dropped_by_reason: dict[str, int]
     journal: int
+
+    def half(self, half: Half) -> FileEntry:
+        """The shard of its kept or of its dropped rows."""
+        return self.kept if half == "kept" else self.dropped
 
 
 class Tokens(_Manifest):
@@ -115,13 +126,21 @@ class StageManifest(_Manifest):
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     @property
+    def kept_digest(self) -> str:
+        """One SHA-256 that stands for the content of the kept shards."""
+        return hashlib.sha256("".join(part.kept.sha256 for part in self.parts).encode()).hexdigest()
+
+    @property
     def folder(self) -> str:
         """The stage's folder below the run: `stages/01-bootstrap`."""
         return stage_folder(self.index, self.name)
 
 
 class RunManifest(_Manifest):
-    """One run. `identity`, `extent` and `decision` are its settings by class and dotted path."""
+    """One run. `identity`, `extent` and `decision` are its settings by class and dotted path.
+
+    `texts` has the SHA-256 of its recipe and its card, `data` that of each exported file.
+    """
 
     format: int = FORMAT
     synth: str
@@ -140,6 +159,7 @@ class RunManifest(_Manifest):
     kept: int = 0
     unused_replies: int = 0
     data: list[FileEntry] = []
+    texts: dict[str, str] = {}
     digest: str | None = None
 
 
@@ -179,10 +199,12 @@ def replace_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fchmod(file.fileno(), 0o666 & ~_umask())
             os.fsync(file.fileno())
+        crashpoint("manifest_written")
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    crashpoint("manifest_renamed")
     sync_folder(path.parent)
 
 
@@ -193,6 +215,15 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and what is missing above it, each durable in the one that holds it."""
+    missing = [path for path in folder.parents if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (folder, *missing):
+        with contextlib.suppress(PermissionError):  # a folder that we may enter and not list
+            sync_folder(path.parent)
 
 
 def _umask() -> int:

@@ -29,8 +29,7 @@ from pipeline.stage import (
     StageConfig,
 )
 from pipeline.stages import STAGES
-from pipeline.teacher.ledger import Budget, Price
-from pipeline.teacher.settings import TeacherSettings
+from pipeline.teacher.settings import Budget, Price, TeacherSettings
 
 STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 """What a stage can be called in a recipe: its folder and its row ids are named for it."""
@@ -90,7 +89,7 @@ class Recipe:
             | step.config.model_dump(mode="json")
             for step in self.steps
         ]
-        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(tree, sort_keys=False)
 
     def classified(self) -> dict[str, tuple[SettingClass, Any]]:
         """Every setting by its dotted path, with its class and its value as plain data."""

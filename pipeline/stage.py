@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 
 class SettingClass(enum.Enum):
-    """What a changed setting means for a run that exists already (README, "Settings")."""
+    """What a changed setting means for a run that exists (README, "Recipes and settings")."""
 
     IDENTITY = "identity"
     EXTENT = "extent"
@@ -106,6 +106,14 @@ class Drop:
     ref: str | None = None
     row: Row = field(default_factory=dict)
 
+    def columns(self, ref: str | None = None) -> Row:
+        """The row's three `drop_` columns; `ref` where it is only known now."""
+        return {
+            "drop_reason": self.reason,
+            "drop_detail": self.detail,
+            "drop_ref": self.ref if ref is None else ref,
+        }
+
 
 class Pool:
     """The tasks that demonstrations are drawn from: seed tasks and accepted drafts, in order.
@@ -178,7 +186,8 @@ class FilterStage:
     """A stage that judges every row by its columns and removes nothing itself.
 
     `judge(frame, config)` returns one row an entry, in order, with `reason`, `detail` and `ref`.
-    `reads(config)` names the columns that it needs.
+    `reads(config)` names the columns that it needs, `files(config)` the files of the user's own
+    that its verdicts depend on.
     """
 
     name: str
@@ -187,6 +196,7 @@ class FilterStage:
     judge: Callable[[pl.DataFrame, Any], pl.DataFrame]
     reads: Callable[[Any], tuple[str, ...]]
     writes: tuple[str, ...] = ()
+    files: Callable[[Any], tuple[str, ...]] = lambda config: ()
     summary: str = ""
 
 

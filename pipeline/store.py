@@ -13,14 +13,17 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import manifest
+from pipeline.crashpoint import crashpoint
 from pipeline.errors import DamagedError
 from pipeline.manifest import FileEntry, Part, StageManifest
 from pipeline.schema import DROP_COLUMNS, arrow_schema
@@ -36,8 +39,19 @@ class StageFolder:
     it holds `shard_rows` rows, so that the files are the same however often the run was killed.
     """
 
-    def __init__(self, run: Path, state: StageManifest, shard_rows: int) -> None:
-        """Open the folder of `state`; what lies there and is not listed is written again."""
+    def __init__(
+        self,
+        run: Path,
+        state: StageManifest,
+        shard_rows: int,
+        *,
+        fence: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Open the folder of `state`; what lies there and is not listed is written again.
+
+        `fence` raises where this process may no longer write; it is asked before each part.
+        """
+        self._fence = fence
         self.run = run
         self.state = state
         self.shard_rows = shard_rows
@@ -48,8 +62,11 @@ class StageFolder:
 
     def create(self) -> None:
         """Make the folders and write the manifest."""
+        pa.array([])  # imports pandas where it is installed: 0.3 s that no reply is to wait for
         for half in ("kept", "dropped"):
             (self.path / half).mkdir(parents=True, exist_ok=True)
+        for folder in (self.path.parent, self.run):  # replacing stage.json syncs the third
+            manifest.sync_folder(folder)
         self.save()
 
     def begin_anew(self) -> None:
@@ -58,6 +75,7 @@ class StageFolder:
         state.parts, state.next_slot, state.complete, state.exported = [], 0, False, None
         self._first_slot = self._next_slot = 0
         self.save()
+        crashpoint("taken_back")
         for half in ("kept", "dropped"):
             for path in (self.path / half).glob("*.parquet"):
                 path.unlink()
@@ -110,11 +128,13 @@ class StageFolder:
         self, kept: pa.Table, dropped: pa.Table, *, next_slot: int, journal: int
     ) -> None:
         """Publish one part and list it."""
+        self._fence()
         number = len(self.state.parts)
         entries = [
             write_shard(table, self.path / half / f"part-{number:05d}.parquet", self.run)
             for half, table in (("kept", kept), ("dropped", dropped))
         ]
+        crashpoint("part_unlisted")
         reasons = pc.value_counts(dropped["drop_reason"]).to_pylist()
         self.state.parts.append(
             Part(
@@ -131,6 +151,7 @@ class StageFolder:
         )
         self.state.next_slot = self._first_slot = self._next_slot = next_slot
         self.save()
+        crashpoint("part_listed")
 
     def flush(self, *, journal: int) -> None:
         """Publish the rest; the first part exists even where no row came."""
@@ -139,9 +160,12 @@ class StageFolder:
 
     def seal(self, *, journal: int) -> None:
         """Publish the rest and say that the stage is whole."""
-        self.flush(journal=journal)
+        if self.state.exported is None:  # an export has no shards of its own
+            self.flush(journal=journal)
+        crashpoint("before_seal")
         self.state.complete = True
         self.save()
+        crashpoint("sealed")
 
 
 def _relative(entry: FileEntry, half: str) -> FileEntry:
@@ -169,10 +193,12 @@ def write_shard(table: pa.Table, target: Path, run: Path) -> FileEntry:
         file.flush()
         os.fchmod(file.fileno(), 0o644)
         os.fsync(file.fileno())
+    crashpoint("shard_staged")
     entry = describe(staged)
     if entry.rows != table.num_rows:
         raise DamagedError(f"{target}: {table.num_rows} rows were written, {entry.rows} read back.")
     staged.replace(target)
+    crashpoint("shard_renamed")
     manifest.sync_folder(target.parent)
     return entry.model_copy(update={"path": target.name})
 
@@ -182,15 +208,22 @@ def describe(path: Path) -> FileEntry:
 
     Raises `DamagedError` where it cannot be read.
     """
-    try:
+    with opened(path) as file:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            rows = sum(batch.num_rows for batch in file.iter_batches())
-            if rows != file.metadata.num_rows:
-                raise DamagedError(f"{path}: the footer says {file.metadata.num_rows} rows.")
-    except (pa.ArrowException, OSError) as error:
-        raise DamagedError(f"{path} is damaged or cannot be read: {error}") from error
+        rows = sum(batch.num_rows for batch in file.iter_batches())
+        if rows != file.metadata.num_rows:
+            raise DamagedError(f"{path}: the footer says {file.metadata.num_rows} rows.")
     return FileEntry(path=path.name, rows=rows, bytes=path.stat().st_size, sha256=digest)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """A shard, open for reading with its page checksums. Raises `DamagedError` while it is read."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            yield file
+    except (pa.ArrowException, OSError, ValueError) as error:  # a flipped name is no UTF-8
+        raise DamagedError(f"{path} is damaged or cannot be read: {error}") from error
 
 
 def shards(folder: Path, state: StageManifest, half: str = "kept") -> list[Path]:
@@ -204,7 +237,7 @@ def read_rows(
 ) -> Iterator[Row]:
     """Rows of shards as dicts, in order, from row `start` on; a few thousand held at a time."""
     for path in paths:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with opened(path) as file:
             if start >= file.metadata.num_rows:
                 start -= file.metadata.num_rows
                 continue
@@ -215,6 +248,17 @@ def read_rows(
                     continue
                 yield from batch.slice(start).to_pylist()
                 start = 0
+
+
+def read_frame(paths: Sequence[Path], columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """Rows of shards as one frame, in order."""
+    tables = []
+    for path in paths:
+        with opened(path) as file:
+            tables.append(file.read(None if columns is None else list(columns)))
+    frame = pl.from_arrow(pa.concat_tables(tables))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
 
 
 def clear_staging(run: Path) -> None:

@@ -63,7 +63,10 @@ def load(name: str, folder: Path | None = None) -> Template:
         path = folder / f"{name}.md"
     if not path.is_file():
         raise RecipeError(f"there is no prompt template {name!r} ({path} is missing).")
-    return parse(path.read_text(encoding="utf-8"), where=str(path))
+    try:
+        return parse(path.read_text(encoding="utf-8"), where=str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"the prompt template {path} cannot be read: {error}.") from error
 
 
 def parse(content: str, *, where: str) -> Template:
@@ -77,20 +80,28 @@ def parse(content: str, *, where: str) -> Template:
         raise RecipeError(
             f"{where}: the header holds {', '.join(sorted(wanted))} and, if wanted, system."
         )
+    kinds: tuple[tuple[str, type, str], ...] = (
+        ("version", int, "a number"),
+        ("variables", list, "a list of names"),
+        ("system", str, "text"),
+    )
+    for key, kind, called in kinds:
+        if key in header and not isinstance(header[key], kind):
+            raise RecipeError(f"{where}: {key} is {called}, not {header[key]!r}.")
+    variables = [str(name) for name in header["variables"]]
     try:
         used = meta.find_undeclared_variables(_ENVIRONMENT.parse(parts[2]))
         compiled = _ENVIRONMENT.from_string(parts[2])
     except jinja2.TemplateSyntaxError as error:
         raise RecipeError(f"{where}: line {error.lineno}: {error.message}") from error
-    if used != set(header["variables"]):
+    if used != set(variables):
         raise RecipeError(
-            f"{where}: the text uses {sorted(used)} and the header names "
-            f"{sorted(header['variables'])}."
+            f"{where}: the text uses {sorted(used)}, the header names {sorted(variables)}."
         )
     return Template(
         name=str(header["name"]),
-        version=int(header["version"]),
-        variables=tuple(header["variables"]),
+        version=header["version"],
+        variables=tuple(variables),
         source=str(header["source"]),
         system=header.get("system"),
         text=content,

@@ -26,6 +26,10 @@ def safe(text: str, *, keep_lines: bool = True) -> str:
 
 
 def shorten(text: str, width: int) -> str:
-    """One line of at most `width` characters, safe to print."""
+    """One line of at most `width` terminal cells (a Chinese character takes two), safe to print."""
+    from rich.cells import cell_len, set_cell_size
+
     line = safe(text, keep_lines=False)
-    return line if len(line) <= width else line[: max(width - 1, 0)] + "…"
+    if cell_len(line) <= width:
+        return line
+    return set_cell_size(line, max(width - 1, 0)).rstrip() + "…"

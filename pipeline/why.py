@@ -13,13 +13,12 @@ from typing import Any, Literal, Protocol
 import polars as pl
 
 from pipeline.errors import DamagedError, InputError
-from pipeline.manifest import RunManifest, StageManifest
+from pipeline.manifest import HALVES, Half, RunManifest, StageManifest
 from pipeline.seed_tasks import SeedTask
 from pipeline.stages import export
 from pipeline.teacher.journal import FAILURE, REPLY, Record
 from pipeline.terminal import safe, shorten
 
-Half = Literal["kept", "dropped"]
 ROW_ID = re.compile(r"(?P<stage>.+)-(?P<slot>\d{6,})-(?P<item>\d{2,})")
 MOST_COMPARED = 20_000  # ids that a mistyped one is compared with
 
@@ -90,7 +89,10 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All that is known of one row. `texts` are its texts by column; those of a seed task too."""
+    """All that is known of one row. `texts` are its texts by column; those of a seed task too.
+
+    Printed, it is `as_text()`.
+    """
 
     row_id: str
     is_seed: bool
@@ -121,6 +123,10 @@ class History:
     def as_text(self, width: int = 100) -> str:
         """For people, safe to print; the row's own texts whole, those of others on one line."""
         return "\n".join(_lines(self, width)) + "\n"
+
+    def __str__(self) -> str:
+        """The history for people."""
+        return self.as_text()
 
 
 def history(run: Rows, row_id: str) -> History:
@@ -160,11 +166,10 @@ Appearance = tuple[StageManifest, Half, dict[str, Any]]
 
 def _appearances(run: Rows, row_id: str) -> Iterator[Appearance]:
     """The row as each stage left it, in order."""
-    halves: tuple[Half, ...] = ("kept", "dropped")
     for state in run.stage_manifests:
         if state.exported is not None:
             continue
-        for half in halves:
+        for half in HALVES:
             for row in _where(run.scan(state.name, half), pl.col("row_id") == row_id):
                 yield state, half, row
 
@@ -192,9 +197,8 @@ class _Names:
     def _look_up(self, run: Rows, wanted: set[str]) -> None:
         seeds = (wanted - self._texts.keys()) & run.seeds.keys()
         self._texts |= {one: run.seeds[one].instruction for one in sorted(seeds)}
-        halves: tuple[Half, ...] = ("kept", "dropped")
         for state in run.stage_manifests:
-            for half in halves:
+            for half in HALVES:
                 missing = sorted(wanted - self._texts.keys())
                 if state.exported is None and missing:
                     rows = _where(
@@ -257,10 +261,9 @@ def _children(run: Rows, state: StageManifest, row_id: str) -> tuple[str, ...]:
     if "parent_id" not in state.columns:
         return ()
     mine = pl.col("parent_id") == row_id
-    halves: tuple[Half, ...] = ("kept", "dropped")
     found = (
         one["row_id"]
-        for half in halves
+        for half in HALVES
         for one in _where(run.scan(state.name, half), mine, "row_id")
     )
     return tuple(sorted(found))
@@ -279,9 +282,8 @@ def _seed_history(run: Rows, task: SeedTask) -> History:
 def _similar(run: Rows, row_id: str) -> str:
     """The ids nearest to one that is not there, as the end of a message."""
     ids: list[str] = list(run.seeds)
-    halves: tuple[Half, ...] = ("kept", "dropped")
     for state in run.stage_manifests:
-        for half in halves:
+        for half in HALVES:
             if state.exported is None:
                 rows = run.scan(state.name, half).select("row_id").collect()
                 ids += rows["row_id"].to_list()

@@ -1,9 +1,11 @@
 """Fixtures that several folders of tests share."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from pipeline.manifest import RunManifest
@@ -13,6 +15,9 @@ from pipeline.run.prepare import Options, prepare
 from tests.run import books
 from tests.teacher_server.process import Server, running_server
 
+hypothesis.settings.register_profile("synth", deadline=None)  # machines are busy
+hypothesis.settings.load_profile("synth")
+
 RunSynth = Callable[..., RunManifest]
 
 
@@ -20,7 +25,7 @@ def ignore(event: Event) -> None:
     """A listener that does not listen."""
 
 
-def run_and_recount(out: Path, *settings: str, **options: Any) -> RunManifest:  # noqa: ANN401
+def run_and_recount(out: Path, *settings: str, **options: Any) -> RunManifest:
     """Run a recipe here and recount its books."""
     listener = options.pop("listener", ignore)
     environment = options.pop("environment", {})
@@ -49,3 +54,9 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("small") / "run"
     run_and_recount(out, "bootstrap.target=60", "shard_rows=50")
     return out
+
+
+@pytest.fixture
+def small_copy(small_run: Path, tmp_path: Path) -> Path:
+    """A copy of `small_run` that may be changed."""
+    return Path(shutil.copytree(small_run, tmp_path / "run"))

@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline import recipe
@@ -59,15 +59,22 @@ def test_a_setting_without_class_or_with_two_is_found() -> None:
     class Bare(StageConfig):
         size: int = 1
 
-    with pytest.raises(TypeError, match="Bare.size"):
+    with pytest.raises(TypeError, match=r"Bare\.size"):
         list(recipe.classified_settings(Bare()))
 
 
 def test_the_classes_are_those_of_the_design() -> None:
     found = {path: kind for path, (kind, _) in builtin().classified().items()}
     assert found["bootstrap.target"] is EXTENT
-    for path in ("seed", "bootstrap.window", "bootstrap.threshold", "classify.sampling.temperature",
-                 "instances.instances", "teacher.endpoint", "bootstrap.words_at_least"):  # fmt: skip
+    for path in (
+        "seed",
+        "bootstrap.window",
+        "bootstrap.threshold",
+        "bootstrap.words_at_least",
+        "classify.sampling.temperature",
+        "instances.instances",
+        "teacher.endpoint",
+    ):
         assert found[path] is IDENTITY, path
     for path in ("filter.filters", "dedup.ignore_case", "export.validation"):
         assert found[path] is DECISION, path
@@ -81,11 +88,16 @@ def test_a_recipe_written_out_is_the_same_recipe(name: str) -> None:
     assert recipe.parse(found.to_yaml(), where="again") == found
 
 
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
+
+
+@settings(max_examples=20)
+@example(1, None, ["\x85", "a\u2028b", "\n16."], "\u2029")
 @given(
     st.integers(1, 10**6),
     st.floats(0, 2) | st.none(),
-    st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=9), max_size=4),
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
+    st.lists(TEXTS, max_size=4),
+    TEXTS,
 )
 def test_any_settings_survive_being_written_out(
     target: int, temperature: float | None, stop: list[str], description: str

@@ -68,19 +68,22 @@ def test_a_bomb_is_refused_at_once() -> None:
     assert time.monotonic() - began < 1
 
 
-@given(st.text(st.sampled_from("ab1.:-?![]{}&*|>'\" \n#%~=<0x!"), max_size=40))
-def test_any_text_is_a_value_or_refused(text: str) -> None:
+def is_read_or_refused(text: str) -> bool:
     try:
         yaml_text.load(text, where="x")
     except RecipeError as error:
-        assert str(error).startswith("x: ")
+        return str(error).startswith("x: ")
+    return True
 
 
-@given(st.sampled_from(["int", "float", "bool", "null", "timestamp", "binary", "omap", "pairs", "set",
-                        "map", "seq", "str", "merge", "value"]),
-       st.text("-+0123456789:_.xob tTzZynN=[]{},", max_size=8))  # fmt: skip
+@given(st.text(st.sampled_from("ab1.:-?![]{}&*|>'\" \n#%~=<0x!"), max_size=40))
+def test_any_text_is_a_value_or_refused(text: str) -> None:
+    assert is_read_or_refused(text)
+
+
+TAGS = ["int", "float", "bool", "null", "timestamp", "binary", "omap", "pairs", "set", "map", "seq"]
+
+
+@given(st.sampled_from(TAGS), st.text("-+0123456789:_.xob tTzZynN=[]{},", max_size=8))
 def test_any_tagged_value_is_read_or_refused(tag: str, text: str) -> None:
-    try:
-        yaml_text.load(f"a: !!{tag} {text}", where="x")
-    except RecipeError as error:
-        assert str(error).startswith("x: ")
+    assert is_read_or_refused(f"a: !!{tag} {text}")

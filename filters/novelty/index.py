@@ -8,6 +8,7 @@ wheel that exists, compares with every entry and is 100 times slower at 50,000 o
 """
 
 import os
+import pickle
 import struct
 import zipfile
 import zlib
@@ -191,7 +192,13 @@ class NoveltyIndex:
         if self._large is None and not self._stays_small(n_texts):
             from filters.novelty.scan import ScanSearch  # numba: half a second to import
 
-            self._large, self._small = ScanSearch(self._pool, self.limit), None
+            try:
+                self._large, self._small = ScanSearch(self._pool, self.limit), None
+            except (OSError, EOFError, pickle.UnpicklingError):
+                # numba stops at a full disk or a damaged file in its cache; slower, the run goes on
+                if self._engine == "numba":
+                    raise
+                self._engine = "numpy"
         if self._large is not None:
             return self._large
         if self._small is None:

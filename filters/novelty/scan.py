@@ -56,7 +56,11 @@ class ScanSearch:
     """Compares texts with all entries of a pool. Answers as `NumpySearch` does."""
 
     def __init__(self, pool: Pool, limit: Limit) -> None:
-        """Search `pool`; entries that it holds already are read at the first `run`."""
+        """Search `pool`; entries that it holds already are read at the first `run`.
+
+        The compiled code is made or read here. What a full disk or a damaged file in numba's
+        cache raises comes from here, therefore, and before the pool has changed.
+        """
         self._pool = pool
         self._bar = Bar(
             limit.numerator, limit.denominator, limit.threshold, limit.rule == "published"
@@ -74,6 +78,9 @@ class ScanSearch:
             lengths=np.zeros(16 * PAGE, np.int32),
         )
         self._scratch = _scratch(64, 1024)
+        nothing = Texts(np.zeros(0, np.int32), np.zeros(1, np.int64))
+        kernels.file_all(nothing, self._state, self._classes, self._pages, self._scratch)
+        self._stream(nothing, np.zeros(0, np.int64), np.zeros(0, np.int32), True, True)
 
     def run(
         self, ids: Ids, offsets: Offsets, *, nearest: bool, grow: bool
@@ -90,21 +97,31 @@ class ScanSearch:
             if grow:
                 pool.reserve(len(texts.offsets) - 1, int(texts.offsets[-1] - texts.offsets[0]))
             state.entries[0] = pool.size
-            kernels.stream(
-                texts,
-                nearest,
-                grow,
-                self._bar,
-                Texts(pool.ids, pool.offsets),
-                state,
-                self._classes,
-                self._pages,
-                self._scratch,
-                entry[start:end],
-                lcs[start:end],
-            )
+            self._stream(texts, entry[start:end], lcs[start:end], nearest, grow)
             pool.size = int(state.entries[0])
         return entry, lcs
+
+    def _stream(
+        self,
+        texts: Texts,
+        entry: NDArray[np.int64],
+        lcs: NDArray[np.int32],
+        nearest: bool,
+        grow: bool,
+    ) -> None:
+        kernels.stream(
+            texts,
+            nearest,
+            grow,
+            self._bar,
+            Texts(self._pool.ids, self._pool.offsets),
+            self._state,
+            self._classes,
+            self._pages,
+            self._scratch,
+            entry,
+            lcs,
+        )
 
     def _catch_up(self) -> None:
         ids, offsets = self._pool.contents()

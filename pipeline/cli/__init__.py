@@ -5,14 +5,22 @@ This package imports nothing heavy at the top: `synth --help` must not wait for 
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+import traceback
+from contextlib import suppress
 
 import typer
 
 from pipeline.cli import look as look
 from pipeline.cli import make as make
 from pipeline.cli import tell as tell
-from pipeline.errors import SynthError
+from pipeline.errors import StorageError, SynthError
+from pipeline.terminal import safe
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""What the system says of a disk that is full, read-only or failing."""
 
 app = typer.Typer(
     name="synth",
@@ -35,12 +43,38 @@ app.command("doctor")(tell.doctor)
 
 
 def main() -> None:
-    """Run the command line; ends the process with the exit code of what happened."""
+    """Run the command line; ends the process with the exit code of what happened.
+
+    Without the interpreter's own end: threads that pyarrow has just started abort the process in
+    one of fifty, with another exit code than ours.
+    """
+    code = _run()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # said already, by `_run`
+            stream.flush()
+    os._exit(code)
+
+
+def _run() -> int:
     try:
-        app()
+        try:
+            app()
+        except SystemExit as end:
+            if isinstance(end.__context__, BrokenPipeError):  # typer makes a 1 of it
+                return 0
+            code = end.code if isinstance(end.code, int) else 0
+        sys.stdout.flush()
     except SynthError as error:
-        sys.stderr.write(f"synth: {error}\n")
-        sys.exit(error.exit_code)
+        sys.stderr.write(f"synth: {safe(str(error))}\n")
+        return error.exit_code
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
-        sys.stderr.close()
-        sys.exit(0)
+        return 0
+    except Exception as error:  # noqa: BLE001 - the one place that ends a command
+        if isinstance(error, OSError) and error.errno in DISK:
+            sys.stderr.write(f"synth: {safe(str(error))}\n")
+            return StorageError.exit_code
+        sys.stderr.write(
+            f"{safe(traceback.format_exc())}synth: this is a bug: report it, please.\n"
+        )
+        return SynthError.exit_code
+    return code

@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.errors import RecipeError
+from pipeline.errors import DamagedError, RecipeError
+from pipeline.terminal import safe, shorten
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from pipeline.inspect import Half, Run, StageStatus
+    from pipeline.inspect import Run
+    from pipeline.manifest import Half
+    from pipeline.status import StageStatus
 
 RunArgument = Annotated[str, typer.Argument(help="A run directory.")]
 SAMPLE_SEED = 42
@@ -33,7 +36,8 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Say how far a run is and what its books hold, also while it is at work."""
-    from pipeline.inspect import holder, open_run, stage_statuses
+    from pipeline.inspect import open_run
+    from pipeline.status import holder, stage_statuses
 
     found = open_run(run)
     stages = stage_statuses(found)
@@ -121,8 +125,6 @@ def _rows(
     """The chosen rows in order, and how many there were to choose from."""
     import polars as pl
 
-    from pipeline.errors import DamagedError
-
     frame = run.scan(stage, half)
     try:
         if where is not None:
@@ -131,9 +133,8 @@ def _rows(
         if sample is None:
             return frame.head(limit).collect(), total
         chosen = sorted(Random(SAMPLE_SEED).sample(range(total), min(sample, total)))
-        return frame.with_row_index("at").filter(pl.col("at").is_in(chosen)).drop(
-            "at"
-        ).collect(), total
+        frame = frame.with_row_index("at").filter(pl.col("at").is_in(chosen)).drop("at")
+        return frame.collect(), total
     except (pl.exceptions.ComputeError, OSError) as error:
         raise DamagedError(
             f"a shard of {stage} cannot be read: {error}. See  synth verify {run.path}"
@@ -160,8 +161,6 @@ def _condition(frame: pl.LazyFrame, where: str) -> pl.Expr:
 
 
 def _row_lines(row: dict[str, Any], width: int, *, full: bool) -> Iterator[str]:
-    from pipeline.terminal import safe, shorten
-
     room = max(width - 15, 20)
     yield safe(str(row["row_id"]), keep_lines=False)
     facts = []
@@ -218,8 +217,6 @@ def _next_step(run: Run, stages: list[StageStatus], worker: str | None) -> str:
 
 
 def _status_text(run: Run, stages: list[StageStatus], worker: str | None) -> str:
-    from pipeline.terminal import safe
-
     state = run.manifest
     is_dead = state.status == "running" and worker is None
     lines = [

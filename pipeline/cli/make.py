@@ -5,9 +5,22 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from pipeline.cli import progress
+from pipeline.errors import LockedError, StorageError, SynthError
+from pipeline.run.events import Listener, Message, to_all
+
+if TYPE_CHECKING:
+    from pipeline.manifest import RunManifest
+    from pipeline.run.prepare import Prepared
+
+OFFLINE = (
+    "The teacher is 'offline': a grammar that ships with synth, not a language model. Name one "
+    "with --teacher openai:MODEL (a server of your own: openai:MODEL@http://host:8000/v1)."
+)
 
 RecipeArgument = Annotated[
     str, typer.Argument(help="A built-in recipe, the path of your own, or the name of one stage.")
@@ -63,9 +76,6 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Events as JSON on stdout.")] = False,
 ) -> None:
     """Run a recipe; the same command goes on with a run that was ended."""
-    from pipeline.cli import progress
-    from pipeline.run.events import Message, to_all
-    from pipeline.run.execute import execute
     from pipeline.run.prepare import Options, prepare
 
     prepared = prepare(
@@ -85,26 +95,36 @@ def run(
         )
     )
     with progress.shown(as_json=as_json) as listener:
-        if prepared.is_offline_by_default:
-            listener(
-                Message(
-                    "The teacher is 'offline': a grammar that ships with synth, not a language "
-                    "model. Name one with --teacher openai:MODEL (a server of your own: "
-                    "openai:MODEL@http://host:8000/v1)."
-                )
-            )
-        if prepared.is_finished:
-            state = execute(prepared, listener)
-        else:
-            log = progress.to_log(prepared.run / "log.jsonl")
-            state = execute(prepared, to_all(listener, log))
-        data = prepared.run / "data" if state.data else prepared.run / state.stages[-1] / "kept"
-        listener(
-            Message(
-                f"{state.kept} rows in {data} (made in {state.seconds:.1f} s). "
-                f"Look at them with  synth show {prepared.run}"
-            )
-        )
+        state = _work(prepared, listener)
+    data = prepared.run / "data" if state.data else prepared.run / state.stages[-1] / "kept"
+    progress.last_word(
+        f"{state.kept} rows in {data} (made in {state.seconds:.1f} s). "
+        f"Look at them with  synth show {prepared.run}",
+        as_json=as_json,
+        status=state.status,
+        kept=state.kept,
+        data=str(data),
+        seconds=state.seconds,
+    )
+
+
+def _work(prepared: Prepared, listener: Listener) -> RunManifest:
+    """Say who writes, run, and note in the run's log how it began and ended."""
+    from pipeline.run.execute import execute
+
+    if prepared.is_offline_by_default:
+        listener(Message(OFFLINE))
+    if prepared.is_finished:
+        return execute(prepared, listener)
+    log = progress.to_log(prepared.run / "log.jsonl")
+    try:
+        state = execute(prepared, to_all(listener, log))
+    except SynthError as error:
+        if prepared.run.is_dir() and not isinstance(error, LockedError | StorageError):
+            log(Message(f"ended with {error.exit_code}: {error}"))
+        raise
+    log(Message(f"ended with 0: {state.status}, {state.kept} rows kept"))
+    return state
 
 
 def plan(

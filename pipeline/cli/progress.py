@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -15,10 +16,10 @@ from pipeline.run.events import Event, Listener, Message, Progress
 from pipeline.terminal import safe
 
 if TYPE_CHECKING:
-    from rich.live import Live
     from rich.table import Table
 
 PLAIN_EVERY_S = 5.0
+WIDE = 100
 
 
 @contextmanager
@@ -41,8 +42,7 @@ def to_json(stream: TextIO) -> Listener:
         line = {"event": kind} | dataclasses.asdict(event)
         if isinstance(event, Progress):
             line["eta_s"] = event.eta_s
-        stream.write(json.dumps(line, ensure_ascii=False) + "\n")
-        stream.flush()
+        _say(stream, json.dumps(line, ensure_ascii=False) + "\n")
 
     return tell
 
@@ -83,8 +83,25 @@ def dropped_text(dropped: dict[str, int], most: int) -> str:
     """Dropped rows by rule, the commonest first."""
     named = [f"{reason} {n}" for reason, n in list(dropped.items())[:most]]
     if len(dropped) > most:
-        named.append(f"{len(dropped) - most} more rules")
+        left = len(dropped) - most
+        named.append(f"{left} more rule{'s' if left > 1 else ''}")
     return f"{sum(dropped.values())} ({', '.join(named)})" if dropped else "0"
+
+
+def _say(stream: TextIO, text: str) -> None:
+    """Write, if anybody still reads: a run does not end because `head` has seen enough."""
+    with contextlib.suppress(BrokenPipeError):
+        stream.write(text)
+        stream.flush()
+
+
+def last_word(text: str, *, as_json: bool, **facts: object) -> None:
+    """Say how the run ended, after all else."""
+    if as_json:
+        line = {"event": "end", "text": text} | facts
+        _say(sys.stdout, json.dumps(line, ensure_ascii=False) + "\n")
+    else:
+        _say(sys.stderr, safe(text) + "\n")
 
 
 class Plain:
@@ -98,15 +115,14 @@ class Plain:
     def __call__(self, event: Event) -> None:
         """Print the event if it is time to."""
         if isinstance(event, Message):
-            self._stream.write(safe(event.text) + "\n")
+            _say(self._stream, safe(event.text) + "\n")
         else:
             now = time.monotonic()
             first = self._told.setdefault(event.stage, now)
             if event.state != "done" and now - first < PLAIN_EVERY_S:
                 return
             self._told[event.stage] = now
-            self._stream.write(line_of(event) + "\n")
-        self._stream.flush()
+            _say(self._stream, line_of(event) + "\n")
 
 
 @contextmanager
@@ -123,40 +139,44 @@ def _live() -> Iterator[Listener]:
                 live.console.print(safe(event.text))
             else:
                 stages[event.stage] = event
-                _draw(live, stages)
+                live.update(_table(stages, console.width))
 
         yield tell
 
 
-def _draw(live: Live, stages: dict[str, Progress]) -> None:
-    live.update(_table(stages))
-
-
-def _table(stages: dict[str, Progress]) -> Table:
+def _table(stages: dict[str, Progress], width: int) -> Table:
+    """The stages as a table; what does not fit is left out, the counts never are."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("stage")
+    is_wide = width >= WIDE
+    table.add_column("stage", no_wrap=True)
     for name in ("done", "kept"):
-        table.add_column(name, justify="right")
-    table.add_column("dropped by rule", overflow="fold")
-    for name in ("requests", "tokens", "cost", "left"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("dropped by rule" if is_wide else "dropped", no_wrap=not is_wide)
+    for name in ("requests", "tokens", "cost", "time") if is_wide else ("time",):
+        table.add_column(name, justify="right", no_wrap=True)
     for event in stages.values():
         done = f"{event.done}/{event.total}" if event.total is not None else str(event.done)
         left = f"{event.seconds:.1f} s ✓" if event.state == "done" else ""
         if event.eta_s is not None:
-            left = f"{event.eta_s:.0f} s"
+            left = f"{event.eta_s:.0f} s left"
+        dropped = (
+            dropped_text(event.dropped, most=3) if is_wide else str(sum(event.dropped.values()))
+        )
+        asked = (
+            str(event.requests or ""),
+            str(event.tokens or ""),
+            "" if event.cost_usd is None else f"${event.cost_usd}",
+        )
         table.add_row(
             Text(event.stage, style="bold" if event.state != "done" else ""),
             done,
             str(event.kept),
-            Text(dropped_text(event.dropped, most=3), style="dim"),
-            str(event.requests or ""),
-            str(event.tokens or ""),
-            "" if event.cost_usd is None else f"${event.cost_usd}",
+            Text(dropped, style="dim"),
+            *(asked if is_wide else ()),
             left,
         )
     return table

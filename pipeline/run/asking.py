@@ -7,11 +7,10 @@ from collections import deque
 from collections.abc import Iterator
 from random import Random
 
-import polars as pl
-
 from pipeline import store
 from pipeline.recipe import Step
 from pipeline.run.context import Context
+from pipeline.run.guard import Guard
 from pipeline.stage import Drop, LLMStage, Row
 from pipeline.store import StageFolder
 from pipeline.teacher.asker import Settled
@@ -33,6 +32,7 @@ async def run_llm_stage(context: Context, index: int, step: Step) -> None:
     rows = store.read_rows(context.input_shards(), start=folder.next_slot)
     ahead = 4 * context.prepared.recipe.settings.teacher.concurrency
     open_slots: deque[Open] = deque()
+    guard = Guard(step.name)
     slots = _draw(context, step, rows, folder.next_slot)
     try:
         while True:
@@ -46,14 +46,14 @@ async def run_llm_stage(context: Context, index: int, step: Step) -> None:
             elif call.slot % 16 == 0:
                 await asyncio.sleep(0)  # replaying must not shut signals and commits out
             open_slots.popleft()
-            _commit(context, step, folder, row, call, settled)
+            _commit(context, step, folder, guard, row, call, settled)
             context.tell(folder, total, folder.next_slot)
     finally:
         tasks = [found for _, _, found in open_slots if isinstance(found, asyncio.Task)]
         await context.asker.let_go(tasks)
     folder.flush(journal=context.journal.committed)
     if step.stage.measure is not None:
-        kept = pl.read_parquet(store.shards(folder.path, folder.state))
+        kept = store.read_frame(store.shards(folder.path, folder.state))
         folder.state.measures = step.stage.measure(kept)
     context.seal(folder, total, total)
 
@@ -71,14 +71,22 @@ def _draw(context: Context, step: Step, rows: Iterator[Row], slot: int) -> Itera
 
 
 def _commit(
-    context: Context, step: Step, folder: StageFolder, row: Row, call: Call, settled: Settled
+    context: Context,
+    step: Step,
+    folder: StageFolder,
+    guard: Guard,
+    row: Row,
+    call: Call,
+    settled: Settled,
 ) -> None:
     stage = step.stage
     assert isinstance(stage, LLMStage)
     if settled.reply is None:
         entries: list[Row | Drop] = [Drop(settled.outcome, settled.detail)]
     else:
-        entries = stage.read(settled.reply, row, step.config)
+        reply = settled.reply
+        read = guard.call("error_read", lambda: stage.read(reply, row, step.config))
+        entries = [read] if isinstance(read, Drop) else read
     asked = (row.get("requests") or []) + [context.request_column(step, call, settled)]
     kept, dropped = [], []
     for number, entry in enumerate(entries):
@@ -90,12 +98,7 @@ def _commit(
                 "teacher": settled.model,
             }
         if isinstance(entry, Drop):
-            drop = {
-                "drop_reason": entry.reason,
-                "drop_detail": entry.detail,
-                "drop_ref": entry.ref,
-            }
-            dropped.append(row | made | entry.row | drop)
+            dropped.append(row | made | entry.row | entry.columns())
         else:
             kept.append(row | made | entry)
     folder.add(kept, dropped, journal=context.journal.committed)

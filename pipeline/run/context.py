@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,15 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import manifest, store
+from pipeline.errors import DamagedError
 from pipeline.manifest import StageManifest, Tokens
 from pipeline.recipe import Step
 from pipeline.run.events import Listener, Progress
+from pipeline.run.lock import Lease
 from pipeline.run.prepare import Prepared
 from pipeline.stage import Request, Sampling
 from pipeline.store import StageFolder
 from pipeline.teacher.asker import Asker, Settled
 from pipeline.teacher.call import Call, canonical
 from pipeline.teacher.journal import Journal
+from pipeline.teacher.journal_reader import JournalReader
+from pipeline.usage import priced
 
 TELL_EVERY_S = 0.1
 
@@ -32,12 +35,13 @@ class Context:
     journal: Journal
     asker: Asker | None
     listener: Listener
+    lease: Lease
+    old: JournalReader | None = None
     done: list[StageManifest] = field(default_factory=list)
-    open: StageFolder | None = None
+    current: StageFolder | None = None
     _told: float = 0.0
     _stage_began: float = 0.0
     _seconds_before: float = 0.0
-    _tokens_before: tuple[int, int] = (0, 0)
 
     @property
     def run(self) -> Path:
@@ -54,14 +58,19 @@ class Context:
 
     def input_digest(self) -> str:
         """What stands for the content of the stage before."""
-        digests = "".join(part.kept.sha256 for part in self.done[-1].parts)
-        return hashlib.sha256(digests.encode()).hexdigest()
+        return self.done[-1].kept_digest
 
     def open_stage(self, index: int, step: Step) -> StageFolder:
         """The stage's folder as an earlier process left it, or a new one."""
         path = self.run / manifest.stage_folder(index, step.name) / "stage.json"
         if path.is_file():
             state = manifest.read(StageManifest, path)
+            used = max((part.journal for part in state.parts), default=0)
+            if used > self.journal.last:
+                raise DamagedError(
+                    f"{path.parent} was made with record {used} of the journal, and that ends at "
+                    f"{self.journal.last}: replies that were received are lost."
+                )
         else:
             state = StageManifest(
                 name=step.name,
@@ -72,11 +81,15 @@ class Context:
                 columns=self.prepared.columns[index],
                 settings={},
             )
+        if not state.parts:
+            state.columns = self.prepared.columns[index]
         state.fingerprint = self.prepared.fingerprints[index]
         state.settings = step.config.model_dump(mode="json")
-        folder = StageFolder(self.run, state, self.prepared.recipe.settings.shard_rows)
+        folder = StageFolder(
+            self.run, state, self.prepared.recipe.settings.shard_rows, fence=self.lease.check
+        )
         folder.create()
-        self.open = folder
+        self.current = folder
         self._stage_began = time.monotonic()
         self._seconds_before = state.seconds
         self._told = 0.0
@@ -127,7 +140,7 @@ class Context:
         if not now and time.monotonic() - self._told < TELL_EVERY_S:
             return
         self._told = time.monotonic()
-        usage = usage_of(self.prepared, self.journal, folder.state.name) if now else []
+        usage = self._usage(folder) if now else []
         bought = self.asker.bought if self.asker is not None else Counter[str]()
         cost = sum((Decimal(u.cost_usd) for u in usage if u.cost_usd is not None), Decimal(0))
         self.listener(
@@ -145,38 +158,23 @@ class Context:
             )
         )
 
+    def _usage(self, folder: StageFolder) -> list[Tokens]:
+        prices = self.prepared.recipe.settings.prices
+        return priced(self.journal.usage(folder.state.name), prices)
+
     def stop_short(self, why: str) -> None:
         """Publish what the open stage has so far and say why it ends there."""
-        if self.open is not None and not self.open.state.complete:
-            self.open.state.stopped = why
-            self.open.flush(journal=self.journal.committed)
-            self.open.save()
+        folder = self.current
+        if folder is not None and not folder.state.complete:
+            folder.state.stopped = why
+            folder.flush(journal=self.journal.committed)
+            folder.save()
 
     def seal(self, folder: StageFolder, total: int | None, done: int) -> None:
         """Publish what is left of a stage, write its books, and go on."""
-        folder.state.usage = usage_of(self.prepared, self.journal, folder.state.name)
+        folder.state.usage = self._usage(folder)
         took = time.monotonic() - self._stage_began
         folder.state.seconds = round(self._seconds_before + took, 3)
         folder.seal(journal=self.journal.committed)
         self.tell(folder, total, done, now=True)
         self.done.append(folder.state)
-
-
-def usage_of(prepared: Prepared, journal: Journal, stage: str) -> list[Tokens]:
-    """What the journal says that a stage asked of each model, priced where the recipe says how."""
-    found = []
-    for model, requests, replies, n_in, n_out, unknown in journal.usage(stage):
-        price = prepared.recipe.settings.prices.get(model)
-        cost = None if price is None else (n_in * price.input + n_out * price.output) / 1_000_000
-        found.append(
-            Tokens(
-                model=model,
-                replies=replies,
-                requests=requests,
-                input_tokens=n_in,
-                output_tokens=n_out,
-                unknown_usage=unknown,
-                cost_usd=None if cost is None else str(cost),
-            )
-        )
-    return found

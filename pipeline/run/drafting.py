@@ -19,6 +19,7 @@ from pipeline.errors import StallError
 from pipeline.recipe import Step
 from pipeline.run.context import Context
 from pipeline.run.events import Message
+from pipeline.run.guard import Guard
 from pipeline.seed_tasks import SeedTask
 from pipeline.stage import DraftStage, Drop, Pool, Row
 from pipeline.stages import bootstrap
@@ -45,6 +46,7 @@ class Drafting:
         self.config = step.config
         self.window = step.config.window
         self.folder: StageFolder = context.open_stage(index, step)
+        self.guard = Guard(step.name)
         self.pool = Pool([(seed.id, seed.instruction) for seed in seeds])
         self.ids = [seed.id for seed in seeds]
         self.index = NoveltyIndex(
@@ -102,8 +104,10 @@ class Drafting:
         if settled.reply is None:
             entries = [Drop(settled.outcome, settled.detail)]
         else:
-            entries = self.stage.read(settled.reply, self.config)
-            entries = entries or [Drop("no_item", settled.reply.text[:200])]
+            reply = settled.reply
+            read = self.guard.call("error_read", lambda: self.stage.read(reply, self.config))
+            entries = [read] if isinstance(read, Drop) else read
+            entries = entries or [Drop("no_item", reply.text[:200])]
         texts = [entry["instruction"] for entry in entries if not isinstance(entry, Drop)]
         verdicts = iter(self.stage.judge(texts, self.config))
         kept, dropped = [], []
@@ -127,15 +131,8 @@ class Drafting:
                 self.ids.append(row_id)
                 kept.append(row)
             else:
-                reference = row.get("nearest_id") if drop.reason == "not_novel" else drop.ref
-                dropped.append(
-                    row
-                    | {
-                        "drop_reason": drop.reason,
-                        "drop_detail": drop.detail,
-                        "drop_ref": reference,
-                    }
-                )
+                met = row.get("nearest_id") if drop.reason == "not_novel" else None
+                dropped.append(row | drop.columns(met))
         self.recent.append((len(kept) + len(dropped), len(kept)))
         self.folder.add(kept, dropped, journal=self.context.journal.committed)
 

@@ -14,7 +14,7 @@ from statistics import mean
 from typing import Any
 
 from pipeline import store
-from pipeline.inspect import JournalReader, Run, open_run
+from pipeline.inspect import Run, open_run
 from pipeline.manifest import StageManifest
 from pipeline.recipe import Step
 from pipeline.run.prepare import Prepared
@@ -30,7 +30,9 @@ from pipeline.stage import (
     Sampling,
 )
 from pipeline.stages import bootstrap
-from pipeline.teacher.ledger import Price
+from pipeline.teacher.journal_reader import JournalReader
+from pipeline.teacher.ledger import Spend
+from pipeline.teacher.settings import Price
 
 BYTES_A_TOKEN = 4
 EXAMPLES = 32  # prompts that are rendered for each stage
@@ -226,7 +228,7 @@ def _reply_tokens(
     """Tokens of a usual reply: as replies were so far, else of so many seed tasks, else half."""
     if reader is not None:
         usage = reader.usage(step.name)
-        replies, tokens = sum(one[1] for one in usage), sum(one[4] for one in usage)
+        replies, tokens = sum(one[2] for one in usage), sum(one[4] for one in usage)
         if replies and tokens:
             return float(tokens / replies)
     if isinstance(step.config, bootstrap.Config) and prepared.seeds is not None:
@@ -275,7 +277,7 @@ def _assumptions(
 def _money(price: Price | None, input_tokens: int, output_tokens: int | None) -> str | None:
     if price is None or output_tokens is None:
         return None
-    spent = (input_tokens * price.input + output_tokens * price.output) / 1_000_000
+    spent = Spend(input_tokens, output_tokens).usd(price)
     return str(spent.quantize(Decimal("0.01")) if spent >= 1 else spent.quantize(Decimal("0.0001")))
 
 

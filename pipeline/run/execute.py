@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 from pipeline import manifest, store
 from pipeline.errors import (
     BudgetError,
     InterruptedRunError,
+    LockedError,
     StallError,
     StorageError,
     SynthError,
@@ -26,12 +26,14 @@ from pipeline.run.context import Context
 from pipeline.run.drafting import run_draft_stage
 from pipeline.run.events import Listener, Message
 from pipeline.run.judging import run_export_stage, run_filter_stage, run_import_stage
-from pipeline.run.lock import locked
+from pipeline.run.lock import Lease, locked
 from pipeline.run.prepare import Prepared
+from pipeline.run.reuse import reuse
 from pipeline.stage import DraftStage, FilterStage, ImportStage, LLMStage
 from pipeline.teacher.asker import Asker
 from pipeline.teacher.call import Teacher, Unanswered
 from pipeline.teacher.journal import Journal
+from pipeline.teacher.journal_reader import JournalReader
 from pipeline.teacher.ledger import Ledger
 from pipeline.version import VERSION
 
@@ -46,11 +48,11 @@ def execute(prepared: Prepared, listener: Listener) -> RunManifest:
         listener(Message(f"{prepared.run} is finished: nothing to do."))
         return prepared.existing
     try:
-        prepared.run.mkdir(parents=True, exist_ok=True)
-        with locked(prepared.run):
+        manifest.make_folder(prepared.run)
+        with locked(prepared.run) as lease:
             store.clear_staging(prepared.run)
             _write_inputs(prepared)
-            return asyncio.run(_execute(prepared, listener))
+            return asyncio.run(_execute(prepared, listener, lease))
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise StorageError(
@@ -59,15 +61,15 @@ def execute(prepared: Prepared, listener: Listener) -> RunManifest:
         ) from error
 
 
-async def _execute(prepared: Prepared, listener: Listener) -> RunManifest:
+async def _execute(prepared: Prepared, listener: Listener, lease: Lease) -> RunManifest:
     state = _open_manifest(prepared)
     began = datetime.now(UTC)
-    journal = Journal(prepared.run / "journal.sqlite")
-    old = Journal(prepared.old_run / "journal.sqlite") if prepared.old_run else None
+    journal = Journal(prepared.run / "journal.sqlite", lease.epoch)
+    old = JournalReader(prepared.old_run / "journal.sqlite") if prepared.old_run else None
     context: Context | None = None
     try:
         async with _asker(prepared, journal, old) as asker:
-            context = Context(prepared, journal, asker, listener)
+            context = Context(prepared, journal, asker, listener, lease, old=old)
             with _signals(asker):
                 state.data = await _run_stages(context, state)
         await journal.settle()
@@ -87,14 +89,25 @@ async def _execute(prepared: Prepared, listener: Listener) -> RunManifest:
         journal.close()
         if old is not None:
             old.close()
-        manifest.replace(prepared.run / "run.json", state)
+        _write_manifest(prepared, state, lease)
+    lease.check()
     return state
+
+
+def _write_manifest(prepared: Prepared, state: RunManifest, lease: Lease) -> None:
+    """Replace `run.json`, unless the run is another's by now."""
+    for name in ("recipe.yaml", "data/README.md"):
+        if (path := prepared.run / name).is_file():
+            state.texts[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    with contextlib.suppress(LockedError):
+        lease.check()
+        manifest.replace(prepared.run / "run.json", state)
 
 
 async def _run_stages(context: Context, state: RunManifest) -> list[FileEntry]:
     files: list[FileEntry] = []
     for index, step in enumerate(context.prepared.steps):
-        _reuse(context, index)
+        await reuse(context, index)
         if isinstance(step.stage, DraftStage):
             await run_draft_stage(context, index, step)
         elif isinstance(step.stage, LLMStage):
@@ -113,36 +126,9 @@ async def _run_stages(context: Context, state: RunManifest) -> list[FileEntry]:
     return files
 
 
-def _reuse(context: Context, index: int) -> None:
-    """Copy a stage of the old run whose settings, and all before it, are the same."""
-    prepared = context.prepared
-    if prepared.old_run is None:
-        return
-    folder = manifest.stage_folder(index, prepared.steps[index].name)
-    old, new = prepared.old_run / folder, prepared.run / folder
-    if new.exists() or not (old / "stage.json").is_file():
-        return
-    state = manifest.read(StageManifest, old / "stage.json")
-    if not state.complete or state.exported is not None:
-        return
-    if state.fingerprint != prepared.fingerprints[index]:
-        return
-    copy = prepared.run / ".staging" / "stage"
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(old, copy)
-    for half in ("kept", "dropped"):
-        for path in store.shards(copy, state, half):
-            entry = store.describe(path)
-            listed = [p.kept if half == "kept" else p.dropped for p in state.parts]
-            if entry.sha256 not in {item.sha256 for item in listed}:
-                raise InterruptedRunError(f"{old} changed while it was copied.")
-    new.parent.mkdir(exist_ok=True)
-    copy.replace(new)
-
-
 @asynccontextmanager
 async def _asker(
-    prepared: Prepared, journal: Journal, old: Journal | None
+    prepared: Prepared, journal: Journal, old: JournalReader | None
 ) -> AsyncIterator[Asker | None]:
     if not any(isinstance(step.stage, DraftStage | LLMStage) for step in prepared.steps):
         yield None
@@ -223,12 +209,18 @@ def _open_manifest(prepared: Prepared) -> RunManifest:
         identity=prepared.identity,
         extent=prepared.extent,
         decision=prepared.decision,
-        input={"path": str(prepared.source.path)} if prepared.source else None,
-        made_from=str(prepared.old_run) if prepared.old_run else None,
+        input={"path": str(prepared.source.path.resolve())} if prepared.source else None,
+        made_from=_made_from(prepared),
         stages=old.stages if old else [],
     )
     manifest.replace(prepared.run / "run.json", state)
     return state
+
+
+def _made_from(prepared: Prepared) -> str | None:
+    if prepared.old_run is not None:
+        return str(prepared.old_run.resolve())
+    return prepared.existing.made_from if prepared.existing else None
 
 
 def _write_inputs(prepared: Prepared) -> None:
@@ -265,13 +257,3 @@ def _digest(state: RunManifest, stages: list[StageManifest]) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def run_folder(path: str) -> Path:
-    """A run directory that exists. Raises `InputError`."""
-    from pipeline.errors import InputError
-
-    folder = Path(path)
-    if not (folder / "run.json").is_file():
-        raise InputError(f"{path} is not a run: there is no run.json in it.")
-    return folder

@@ -44,6 +44,13 @@ def write(run: Path, form: str, out: Path | None = None, stage: str | None = Non
     target = out if out is not None else run / f"export.{form}"
     if target.is_dir():
         raise RecipeError(f"--out {target} is a folder: name a file.")
+    inside = target.resolve().parent == run.resolve()
+    if inside and (not target.name.startswith("export.") or target.parent.name == "stages"):
+        raise RecipeError(
+            f"--out {target} is inside the run: name a file elsewhere, or export.{form}."
+        )
+    if run.resolve() in target.resolve().parents and not inside:
+        raise RecipeError(f"--out {target} is inside the run: name a file elsewhere.")
     try:
         _write_whole(target, found, name, WRITERS[form])
     except OSError as error:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline import store
 from pipeline.manifest import FileEntry
 from pipeline.recipe import Step
 from pipeline.run.context import Context
+from pipeline.run.guard import Guard
 from pipeline.schema import DROP_COLUMNS, arrow_schema
 from pipeline.stage import Drop, ExportStage, FilterStage, columns_read
 from pipeline.stages import export
@@ -34,8 +34,7 @@ def run_import_stage(context: Context, index: int, step: Step) -> None:
     folder.state.complete = False
     for entry in itertools.islice(source.rows(), folder.next_slot, None):
         if isinstance(entry, Drop):
-            drop = {"drop_reason": entry.reason, "drop_detail": entry.detail, "drop_ref": None}
-            folder.add([], [entry.row | drop], journal=0)
+            folder.add([], [entry.row | entry.columns()], journal=0)
         else:
             folder.add([entry], [], journal=0)
         context.tell(folder, total, folder.next_slot)
@@ -60,7 +59,9 @@ def run_filter_stage(context: Context, index: int, step: Step) -> None:
         return
     columns = columns_read(step.stage, step.config)
     shards = context.input_shards()
-    verdicts = step.stage.judge(pl.read_parquet(shards, columns=list(columns)), step.config)
+    judge = step.stage.judge
+    frame = store.read_frame(shards, columns)
+    verdicts = Guard(step.name).judge(frame, lambda part: judge(part, step.config))
     size = context.prepared.recipe.settings.shard_rows
     for number, table in enumerate(_recut(shards, folder, size)):
         if number < len(folder.state.parts):
@@ -78,7 +79,7 @@ def _recut(shards: list[Path], folder: StageFolder, size: int) -> Iterator[pa.Ta
     held: list[pa.Table] = []
     rows = 0
     for path in shards:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with store.opened(path) as file:
             for batch in file.iter_batches(batch_size=16_384):
                 held.append(pa.Table.from_batches([batch]))
                 rows += batch.num_rows
@@ -136,10 +137,7 @@ def run_export_stage(context: Context, index: int, step: Step) -> list[FileEntry
         if path.relative_to(context.run).as_posix() not in listed:
             path.unlink()
     folder.state.exported = total
-    folder.state.complete = True
-    folder.save()
-    context.tell(folder, total, total, now=True)
-    context.done.append(folder.state)
+    context.seal(folder, total, total)
     return entries
 
 

@@ -5,41 +5,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import manifest, recipe, seed_tasks, templates
-from pipeline.errors import InputError, Problems, RecipeError, StorageError, SynthError
+from pipeline import recipe, seed_tasks, templates
+from pipeline.errors import InputError, Problems, RecipeError, SynthError
 from pipeline.manifest import RunManifest
 from pipeline.recipe import Recipe, Step
+from pipeline.run.columns import columns_of_steps
+from pipeline.run.folder import check_writable, existing_run
+from pipeline.run.settings import check_unchanged, fingerprints, settings_of
 from pipeline.run.source import Source, open_source
-from pipeline.stage import (
-    DECISION,
-    EXTENT,
-    IDENTITY,
-    DraftStage,
-    ExportStage,
-    FilterStage,
-    ImportStage,
-    LLMStage,
-    Sampling,
-    columns_read,
-)
+from pipeline.stage import DraftStage, ImportStage, LLMStage, Sampling
 from pipeline.stages import bootstrap, read_input
-from pipeline.stages import filter as filter_stage
 from pipeline.teacher import uri
-
-MIN_FREE_BYTES = 256 * 2**20
-BEFORE_RUN_JSON = {"lock", ".staging", "inputs", "recipe.yaml"}
-"""What a run writes before it says that it is one: all that a process killed then leaves."""
-EXTRAS = {"vllm": ("vllm",)}
 
 
 @dataclass(frozen=True)
@@ -80,9 +61,9 @@ class Prepared:
     until: str | None
     is_offline_by_default: bool
     may_stall: bool
-    identity: dict[str, Any] = field(default_factory=dict)
-    extent: dict[str, Any] = field(default_factory=dict)
-    decision: dict[str, Any] = field(default_factory=dict)
+    identity: dict[str, Any]
+    extent: dict[str, Any]
+    decision: dict[str, Any]
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -118,39 +99,31 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         problems.raise_if_any()
         raise
     run = Path(options.out or f"runs/{found.settings.name}")
-    existing = _existing(run, problems)
+    existing = existing_run(run, problems)
     found = _keep_window(found, existing)
     if options.until is not None and options.until not in found.step_names:
-        problems.add(RecipeError(f"--until {options.until}: the stages are {found.step_names}."))
+        problems.add(
+            RecipeError(f"--until {options.until}: the stages are {', '.join(found.step_names)}.")
+        )
     needs_teacher = any(isinstance(step.stage, DraftStage | LLMStage) for step in found.steps)
     needs_key = needs_teacher and options.needs_key
     teacher, key = _teacher(found, environment, problems, needed=needs_key)
+    _check_roles(found, problems)
     _check_budget(found, teacher, problems)
     prompts = _templates(found, problems)
     seeds = _seeds(found, problems)
     source = _source(options, found, problems)
-    columns = _columns(found, source, problems)
-    _check_folder(run, problems)
+    _check_offline(found, teacher, source, problems)
+    columns = columns_of_steps(found, source, problems)
+    check_writable(run, problems)
     problems.raise_if_any()
     assert teacher is not None
 
-    by_class: dict[Any, dict[str, Any]] = {IDENTITY: {}, EXTENT: {}, DECISION: {}}
-    for path, (kind, value) in found.classified().items():
-        if kind in by_class:
-            by_class[kind][path] = value
-    identity = by_class[IDENTITY] | {
-        "stages": [step.stage.name for step in found.steps],
-        **{f"{step.name}.version": step.stage.version for step in found.steps},
-        **{f"prompts.{name}": prompt.sha256 for name, prompt in prompts.items()},
-        **_user_filters(found),
-    }
-    if needs_teacher:
-        identity["teacher.model"] = teacher.model
-    if seeds is not None:
-        identity["seeds"] = seeds.sha256
-    if source is not None:
-        identity["input"] = source.fingerprint
-    prepared = Prepared(
+    model = teacher.model if needs_teacher else None
+    settings = settings_of(found, _contents(prompts, seeds, source, model))
+    if existing is not None:
+        check_unchanged(run, existing, settings)
+    return Prepared(
         run=run,
         recipe=found,
         teacher=teacher,
@@ -159,19 +132,33 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         source=source,
         templates=prompts,
         columns=columns,
-        fingerprints=_fingerprints(found, identity, by_class[EXTENT], by_class[DECISION]),
+        fingerprints=fingerprints(found, settings),
         window=_window(found),
         existing=existing,
         old_run=old_run,
         until=options.until,
         is_offline_by_default=needs_teacher and found.settings.teacher.uri is None,
         may_stall=options.may_stall,
-        identity=identity,
-        extent=by_class[EXTENT],
-        decision=by_class[DECISION],
+        identity=settings.identity,
+        extent=settings.extent,
+        decision=settings.decision,
     )
-    _check_unchanged(prepared)
-    return prepared
+
+
+def _contents(
+    prompts: Mapping[str, templates.Template],
+    seeds: seed_tasks.SeedFile | None,
+    source: Source | None,
+    model: str | None,
+) -> dict[str, str]:
+    """What stands for the content of all that the recipe only names."""
+    named = {
+        "teacher.model": model,
+        "seeds": seeds.sha256 if seeds else None,
+        "input": source.fingerprint if source else None,
+        **{f"prompts.{name}": prompt.sha256 for name, prompt in prompts.items()},
+    }
+    return {name: content for name, content in named.items() if content is not None}
 
 
 def _window(found: Recipe) -> int | None:
@@ -233,39 +220,14 @@ def _check_what_is_named(
     except SynthError as error:
         problems.add(error)
     if options.out is not None:
-        _existing(Path(options.out), problems)
-        _check_folder(Path(options.out), problems)
+        existing_run(Path(options.out), problems)
+        check_writable(Path(options.out), problems)
 
 
 def _with_import(text: str) -> str:
     head, mark, tail = text.partition("stages:\n")
     indent = tail[: len(tail) - len(tail.lstrip(" "))]
     return f"{head}{mark}{indent}- stage: import\n{tail}"
-
-
-def _existing(run: Path, problems: Problems) -> RunManifest | None:
-    path = run / "run.json"
-    try:
-        run.exists()
-    except OSError as error:
-        problems.add(StorageError(f"{_short(str(run))} cannot be used: {error.strerror}."))
-        return None
-    if path.is_file():
-        try:
-            return manifest.read(RunManifest, path)
-        except SynthError as error:
-            problems.add(error)
-    elif run.is_dir() and not _holds_only_a_start(run):
-        problems.add(
-            RecipeError(f"{run} is not empty and holds no run: name another folder with --out.")
-        )
-    return None
-
-
-def _holds_only_a_start(run: Path) -> bool:
-    """Whether a folder is empty, or holds what a run leaves that was killed as it began."""
-    names = {path.name for path in run.iterdir() if not path.name.startswith(".new-")}
-    return not names or ("lock" in names and names <= BEFORE_RUN_JSON)
 
 
 def _keep_window(found: Recipe, existing: RunManifest | None) -> Recipe:
@@ -287,14 +249,38 @@ def _teacher(
     settings = found.settings.teacher
     try:
         parsed = uri.parse("offline" if settings.uri is None else settings.uri, environment)
-        for extra in (parsed.scheme,):
-            _check_extra(extra)
         if not needed or parsed.scheme == "offline":
             return parsed, "none"
         return parsed, uri.key_for(parsed, settings.key, environment)
     except SynthError as error:
         problems.add(error)
         return None, ""
+
+
+def _check_offline(
+    found: Recipe, teacher: uri.TeacherURI | None, source: Source | None, problems: Problems
+) -> None:
+    """The offline teacher answers its own tasks; to anybody else's it would only say sorry."""
+    if source is None or teacher is None or teacher.scheme != "offline":
+        return
+    asking = [step.name for step in found.steps if isinstance(step.stage, DraftStage | LLMStage)]
+    writers = sorted(source.writers() - {"offline"}) if asking else []
+    if writers:
+        problems.add(
+            RecipeError(
+                f"{', '.join(asking)}: the offline teacher answers only rows that it "
+                f"wrote, and these are by {', '.join(writers[:3])}: name a teacher with --teacher."
+            )
+        )
+
+
+def _check_roles(found: Recipe, problems: Problems) -> None:
+    """A judge or a scorer that no stage asks is a mistake, not a wish."""
+    for role, does in (("judge", "rates"), ("scorer", "measures token loss")):
+        if getattr(found.settings, role) is not None:
+            problems.add(
+                RecipeError(f"{role}: no stage of this recipe {does}; leave --{role} out.")
+            )
 
 
 def _check_budget(found: Recipe, teacher: uri.TeacherURI | None, problems: Problems) -> None:
@@ -318,14 +304,6 @@ def _check_budget(found: Recipe, teacher: uri.TeacherURI | None, problems: Probl
                     "can say what a request may cost."
                 )
             )
-
-
-def _check_extra(extra: str) -> None:
-    missing = [name for name in EXTRAS.get(extra, ()) if importlib.util.find_spec(name) is None]
-    if missing:
-        raise RecipeError(
-            f"{', '.join(missing)} is not installed: run  pip install 'synth[{extra}]'"
-        )
 
 
 def _templates(found: Recipe, problems: Problems) -> dict[str, templates.Template]:
@@ -366,141 +344,3 @@ def _source(options: Options, found: Recipe, problems: Problems) -> Source | Non
     except SynthError as error:
         problems.add(error)
         return None
-
-
-def _columns(found: Recipe, source: Source | None, problems: Problems) -> list[tuple[str, ...]]:
-    """The columns of each step's shards; a step that reads what nothing wrote is a problem."""
-    there: tuple[str, ...] = source.columns if source else ()
-    columns = []
-    for index, step in enumerate(found.steps):
-        is_source = isinstance(step.stage, DraftStage | ImportStage)
-        if is_source and index > 0:
-            problems.add(
-                RecipeError(f"stage {index + 1} {step.name} starts a recipe: put it first.")
-            )
-        elif not is_source and index == 0:
-            problems.add(
-                RecipeError(
-                    f"stage 1 {step.name} has no rows to work on: put 'bootstrap' before it, or "
-                    "start from data with --input."
-                )
-            )
-        elif not is_source:
-            for column in columns_read(step.stage, step.config):
-                if column not in there:
-                    problems.add(
-                        RecipeError(
-                            f"stage {index + 1} {step.name} reads column {column!r}, and nothing "
-                            "before it writes it. Mend the order of the stages, or start from data "
-                            "that has it."
-                        )
-                    )
-        there = manifest_columns(there, step)
-        columns.append(there)
-    for earlier, later in zip(found.steps, found.steps[1:], strict=False):
-        if isinstance(earlier.stage, ExportStage):
-            problems.add(
-                RecipeError(f"stage {earlier.name} ends a recipe, {later.name} is after it.")
-            )
-    return columns
-
-
-def manifest_columns(there: tuple[str, ...], step: Step) -> tuple[str, ...]:
-    """The columns of a step's shards, in schema order."""
-    from pipeline.schema import in_order
-
-    return in_order((*there, *step.stage.writes))
-
-
-def _user_filters(found: Recipe) -> dict[str, str]:
-    hashes = {}
-    for step in found.steps:
-        if isinstance(step.stage, FilterStage) and isinstance(step.config, filter_stage.Config):
-            for name in step.config.filters:
-                if (digest := filter_stage.source_hash(name)) is not None:
-                    hashes[f"{step.name}.source.{name}"] = digest
-    return hashes
-
-
-def _fingerprints(
-    found: Recipe, identity: dict[str, Any], extent: dict[str, Any], decision: dict[str, Any]
-) -> list[str]:
-    """One digest a step: of its settings, of what it asks with, and of the step before it."""
-    everything = identity | extent | decision
-    names = set(found.step_names)
-    shared = {path: value for path, value in identity.items() if path.split(".")[0] not in names}
-    shared.pop("stages")
-    for name in [path for path in shared if path.startswith("prompts.")]:
-        shared.pop(name)
-    chain, digests = "", []
-    for step in found.steps:
-        own = {path: v for path, v in everything.items() if path.startswith(f"{step.name}.")}
-        prompts = step.stage.prompts if isinstance(step.stage, DraftStage | LLMStage) else ()
-        own |= {f"prompts.{name}": identity.get(f"prompts.{name}") for name in prompts}
-        text = json.dumps([chain, step.stage.name, shared, own], sort_keys=True)
-        chain = hashlib.sha256(text.encode()).hexdigest()
-        digests.append(chain)
-    return digests
-
-
-def _check_folder(run: Path, problems: Problems) -> None:
-    parent = run
-    try:
-        while not parent.exists():
-            parent = parent.parent
-    except OSError:
-        return  # said by `_existing`
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        problems.add(
-            StorageError(f"{parent} cannot be written to: name another folder with --out.")
-        )
-        return
-    try:
-        _try_to_write(parent)
-    except OSError as error:
-        problems.add(StorageError(f"{parent} cannot be written to: {error.strerror}."))
-        return
-    free = shutil.disk_usage(parent).free
-    if free < MIN_FREE_BYTES:
-        problems.add(
-            StorageError(
-                f"{parent} has {free // 2**20} MiB free, and a run wants {MIN_FREE_BYTES // 2**20}."
-            )
-        )
-
-
-def _try_to_write(folder: Path) -> None:
-    """A folder on a read-only file system says yes to `access` as root, and no to this."""
-    if os.statvfs(folder).f_flag & os.ST_RDONLY:
-        raise OSError(30, "it is on a read-only file system")
-
-
-def _check_unchanged(prepared: Prepared) -> None:
-    """Refuse a changed setting on a run that exists, naming every one."""
-    old = prepared.existing
-    if old is None:
-        return
-    lines = []
-    for kind, before, now in (
-        ("identity", old.identity, prepared.identity),
-        ("decision", old.decision, prepared.decision),
-    ):
-        for path in sorted(before.keys() | now.keys()):
-            if before.get(path) != now.get(path):
-                was, is_now = (_short(value.get(path)) for value in (before, now))
-                lines.append(f"{path} was {was} and is {is_now} ({kind})")
-    for path in sorted(prepared.extent.keys() & old.extent.keys()):
-        was, now = old.extent[path], prepared.extent[path]
-        if was is not None and (now is not None and now < was):
-            lines.append(f"{path} was {was} and is {now} (it can only be raised)")
-    if lines:
-        listed = "\n".join(f"- {line}" for line in lines)
-        raise RecipeError(
-            f"{prepared.run} holds a run with other settings:\n{listed}\nTake the same settings, "
-            "or make a new run with --out; --from with it asks nothing again that was asked."
-        )
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."

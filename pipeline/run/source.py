@@ -31,6 +31,15 @@ class Source:
     limit: int | None
     shards: tuple[Path, ...] = ()
 
+    def writers(self) -> set[str]:
+        """Who wrote the rows: the teachers of a run's; a file's are by nobody that we know."""
+        if not self.shards:
+            return {self.path.name}
+        if "teacher" not in self.columns:
+            return {str(self.path)}
+        frame = store.read_frame(self.shards, ["teacher"])
+        return {name or str(self.path) for name in frame["teacher"].unique()}
+
     def rows(self) -> Iterator[Row | Drop]:
         """Every row, or what is wrong with it."""
         found = self._rows_of_run() if self.shards else self._rows_of_file()
@@ -46,6 +55,10 @@ class Source:
 
 def open_source(where: str, limit: int | None) -> Source:
     """Open `RUN`, `RUN:STAGE` or a Parquet or JSON Lines file. Raises `InputError`."""
+    try:
+        Path(where).exists()
+    except OSError as error:
+        raise InputError(f"--input {where[:60]}: no such run or file: {error.strerror}.") from error
     folder, _, stage = where.rpartition(":")
     run = Path(folder) if folder and not Path(where).exists() else Path(where)
     if (run / "run.json").is_file():
@@ -74,10 +87,8 @@ def _open_run(run: Path, stage: str | None, limit: int | None) -> Source:
     if not found.complete:
         raise InputError(f"{run / folders[-1]} is not complete: finish that run first.")
     shards = tuple(store.shards(run / folders[-1], found))
-    digests = "".join(part.kept.sha256 for part in found.parts)
     columns = tuple(name for name in found.columns if name not in DROP_COLUMNS)
-    fingerprint = hashlib.sha256(digests.encode()).hexdigest()
-    return Source(run, columns, fingerprint, found.kept, limit, shards)
+    return Source(run, columns, found.kept_digest, found.kept, limit, shards)
 
 
 def _count(path: Path) -> int:

@@ -18,7 +18,7 @@ from random import Random
 from typing import Annotated, Literal
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from filters.keywords import keywords
 from filters.opening import opening
@@ -63,6 +63,12 @@ class Config(StageConfig):
     sampling: Sampling = Sampling(
         temperature=0.7, top_p=0.5, presence_penalty=2, stop=("\n16.",), max_tokens=1024
     )
+
+    @model_validator(mode="after")
+    def _leaves_seeds(self) -> Config:
+        if self.from_drafts >= self.demonstrations:
+            raise ValueError("from_drafts must be below demonstrations: seed tasks are shown too")
+        return self
 
     def resolved_window(self) -> int:
         """W: small enough to feed drafts back early, large enough to keep a teacher busy."""

@@ -8,7 +8,6 @@ and `detail` (and, where it compares rows, `ref`) for each row.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import inspect
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from filters.keywords import keywords
 from filters.opening import opening
 from filters.outputs import outputs
 from filters.word_count import word_count
+from pipeline.errors import RecipeError
 from pipeline.stage import DECISION, FilterStage, StageConfig
 
 Filter = Callable[..., pl.DataFrame]
@@ -76,18 +76,19 @@ def find(name: str) -> Filter:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"{source} cannot be imported: {type(error).__name__}: {error}") from error
     found = getattr(module, function, None)
     if not callable(found):
         raise ValueError(f"{source} has no function {function!r}")
     return found  # type: ignore[no-any-return]  # a user's own code
 
 
-def source_hash(name: str) -> str | None:
-    """SHA-256 of a user's own filter file; null for ours, which a stage's version stands for."""
-    if name in FILTERS:
-        return None
-    return hashlib.sha256(Path(name.rpartition(":")[0]).read_bytes()).hexdigest()
+def files(config: Config) -> tuple[str, ...]:
+    """The files of a user's own filters; ours are what the stage's version stands for."""
+    return tuple(name.rpartition(":")[0] for name in config.filters if name not in FILTERS)
 
 
 def parameters(function: Filter) -> tuple[list[str], list[str]]:
@@ -108,9 +109,7 @@ def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
         function = find(name)
         columns, _ = parameters(function)
         found = function(*(alive[column] for column in columns), **settings)
-        if "ref" not in found.columns:
-            found = found.with_columns(ref=pl.lit(None, pl.String))
-        found = found.select("reason", "detail", pl.col("ref").cast(pl.String))
+        found = _checked(name, found, alive.height)
         judged = alive.select("at").hstack(found)
         verdicts.append(judged.filter(pl.col("reason").is_not_null()))
         alive = alive.filter(found["reason"].is_null())
@@ -122,6 +121,20 @@ def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
         )
     )
     return pl.concat(verdicts).sort("at").drop("at")
+
+
+def _checked(name: str, found: object, height: int) -> pl.DataFrame:
+    """A filter's verdicts with all three columns. Raises `RecipeError` where they are none."""
+    wants = f"the filter {name} must give a DataFrame with 'reason' and 'detail', a row an entry"
+    if not isinstance(found, pl.DataFrame):
+        raise RecipeError(f"{wants}; it gives a {type(found).__name__}.")
+    if missing := {"reason", "detail"} - set(found.columns):
+        raise RecipeError(f"{wants}; {', '.join(sorted(missing))} is missing.")
+    if found.height != height:
+        raise RecipeError(f"{wants}; it gives {found.height} rows for {height}.")
+    if "ref" not in found.columns:
+        found = found.with_columns(ref=pl.lit(None, pl.String))
+    return found.select(pl.col("reason", "detail", "ref").cast(pl.String))
 
 
 def reads(config: Config) -> tuple[str, ...]:
@@ -137,4 +150,5 @@ STAGE = FilterStage(
     config=Config,
     judge=judge,
     reads=reads,
+    files=files,
 )

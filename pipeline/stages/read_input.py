@@ -34,10 +34,21 @@ def read(number: int, found: dict[str, Any], source: str) -> Row | Drop:
         value = found.get(name)
         if value is not None and not isinstance(value, str):
             return Drop("not_text", f"{name} is a {type(value).__name__}", row=row)
+        if value is not None and not _is_unicode(value):
+            return Drop("not_text", f"{name} is not valid Unicode", row=row)
         row[name] = value
     if not (row["instruction"] or "").strip():
         return Drop("empty_instruction", row=row)
     return row
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be written: JSON may hold half a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 STAGE = ImportStage(

@@ -27,6 +27,7 @@ from pipeline.teacher.call import (
     read_envelope,
 )
 from pipeline.teacher.journal import FAILURE, INTENT, REPLY, Journal, Record
+from pipeline.teacher.journal_reader import JournalReader
 from pipeline.teacher.ledger import Ledger, Spend, worst_case
 from pipeline.teacher.pace import Pace
 from pipeline.teacher.settings import TeacherSettings
@@ -63,7 +64,7 @@ class Asker:
         settings: TeacherSettings,
         *,
         concurrency: int,
-        old: Journal | None = None,
+        old: JournalReader | None = None,
     ) -> None:
         """`concurrency` is how many requests are open at most."""
         self.teacher = teacher
@@ -112,6 +113,7 @@ class Asker:
         """Give the call its sample number: how many earlier slots of its stage ask the same."""
         while any(slot < call.slot for slot in self._slots_of(call)):
             call = dataclasses.replace(call, sample=call.sample + 1)
+        self._drawn.setdefault(call.key(), []).append(call.slot)  # until its intent is noted
         return call
 
     def _slots_of(self, call: Call) -> list[int]:
@@ -123,8 +125,8 @@ class Asker:
         while True:
             record = self._known(call)
             if record is None:
-                self._drawn.setdefault(call.key(), []).append(call.slot)
                 return None
+            self._drawn.pop(call.key(), None)
             settled = self._read(call, record)
             if settled is not None:
                 return settled
@@ -189,6 +191,8 @@ class Asker:
                         return found
                     failing_since = failing_since or time.monotonic()
                     self._give_up_after(failing_since, found)
+                    if found.outcome == "rate_limited":
+                        continue  # the pace knows; a busy server is not an ill one
                     backoff_s = min(max(backoff_s * 2, FIRST_BACKOFF_S), LONGEST_BACKOFF_S)
                     await self._pace.sleep(random.uniform(0, backoff_s))  # full jitter
             except SynthError as error:

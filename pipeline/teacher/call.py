@@ -119,7 +119,7 @@ def read_envelope(kind: str, raw: bytes) -> Answer | BadReply:
     if not isinstance(tree, dict):
         return BadReply("bad_envelope", f"a JSON {type(tree).__name__}, not an object")
     if "error" in tree and not tree.get("choices"):
-        return BadReply("error_in_reply", str(tree["error"])[:200])
+        return BadReply("error_in_reply", valid(str(tree["error"])[:200]))
     tokens = _usage(tree.get("usage"))
     choices = tree.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
@@ -131,7 +131,7 @@ def read_envelope(kind: str, raw: bytes) -> Answer | BadReply:
         if not isinstance(message, dict):
             return BadReply("bad_envelope", "the choice holds no message", *tokens)
         if message.get("refusal"):
-            return BadReply("refusal", str(message["refusal"])[:200], *tokens)
+            return BadReply("refusal", valid(str(message["refusal"])[:200]), *tokens)
         text = message.get("content")
         if text is None and message.get("tool_calls"):
             return BadReply("tool_calls", "the reply only calls tools", *tokens)
@@ -146,7 +146,12 @@ def read_envelope(kind: str, raw: bytes) -> Answer | BadReply:
     except UnicodeEncodeError as error:
         return BadReply("bad_text", f"not valid Unicode: {error.reason}", *tokens)
     known = finish if finish in ("stop", "length") else "unknown"
-    return Answer(Reply(text, known), str(tree.get("model") or ""), *tokens)
+    return Answer(Reply(text, known), valid(str(tree.get("model") or "")), *tokens)
+
+
+def valid(text: str) -> str:
+    """What a server said as text that can be written: JSON may hold half a character."""
+    return text.encode(errors="replace").decode()
 
 
 def _usage(usage: object) -> tuple[int | None, int | None]:

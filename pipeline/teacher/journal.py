@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import DamagedError, StorageError
+from pipeline.crashpoint import crashpoint
+from pipeline.errors import DamagedError, LockedError, StorageError, SynthError
 
 INTENT, REPLY, FAILURE = "intent", "reply", "failure"
 FORMAT = 1
@@ -37,9 +38,24 @@ CREATE TABLE IF NOT EXISTS records (
   raw     BLOB NOT NULL,         -- a reply's body as it came
   crc     INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS writer (
+  id      INTEGER PRIMARY KEY CHECK (id = 0),
+  epoch   INTEGER NOT NULL       -- of the process that may write (run/lock.py)
+) STRICT;
 CREATE INDEX IF NOT EXISTS by_key ON records (key, kind);
 CREATE INDEX IF NOT EXISTS by_stage ON records (stage, slot);
 """
+
+
+USAGE = """
+SELECT json_extract(note, '$.model') AS model, sum(kind = 'intent'), sum(kind = 'reply'),
+  coalesce(sum(json_extract(note, '$.input_tokens')), 0),
+  coalesce(sum(json_extract(note, '$.output_tokens')), 0),
+  sum(kind = 'reply' AND json_extract(note, '$.input_tokens') IS NULL)
+FROM records WHERE stage = ? AND json_extract(note, '$.copied') IS NULL
+GROUP BY model ORDER BY model
+"""
+"""By model: requests, replies, input and output tokens, replies without usage; no copies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +78,18 @@ class Journal:
     committed and waiting records alike.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the journal. Raises `DamagedError` or `StorageError`."""
+    def __init__(self, path: Path, epoch: int = 0) -> None:
+        """Open or create the journal. Raises `DamagedError` or `StorageError`.
+
+        `epoch` is the writer's: a commit is refused once a later one has opened the journal.
+        """
         self.path = path
+        self._epoch = epoch
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
         try:
             self._db = _open(path)
             self._reader = _open(path)
+            self._claim()
         except sqlite3.DatabaseError as error:
             raise DamagedError(f"the journal {path} cannot be read: {error}.") from error
         last = self._db.execute("SELECT max(number), count(*) FROM records").fetchone()
@@ -83,15 +104,29 @@ class Journal:
         self._waiting_replies: dict[bytes, Record] = {}
         self._waiting_intents: dict[bytes, list[tuple[str, int]]] = {}
         self._done: asyncio.Future[None] | None = None
+        self._failed: SynthError | None = None
         self._flusher: asyncio.Task[None] | None = None
+
+    def _claim(self) -> None:
+        """Take an epoch above every earlier writer's, also where the lock's count was lost."""
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            row = self._db.execute("SELECT epoch FROM writer").fetchone()
+            self._epoch = max(self._epoch, 1 + (row[0] if row else 0))
+            self._db.execute("INSERT OR REPLACE INTO writer VALUES (0, ?)", (self._epoch,))
 
     def append(
         self, kind: str, key: bytes, stage: str, slot: int, note: dict[str, Any], raw: bytes = b""
     ) -> asyncio.Future[None]:
-        """Add a record; the future is done once it is durable, or holds the `StorageError`."""
+        """Add a record; the future is done once it is durable, or holds the `StorageError`.
+
+        After one commit has failed nothing more is written: numbers stay consecutive.
+        """
+        if self._failed is not None:
+            return _failed(asyncio.get_running_loop().create_future(), self._failed)
         self.last += 1
         text = json.dumps(note, ensure_ascii=False, separators=(",", ":"))
-        crc = _crc(self.last, kind, key, stage, slot, text, raw)
+        crc = crc_of(self.last, kind, key, stage, slot, text, raw)
         self._waiting.append((self.last, kind, key, stage, slot, text, raw, crc))
         if kind == REPLY:
             self._waiting_replies[key] = Record(self.last, kind, key, stage, slot, note, raw)
@@ -112,11 +147,16 @@ class Journal:
             self._waiting, self._done = [], None
             try:
                 await loop.run_in_executor(self._writer, self._commit, batch)
-            except sqlite3.Error as error:
-                done.set_exception(
-                    StorageError(f"the journal {self.path} cannot be written: {error}.")
+            except (sqlite3.Error, LockedError) as error:
+                self._failed = (
+                    error
+                    if isinstance(error, LockedError)
+                    else StorageError(f"the journal {self.path} cannot be written: {error}.")
                 )
-                done.exception()  # several requests may wait for it, or none
+                for future in (done, self._done):  # what waits now would wait for ever
+                    if future is not None:
+                        _failed(future, self._failed)
+                self._waiting, self._done = [], None
                 break
             self.committed = batch[-1][0]
             for record in batch:
@@ -130,7 +170,12 @@ class Journal:
     def _commit(self, batch: list[tuple[Any, ...]]) -> None:
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
+            latest = self._db.execute("SELECT epoch FROM writer").fetchone()[0]
+            if latest != self._epoch:
+                raise LockedError(f"{self.path.parent} was taken over; nothing more is written.")
             self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch)
+            crashpoint("before_commit")
+        crashpoint("after_commit")
 
     def reply(self, key: bytes) -> Record | None:
         """The reply to this key, or None. Raises `DamagedError` where its CRC does not hold."""
@@ -164,15 +209,7 @@ class Journal:
 
     def usage(self, stage: str) -> list[tuple[str, int, int, int, int, int]]:
         """By model: requests, replies, input tokens, output tokens, replies without usage."""
-        return self._reader.execute(
-            "SELECT json_extract(note, '$.model') AS model, sum(kind = 'intent'),"
-            " sum(kind = 'reply'), coalesce(sum(json_extract(note, '$.input_tokens')), 0),"
-            " coalesce(sum(json_extract(note, '$.output_tokens')), 0),"
-            " sum(kind = 'reply' AND json_extract(note, '$.input_tokens') IS NULL)"
-            " FROM records WHERE stage = ? AND json_extract(note, '$.copied') IS NULL"
-            " GROUP BY model ORDER BY model",
-            (stage,),
-        ).fetchall()
+        return self._reader.execute(USAGE, (stage,)).fetchall()
 
     def spent(self) -> list[tuple[str, str, int, int, int]]:
         """The ledger's books: (sent, confirmed or unknown; model; requests; input, output tokens).
@@ -205,12 +242,14 @@ class Journal:
         return int(self._reader.execute(query, (stage, slot)).fetchone()[0])
 
     async def settle(self) -> None:
-        """Wait until everything appended is on disk."""
+        """Wait until everything appended is on disk. Raises `StorageError` where it is not."""
         while self._done is not None or self._flusher is not None:
             if self._done is not None:
                 await self._done
             else:
                 await asyncio.sleep(0)
+        if self._failed is not None:
+            raise self._failed
 
     def close(self) -> None:
         """Close the files; what was appended and not settled is given up."""
@@ -220,9 +259,15 @@ class Journal:
 
     def _checked(self, row: tuple[Any, ...]) -> Record:
         number, kind, key, stage, slot, text, raw, crc = row
-        if _crc(number, kind, key, stage, slot, text, raw) != crc:
+        if crc_of(number, kind, key, stage, slot, text, raw) != crc:
             raise DamagedError(f"record {number} of the journal {self.path} is damaged.")
         return Record(number, kind, key, stage, slot, json.loads(text), raw)
+
+
+def _failed(future: asyncio.Future[None], error: SynthError) -> asyncio.Future[None]:
+    future.set_exception(error)
+    future.exception()  # several requests may wait for it, or none
+    return future
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -235,6 +280,7 @@ def _open(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _crc(number: int, kind: str, key: bytes, stage: str, slot: int, text: str, raw: bytes) -> int:
+def crc_of(number: int, kind: str, key: bytes, stage: str, slot: int, text: str, raw: bytes) -> int:
+    """The CRC that a record carries over all its fields."""
     head = f"{number}\0{kind}\0{stage}\0{slot}\0{text}\0".encode()
     return zlib.crc32(raw, zlib.crc32(key, zlib.crc32(head)))

@@ -14,32 +14,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Annotated
-
-from pydantic import Field
 
 from pipeline.errors import BudgetError
-from pipeline.stage import OPERATIONAL, Settings
-
-
-class Price(Settings):
-    """US dollars for a million tokens."""
-
-    input: Annotated[Decimal, Field(ge=0), OPERATIONAL]
-    output: Annotated[Decimal, Field(ge=0), OPERATIONAL]
-
-
-class Budget(Settings):
-    """Caps of one run over all its stages, retries and judges included; null is no cap."""
-
-    usd: Annotated[Decimal | None, Field(gt=0), OPERATIONAL] = None
-    tokens: Annotated[int | None, Field(ge=1), OPERATIONAL] = None
-    requests: Annotated[int | None, Field(ge=1), OPERATIONAL] = None
-
-    @property
-    def is_capped(self) -> bool:
-        """Whether any cap is set."""
-        return any(cap is not None for cap in (self.usd, self.tokens, self.requests))
+from pipeline.teacher.settings import Budget, Price
 
 
 @dataclass(frozen=True, slots=True)

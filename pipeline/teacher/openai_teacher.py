@@ -11,6 +11,7 @@ import asyncio
 import email.utils
 import json
 import math
+import re
 import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,13 +21,16 @@ import httpx2
 import openai
 
 from pipeline.errors import TeacherError
-from pipeline.teacher.call import Call, Received, Unanswered
+from pipeline.stage import Sampling
+from pipeline.teacher.call import Call, Received, Unanswered, valid
 from pipeline.teacher.settings import TeacherSettings
 from pipeline.teacher.uri import NO_KEY, TeacherURI
 
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 MAX_REFUSAL = 65_536
 KEY_REMOVED = "[key removed]"
+SHORTEST_SECRET = 12
+"""Shorter keys (EMPTY, ollama, none) are stand-ins, and words that a reply may hold."""
 MAX_WAIT_S = 600.0
 """The longest pause that a server's Retry-After is believed."""
 
@@ -38,6 +42,7 @@ class OpenAITeacher:
         """Open nothing yet; connections are made as they are needed."""
         self.name = uri.model
         self._key = key
+        self._secret = key if key != NO_KEY and len(key) >= SHORTEST_SECRET else None
         self._settings = settings
         self._limit = int(settings.max_reply_mib * 2**20)
         self._clients = [self._client(url) for url in uri.urls]
@@ -128,8 +133,8 @@ class OpenAITeacher:
                 await response.aclose()
                 return Received(response.status_code, b"", outcome="too_large")
         raw = b"".join(chunks)
-        if self._key != NO_KEY:
-            raw = raw.replace(self._key.encode(), KEY_REMOVED.encode())
+        if self._secret is not None:
+            raw = raw.replace(self._secret.encode(), KEY_REMOVED.encode())
         return Received(response.status_code, raw)
 
     def _refused(self, error: openai.APIStatusError, call: Call) -> Received:
@@ -142,12 +147,12 @@ class OpenAITeacher:
             wait_s = _wait_s(error.response.headers)
             raise Unanswered(name, said, wait_s=wait_s, is_billed=False) from error
         if status in (400, 422):
-            setting = _refused_setting(error, said, call.body)
-            if setting is None:
+            parameter = _refused_parameter(error, said, call.body)
+            if parameter is None:
                 return Received(status, said.encode())
             raise TeacherError(
-                f"{self.name} refuses the parameter {setting!r}: {said} "
-                f"Set {call.stage}.sampling.{setting}=null, or another value."
+                f"{self.name} refuses the parameter {parameter!r}: {said} "
+                f"{_what_to_set(parameter, call.stage)}"
             ) from error
         if status == 404:
             raise TeacherError(f"{self.name} is not there ({status}): {said}") from error
@@ -184,9 +189,9 @@ class OpenAITeacher:
 
     def _shown(self, text: str) -> str:
         """A server's words in one line, without the key that it may repeat."""
-        if self._key != NO_KEY:
-            text = text.replace(self._key, KEY_REMOVED)
-        return " ".join(text.split())[:500]
+        if self._secret is not None:
+            text = text.replace(self._secret, KEY_REMOVED)
+        return valid(" ".join(text.split())[:500])
 
     async def close(self) -> None:
         """Close all connections."""
@@ -232,9 +237,12 @@ class _BoundedClient(openai.DefaultAioHttpClient):
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:  # noqa: ANN401 - passed on
         """Send; of a response of 300 and above at most `MAX_REFUSAL` bytes come back, undecoded."""
-        response = await super().send(request, **(options | {"stream": True}))
+        is_stream = options.pop("stream", False)
+        response = await super().send(request, stream=True, **options)
         self.cookies.clear()
         if response.status_code < 300:
+            if not is_stream:
+                await response.aread()
             return response
         body = b""
         async for chunk in response.aiter_raw():
@@ -256,18 +264,31 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _refused_setting(
+def _refused_parameter(
     error: openai.APIStatusError, said: str, body: Mapping[str, Any]
 ) -> str | None:
     """Which of the parameters that we sent the server's message complains about, if any."""
+    sent = [name for name in body if name not in ("model", "messages", "prompt")]
+    for name in sent:
+        if name == getattr(error, "param", None) or f"'{name}'" in said:
+            return name
     complains = ("unsupported", "not supported", "unknown", "unrecognized", "not permitted")
-    for name in body:
-        named = name == getattr(error, "param", None) or f"'{name}'" in said
-        if name not in ("model", "messages", "prompt") and named:
-            return name
-        if name in said and any(word in said.lower() for word in complains):
-            return name
+    if any(words in said.lower() for words in complains):
+        return next((name for name in sent if re.search(rf"\b{re.escape(name)}\b", said)), None)
     return None
+
+
+def _what_to_set(name: str, stage: str) -> str:
+    sampling = f"{stage}.sampling"
+    if name == "max_tokens":
+        return f"Set teacher.max_tokens_name=max_completion_tokens, or {sampling}.max_tokens=null."
+    if name == "max_completion_tokens":
+        return f"Set teacher.max_tokens_name=max_tokens, or {sampling}.max_tokens=null."
+    if name == "stop":
+        return f"Set {sampling}.stop=[]."
+    if name not in Sampling.model_fields:
+        return f"Take it out of {sampling}.extra."
+    return f"Set {sampling}.{name}=null, or another value."
 
 
 def _wait_s(headers: Mapping[str, str]) -> float | None:

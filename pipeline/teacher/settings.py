@@ -1,7 +1,8 @@
-"""Settings of a teacher, a judge or a scorer."""
+"""Settings of a teacher, a judge or a scorer, of its prices and of what may be spent."""
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -30,3 +31,23 @@ class TeacherSettings(Settings):
     outage_limit_s: Annotated[float, Field(ge=0), OPERATIONAL] = 1800.0
     grace_s: Annotated[float, Field(ge=0), OPERATIONAL] = 20.0
     max_reply_mib: Annotated[float, Field(gt=0), OPERATIONAL] = 8.0
+
+
+class Price(Settings):
+    """US dollars for a million tokens."""
+
+    input: Annotated[Decimal, Field(ge=0), OPERATIONAL]
+    output: Annotated[Decimal, Field(ge=0), OPERATIONAL]
+
+
+class Budget(Settings):
+    """Caps of one run over all its stages, retries and judges included; null is no cap."""
+
+    usd: Annotated[Decimal | None, Field(gt=0), OPERATIONAL] = None
+    tokens: Annotated[int | None, Field(ge=1), OPERATIONAL] = None
+    requests: Annotated[int | None, Field(ge=1), OPERATIONAL] = None
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether any cap is set."""
+        return any(cap is not None for cap in (self.usd, self.tokens, self.requests))

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from pipeline.errors import RecipeError
 
 OPENAI_URL = "https://api.openai.com/v1"
+NO_KEY = "none"
+"""What stands in the Authorization header where there is no key."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 NO_KEY = "none"
 """What is sent as a key to a server that wants none: the package insists on one."""

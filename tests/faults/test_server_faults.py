@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-def happens(server: Server, fault: str, params: dict[str, Any], **more: Any) -> Answer:  # noqa: ANN401
+def happens(server: Server, fault: str, params: dict[str, Any], **more: Any) -> Answer:
     """Ask once under a plan of this fault alone; the history must say that it fired once."""
     server.set_plan([{"fault": fault, **params}])
     before = len(server.history("fault"))

@@ -1,3 +1,4 @@
+import os
 import random
 import subprocess
 import sys
@@ -170,6 +171,27 @@ def test_a_small_run_does_not_load_the_compiler() -> None:
         " for i in range(500)]; sys.exit('numba' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_a_damaged_cache_of_compiled_code_costs_time_and_no_answer(tmp_path: Path) -> None:
+    script = (
+        "from filters.novelty import NoveltyIndex, index; index.SMALL_US = 0;"
+        "print(NoveltyIndex().filter(['a b c', 'a b c d']).accepted.tolist())"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+
+    def verdicts() -> str:
+        command = [sys.executable, "-c", script]
+        return subprocess.run(
+            command, env=environment, check=True, capture_output=True, text=True
+        ).stdout
+
+    assert verdicts() == "[True, False]\n"
+    files = [*tmp_path.rglob("*.nbi")]
+    assert files
+    for file in files:
+        file.write_bytes(b"")
+    assert verdicts() == "[True, False]\n"
 
 
 @pytest.mark.parametrize("engine", ENGINES)

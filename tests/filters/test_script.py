@@ -1,17 +1,4 @@
-import polars as pl
-from hypothesis import given
-from hypothesis import strategies as st
-
-from filters.script import are_han_kana_hangul, is_han_kana_hangul
-
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(list("ab 你のー한。")))
-
-
-@given(st.lists(st.none() | TEXTS))
-def test_a_column_is_judged_as_its_texts_are(texts: list[str | None]) -> None:
-    column = pl.Series("instruction", texts, dtype=pl.String)
-    expected = [text is not None and is_han_kana_hangul(text) for text in texts]
-    assert are_han_kana_hangul(column).to_list() == expected
+from filters.script import is_han_kana_hangul
 
 
 def test_one_sign_in_six_characters_is_enough_and_one_in_seven_is_not() -> None:

@@ -50,7 +50,10 @@ def wait_until(found: Callable[[], bool], process: subprocess.Popen[str] | None 
     while not found():
         if process is not None and process.poll() is not None:
             return False
-        assert time.monotonic() < deadline, "waited for a minute"
+        if time.monotonic() > deadline:
+            if process is not None:
+                kill(process)
+            raise AssertionError("waited for a minute")
         time.sleep(0.002)
     return True
 

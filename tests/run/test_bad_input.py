@@ -136,10 +136,12 @@ BAD_SEEDS = [
         Bad(f"lacks {name}", ("line 9", f"lacks '{name}'"), seeds=seeds(without(name)))
         for name in ("id", "instruction", "instances", "is_classification")
     ),
-    Bad("flag as text", ("line 9", "'is_classification'"), seeds=seeds(seed(is_classification="no"))),
+    Bad("flag as text", ("line 9", "'is_classification'"),
+        seeds=seeds(seed(is_classification="no"))),
     Bad("blank instruction", ("line 9", "'instruction'"), seeds=seeds(seed(instruction=" "))),
     Bad("no instances", ("line 9", "'instances'"), seeds=seeds(seed(instances=[]))),
-    Bad("instance without output", ("line 9", "'output'"), seeds=seeds(seed(instances=[{"input": ""}]))),
+    Bad("instance without output", ("line 9", "'output'"),
+        seeds=seeds(seed(instances=[{"input": ""}]))),
     Bad("one id twice", ("line 9", "seed_3", "line 4"), seeds=seeds(seed(id="seed_3"))),
     Bad("lone surrogate", ("line 9",), seeds=seeds(seed(instruction="\ud800 is no text"))),
     Bad("deep nesting", ("line 9", "not JSON"), seeds=seeds("[" * 100_000)),

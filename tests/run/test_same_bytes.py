@@ -136,7 +136,7 @@ def test_a_killed_run_asks_nothing_twice_that_its_journal_holds_and_ends_the_sam
         aborted = now_aborted
         kills.append((server.history()[-1]["t"], set(books.replied(out))))
     assert n_in_flight >= 3, "most kills hit nothing in flight"
-    assert len(kills[-1][1]) > 20
+    assert len(kills[-1][1]) > 10
     assert processes.finish(line) == (0, "")
     books.check(out)
     assert books.data_files(out) == books.data_files(over_http[window])

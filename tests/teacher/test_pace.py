@@ -35,7 +35,7 @@ class _QuickLoop(asyncio.SelectorEventLoop):
         return self._ahead.now
 
 
-def run(work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - whatever `work` gives
+def run(work: Coroutine[Any, Any, Any]) -> Any:
     """Run to the end on a clock that does not wait."""
     loop = _QuickLoop()
     try:

@@ -134,12 +134,12 @@ def usage(p: Params, ask: Ask, whole: Envelope) -> Envelope:
     return {**whole, "usage": lie}
 
 
-def json_array(p: Params, ask: Ask, whole: Envelope) -> Any:  # noqa: ANN401  that is the fault
+def json_array(p: Params, ask: Ask, whole: Envelope) -> Any:
     """Send the envelope inside an array."""
     return [whole]
 
 
-def json_scalar(p: Params, ask: Ask, whole: Envelope) -> Any:  # noqa: ANN401  that is the fault
+def json_scalar(p: Params, ask: Ask, whole: Envelope) -> Any:
     """Send a bare value."""
     return p["value"]
 

@@ -64,7 +64,7 @@ class Answer:
             return self.rest.endswith(b"\r\n0\r\n\r\n")
         return len(self.rest) == int(self.headers["content-length"])
 
-    def json(self) -> Any:  # noqa: ANN401  whatever came
+    def json(self) -> Any:
         """The body as JSON."""
         return json.loads(self.body)
 

@@ -1,0 +1,83 @@
+"""The folder that a run is to have: what is there already, and whether more can be written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from pipeline import manifest
+from pipeline.errors import Problems, RecipeError, StorageError, SynthError
+from pipeline.manifest import RunManifest
+from pipeline.teacher.journal_reader import JournalReader
+from pipeline.terminal import shorten
+
+MIN_FREE_BYTES = 256 * 2**20
+BEFORE_RUN_JSON = {"lock", ".staging", "inputs", "recipe.yaml"}
+"""What a run writes before it says that it is one: all that a process killed then leaves."""
+
+
+def existing_run(run: Path, problems: Problems) -> RunManifest | None:
+    """The manifest of the run that is in the folder, null where there is none.
+
+    Anything else in it is a problem: a run goes into an empty folder or goes on with its own.
+    """
+    path = run / "run.json"
+    try:
+        run.exists()
+    except OSError as error:
+        problems.add(StorageError(f"{shorten(str(run), 60)} cannot be used: {error.strerror}."))
+        return None
+    if path.is_file():
+        try:
+            found = manifest.read(RunManifest, path)
+            return found if found.stages or _has_made_anything(run) else None
+        except SynthError as error:
+            problems.add(error)
+    elif run.is_dir() and not _holds_only_a_start(run):
+        problems.add(
+            RecipeError(f"{run} is not empty and holds no run: name another folder with --out.")
+        )
+    return None
+
+
+def _has_made_anything(run: Path) -> bool:
+    """Whether a run has a shard or has ever asked; until then nothing pins its settings."""
+    if next(run.glob("stages/*/*/*.parquet"), None) is not None:
+        return True
+    journal = run / "journal.sqlite"
+    if not journal.is_file():
+        return False
+    with JournalReader(journal) as reader:
+        return next(reader.records(), None) is not None
+
+
+def _holds_only_a_start(run: Path) -> bool:
+    """Whether a folder is empty, or holds what a run leaves that was killed as it began."""
+    names = {path.name for path in run.iterdir() if not path.name.startswith(".new-")}
+    return not names or ("lock" in names and names <= BEFORE_RUN_JSON)
+
+
+def check_writable(run: Path, problems: Problems) -> None:
+    """Note where the folder cannot be written to, or its disk is nearly full."""
+    parent = run
+    try:
+        while not parent.exists():
+            parent = parent.parent
+    except OSError:
+        return  # said by `existing_run`
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        problems.add(
+            StorageError(f"{parent} cannot be written to: name another folder with --out.")
+        )
+        return
+    if os.statvfs(parent).f_flag & os.ST_RDONLY:  # there `access` still says yes to root
+        problems.add(StorageError(f"{parent} is on a file system that can only be read."))
+        return
+    free = shutil.disk_usage(parent).free
+    if free < MIN_FREE_BYTES:
+        problems.add(
+            StorageError(
+                f"{parent} has {free // 2**20} MiB free, and a run wants {MIN_FREE_BYTES // 2**20}."
+            )
+        )

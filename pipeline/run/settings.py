@@ -1,0 +1,101 @@
+"""A run's settings by class: what it is known by, and what may change where it is gone on with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import RecipeError
+from pipeline.manifest import RunManifest
+from pipeline.recipe import Recipe
+from pipeline.stage import DECISION, EXTENT, IDENTITY, DraftStage, FilterStage, LLMStage
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """The settings of one run, by class and dotted path (README, "Recipes and settings")."""
+
+    identity: dict[str, Any]
+    extent: dict[str, Any]
+    decision: dict[str, Any]
+
+
+def settings_of(found: Recipe, contents: Mapping[str, Any]) -> RunSettings:
+    """Sort a recipe's settings by class; `contents` stand for what is read beside the recipe.
+
+    To the identity belong also the stages and their versions, and the code of a user's filters.
+    """
+    classified = found.classified()
+    identity, extent, decision = (
+        {path: value for path, (one, value) in classified.items() if one is kind}
+        for kind in (IDENTITY, EXTENT, DECISION)
+    )
+    identity |= {
+        "stages": [step.stage.name for step in found.steps],
+        **{f"{step.name}.version": step.stage.version for step in found.steps},
+        **contents,
+        **_users_files(found),
+    }
+    return RunSettings(identity, extent, decision)
+
+
+def _users_files(found: Recipe) -> dict[str, str]:
+    """The SHA-256 of every file of the user's own that a stage's verdicts depend on."""
+    return {
+        f"{step.name}.file.{name}": hashlib.sha256(Path(name).read_bytes()).hexdigest()
+        for step in found.steps
+        if isinstance(step.stage, FilterStage)
+        for name in step.stage.files(step.config)
+    }
+
+
+def fingerprints(found: Recipe, settings: RunSettings) -> list[str]:
+    """One digest a step: of its settings, of what it asks with, and of the step before it."""
+    identity = settings.identity
+    everything = identity | settings.extent | settings.decision
+    names = set(found.step_names)
+    shared = {path: value for path, value in identity.items() if path.split(".")[0] not in names}
+    shared.pop("stages")
+    for name in [path for path in shared if path.startswith("prompts.")]:
+        shared.pop(name)
+    chain, digests = "", []
+    for step in found.steps:
+        own = {path: v for path, v in everything.items() if path.startswith(f"{step.name}.")}
+        prompts = step.stage.prompts if isinstance(step.stage, DraftStage | LLMStage) else ()
+        own |= {f"prompts.{name}": identity.get(f"prompts.{name}") for name in prompts}
+        text = json.dumps([chain, step.stage.name, shared, own], sort_keys=True)
+        chain = hashlib.sha256(text.encode()).hexdigest()
+        digests.append(chain)
+    return digests
+
+
+def check_unchanged(run: Path, old: RunManifest, new: RunSettings) -> None:
+    """Raise a `RecipeError` that names every setting of the run in `run` that must not change."""
+    lines = []
+    for kind, before, now in (
+        ("identity", old.identity, new.identity),
+        ("decision", old.decision, new.decision),
+    ):
+        for path in sorted(before.keys() | now.keys()):
+            if before.get(path) != now.get(path):
+                was, is_now = (_short(value.get(path)) for value in (before, now))
+                lines.append(f"{path} was {was} and is {is_now} ({kind})")
+    for path in sorted(new.extent.keys() & old.extent.keys()):
+        was, now = old.extent[path], new.extent[path]
+        if was is not None and (now is not None and now < was):
+            lines.append(f"{path} was {was} and is {now} (it can only be raised)")
+    if lines:
+        listed = "\n".join(f"- {line}" for line in lines)
+        raise RecipeError(
+            f"{run} holds a run with other settings:\n{listed}\nTake the same settings, "
+            "or make a new run with --out; --from with it asks nothing again that was asked."
+        )
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,111 @@
+"""How far each stage of a run is and what it cost so far, and who works on the run now."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.inspect import Run
+from pipeline.manifest import StageManifest
+from pipeline.run import lock
+from pipeline.teacher.journal_reader import JournalReader
+from pipeline.teacher.settings import Price
+from pipeline.usage import priced
+
+
+def holder(run: Path) -> str | None:
+    """Who works on the run now, for people; null where nobody does, as far as can be seen."""
+    found = lock.working(run)
+    if found is None:
+        return None
+    where = "" if found.is_here() else f" on {found.host}, by what its lock says"
+    return f"process {found.pid}{where}"
+
+
+@dataclass(frozen=True, slots=True)
+class StageStatus:
+    """One stage of a run, begun or not, as `synth status` shows it.
+
+    `requests`, tokens and cost come from the stage's books once it is complete, before that from
+    the journal. `measures` are the plain numbers of `stage.json`, such as `label_balance`.
+    """
+
+    name: str
+    state: str
+    candidates: int = 0
+    kept: int = 0
+    dropped: int = 0
+    dropped_by_reason: dict[str, int] = field(default_factory=dict)
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: str | None = None
+    seconds: float = 0.0
+    measures: dict[str, float] = field(default_factory=dict)
+
+
+def stage_statuses(run: Run) -> list[StageStatus]:
+    """Every stage of the run's recipe, in order, as far as it has come."""
+    recipe = _recipe_tree(run.path / "recipe.yaml")
+    prices = _prices(recipe.get("prices"))
+    begun = {state.name: state for state in run.stage_manifests}
+    named = [str(one.get("name") or one.get("stage")) for one in recipe.get("stages") or ()]
+    journal = run.path / "journal.sqlite"
+    with JournalReader(journal) if journal.is_file() else nullcontext() as reader:
+        return [
+            _status(run, begun[name], prices, reader)
+            if name in begun
+            else StageStatus(name, "not begun")
+            for name in dict.fromkeys((*named, *begun))
+        ]
+
+
+def _status(
+    run: Run, state: StageManifest, prices: dict[str, Price], reader: JournalReader | None
+) -> StageStatus:
+    usage = state.usage
+    if not state.complete and reader is not None:
+        usage = priced(reader.usage(state.name), prices)
+    costs = [Decimal(one.cost_usd) for one in usage if one.cost_usd is not None]
+    is_working = run.manifest.status == "running"
+    return StageStatus(
+        name=state.name,
+        state="complete"
+        if state.complete
+        else state.stopped or ("running" if is_working else "open"),
+        candidates=state.candidates,
+        kept=state.kept,
+        dropped=state.dropped,
+        dropped_by_reason=state.dropped_by_reason,
+        requests=sum(one.requests for one in usage),
+        input_tokens=sum(one.input_tokens for one in usage),
+        output_tokens=sum(one.output_tokens for one in usage),
+        cost_usd=str(sum(costs, Decimal(0))) if costs else None,
+        seconds=state.seconds,
+        measures={
+            name: value for name, value in state.measures.items() if isinstance(value, int | float)
+        },
+    )
+
+
+def _recipe_tree(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):  # `verify` says so; the rest can still be shown
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def _prices(tree: object) -> dict[str, Price]:
+    if not isinstance(tree, dict):
+        return {}
+    found = {}
+    for model, price in tree.items():
+        with suppress(ValueError):  # a damaged recipe: the rest can still be shown
+            found[str(model)] = Price.model_validate(price)
+    return found

@@ -1,0 +1,106 @@
+"""What only a finished run has: its totals, `data/` and what it was made with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import polars as pl
+
+from pipeline.inspect import Run
+from pipeline.stages import export
+from pipeline.verify import shard
+from pipeline.verify.report import Report
+from pipeline.verify.stage import CountedStage
+
+
+def check_run_manifest(run: Run, report: Report) -> None:
+    """`run.json` lists every stage, all of them complete, with their sum and their digest."""
+    state = run.manifest
+    begun = [stage.folder for stage in run.stage_manifests]
+    for folder in begun:
+        if folder not in state.stages:
+            report.find(folder, "run.json does not list this stage")
+    for stage in run.stage_manifests:
+        if not stage.complete:
+            report.find(f"{stage.folder}/stage.json", "not complete, in a run that is finished")
+    if run.stage_manifests and state.kept != run.stage_manifests[-1].kept:
+        report.find(
+            "run.json", f"kept says {state.kept}, {begun[-1]} has {run.stage_manifests[-1].kept}"
+        )
+    for name, digest in state.texts.items():
+        path = run.path / name
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            report.find(name, "it is not what the run wrote")
+    lines = [
+        f"{stage.folder}/{entry.path} {entry.sha256}"
+        for stage in run.stage_manifests
+        for part in stage.parts
+        for entry in (part.kept, part.dropped)
+    ]
+    lines += [f"{entry.path} {entry.sha256}" for entry in state.data]
+    if state.digest != hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest():
+        report.find("run.json", "its digest is not that of the listed files")
+
+
+def check_export(run: Run, counted: list[CountedStage], report: Report) -> None:
+    """`data/`: each configuration holds the kept rows of the last stage, split by root."""
+    exports = [stage for stage in counted if stage.state.exported is not None]
+    held: dict[tuple[str, str], list[str]] = {}
+    is_readable = True
+    for entry in run.manifest.data:
+        _, form, name = (*entry.path.split("/"), "", "")[:3]
+        table = shard.read(run.path, entry.path, entry, export.SCHEMAS.get(form), report)
+        if table is None or "row_id" not in table.column_names:
+            is_readable = False
+            continue
+        held.setdefault((form, name.split("-")[0]), []).extend(table["row_id"].to_pylist())
+    listed = {entry.path for entry in run.manifest.data}
+    for path in sorted((run.path / "data").glob("*/*")):
+        if (name := path.relative_to(run.path).as_posix()) not in listed:
+            report.find(name, "run.json does not list it")
+    if not exports:
+        return
+    sources = [stage for stage in counted if stage.state.parts]
+    if not sources or not sources[-1].is_readable or not is_readable:
+        return
+    source, stage = sources[-1], exports[-1]
+    if stage.state.exported != source.state.kept:
+        report.find(stage.books, f"exported {stage.state.exported} rows of {source.state.kept}")
+    config = export.Config.model_validate(stage.state.settings)
+    seed = int(run.manifest.identity.get("seed", 0))
+    expected: dict[str, list[str]] = {"train": [], "validation": []}
+    for row_id, root_id in _roots(source.rows):
+        expected[export.split(root_id or row_id, seed, config)].append(row_id)
+    for form in export.SCHEMAS:
+        for side, ids in expected.items():
+            found = held.get((form, side), [])
+            if found != ids:
+                report.find(
+                    f"data/{form}/{side}-*.parquet",
+                    f"{len(found)} rows, not the {len(ids)} that {source.state.folder} has for it",
+                )
+
+
+def _roots(rows: pl.DataFrame) -> Iterator[tuple[str, str | None]]:
+    if rows.width:
+        kept = rows.filter("is_kept")
+        yield from kept.select("row_id", "root_id").iter_rows()
+
+
+def check_inputs(run: Run, report: Report) -> None:
+    """The seed tasks and templates in `inputs/` are those that the run was made with."""
+    for setting, digest in run.manifest.identity.items():
+        if setting == "seeds":
+            name = "inputs/seeds.jsonl"
+        elif setting.startswith("prompts."):
+            name = f"inputs/{setting.removeprefix('prompts.')}.md"
+        else:
+            continue
+        try:
+            found = hashlib.sha256((run.path / name).read_bytes()).hexdigest()
+        except OSError as error:
+            report.find(name, f"cannot be read: {error.strerror}")
+            continue
+        if found != digest:
+            report.find(name, "not what the run was made with: its SHA-256 differs")

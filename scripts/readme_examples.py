@@ -1,0 +1,111 @@
+"""Run every command that the README shows and write what it answers into the README.
+
+    python scripts/readme_examples.py            # show what the section would be
+    python scripts/readme_examples.py --write    # put it into README.md
+
+Between the two markers of the README stand the commands below with their real answers, all with the
+offline teacher, in a folder that is thrown away. A test runs them again and compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- examples: begin -->\n", "<!-- examples: end -->\n"
+MOST_LINES = 24
+
+SHOWN: tuple[tuple[str, str], ...] = (
+    ("What recipes there are; `synth recipes NAME` prints one.", "synth recipes"),
+    (
+        "What a run would ask, before anything is sent.",
+        "synth plan self-instruct --limit 100 --teacher openai:my-model "
+        "--set 'prices={my-model: {input: 0.25, output: 2}}'",
+    ),
+    (
+        "Run it. The same command goes on with a run that was ended.",
+        "synth run self-instruct --limit 100 --out runs/demo",
+    ),
+    ("How far it is, also while it works.", "synth status runs/demo"),
+    ("Kept rows of the last stage, or of one that is named.", "synth show runs/demo --limit 2"),
+    (
+        "Dropped rows, and those that meet a condition over the columns.",
+        "synth show runs/demo bootstrap --dropped --limit 2 --where \"drop_reason = 'not_novel'\"",
+    ),
+    (
+        "The whole history of one row: what was shown, who was asked, what it met.",
+        "synth why runs/demo instances-000000-00",
+    ),
+    ("Recount everything: checksums, schema, rows, journal.", "synth verify runs/demo"),
+    (
+        "Other rules after the loop, in a new run: nothing is asked again.",
+        "synth run self-instruct --from runs/demo --out runs/short "
+        "--set 'filter.filters={word_count: {at_most: 30}, outputs: {}, instances: {}}'",
+    ),
+    (
+        "One stage alone, on the rows of any stage of a finished run.",
+        "synth run filter --input runs/demo:instances --out runs/filtered",
+    ),
+    ("One file instead of a data set.", "synth export runs/demo --format jsonl"),
+    ("The stages and the class of each setting.", "synth stages"),
+    ("What is installed and reachable.", "synth doctor --teacher offline"),
+)
+
+
+def render(folder: Path) -> str:
+    """The section between the markers, from commands run in `folder`."""
+    blocks = []
+    for says, command in SHOWN:
+        line = [sys.executable, "-m", "pipeline.cli", *shlex.split(command)[1:]]
+        done = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise SystemExit(f"{command} ended with {done.returncode}:\n{done.stderr}")
+        answer = (done.stdout or done.stderr).rstrip("\n").split("\n")
+        if len(answer) > MOST_LINES:
+            answer = [*answer[: MOST_LINES - 2], "..."]
+        text = "\n".join(line.rstrip() for line in answer)
+        text = text.replace(sys.executable, ".venv/bin/python")
+        blocks.append(f"{says}\n\n```console\n$ {command}\n{text}\n```\n")
+    return "\n" + "\n".join(blocks) + "\n"
+
+
+def without_what_varies(text: str) -> str:
+    """The text without times, dates, versions and free space, which differ from run to run."""
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:+.]+", "DATE", text)
+    text = re.sub(r"\d+(\.\d+)? (s|GiB|MiB)\b", "# \\2", text)
+    text = re.sub(r"\b\d+\.\d+(\.\w+)*\b", "#", text)
+    text = re.sub(r"(OPENAI_\w+) +.*", "\\1", text)
+    text = re.sub(r"\(\d+ bytes\)", "(# bytes)", text)
+    text = re.sub(r"(lacks .*|installed)$", "", text, flags=re.MULTILINE)
+    return re.sub(r" +", " ", text)
+
+
+def section(readme: str) -> str:
+    """What stands between the markers."""
+    return readme.split(BEGIN)[1].split(END)[0]
+
+
+def main() -> None:
+    """Show the section, or write it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--write", action="store_true", help="put the section into README.md")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        text = render(Path(folder))
+    if not arguments.write:
+        print(text)
+        return
+    head, tail = README.read_text(encoding="utf-8").split(BEGIN)
+    README.write_text(head + BEGIN + text + END + tail.split(END)[1], encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""`status`, `show`, `why` and `verify` as a person calls them."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import open_run
+from pipeline.cli import look
+from pipeline.errors import DamagedError, InputError, RecipeError
+from pipeline.run.execute import execute
+from pipeline.run.lock import locked
+from pipeline.run.prepare import Options, prepare
+
+EVIL = "Name \x1b]0;x\x07 a \u202eriver\x9b31m [bold]now[/bold]."
+
+
+@pytest.fixture
+def evil(tmp_path: Path) -> Path:
+    rows = [{"instruction": EVIL, "input": EVIL, "output": "one\ntwo"}] * 2
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = Options(recipe="dedup", out=str(tmp_path / "run"), input=str(tmp_path / "rows.jsonl"))
+    execute(prepare(options), lambda event: None)
+    return tmp_path / "run"
+
+
+def synth(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    code = "from pipeline.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        check=False,
+        env=os.environ | {"COLUMNS": "80"},
+    )
+
+
+def test_the_module_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, pipeline.cli.look\n"
+        "print(sorted({'polars', 'pyarrow', 'pydantic', 'openai', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.stdout.decode().strip() == "[]", done.stderr
+
+
+def test_status_shows_every_stage_with_what_it_dropped(
+    small_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    look.status(str(small_run))
+    text = capsys.readouterr().out
+    run = open_run(small_run)
+    for state in run.stage_manifests:
+        row = next(line for line in text.splitlines() if line.startswith(f"{state.name} "))
+        assert row.split()[1:5] == [
+            "complete",
+            str(state.candidates),
+            str(state.kept),
+            str(state.dropped),
+        ]
+    assert f"not_novel {run.stage('bootstrap').dropped_by_reason['not_novel']}" in text
+    assert "teacher offline" in text
+    assert "label balance" in text
+    assert f"next: synth show {small_run}" in text
+
+
+def test_status_as_json_says_the_same(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    look.status(str(small_run), as_json=True)
+    tree = json.loads(capsys.readouterr().out)
+    run = open_run(small_run)
+    assert tree["status"] == "finished"
+    assert tree["kept"] == run.manifest.kept
+    assert [stage["name"] for stage in tree["stages"]] == list(run.stages)
+    usage = run.stage("bootstrap").usage[0]
+    assert tree["stages"][0]["requests"] == usage.requests
+    assert tree["stages"][0]["input_tokens"] == usage.input_tokens
+    assert 0 <= tree["stages"][2]["measures"]["label_balance"] <= 1
+
+
+@pytest.mark.parametrize("is_at_work", [True, False])
+def test_status_of_a_run_that_works_or_was_cut_off(
+    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], is_at_work: bool
+) -> None:
+    run = Path(shutil.copytree(small_run, tmp_path / "run"))
+    state = json.loads((run / "run.json").read_text()) | {"status": "running"}
+    (run / "run.json").write_text(json.dumps(state))
+    if is_at_work:
+        with locked(run):
+            look.status(str(run))
+    else:
+        look.status(str(run))
+    text = capsys.readouterr().out
+    if is_at_work:
+        assert f"it is at work (process {os.getpid()})" in text
+    else:
+        assert "cut off" in text
+        assert "start the same command again" in text
+
+
+def test_status_of_a_stalled_run_says_what_to_look_at(
+    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(small_run, tmp_path / "run"))
+    for name, change in (
+        ("run.json", {"status": "stopped"}),
+        ("stages/01-bootstrap/stage.json", {"complete": False, "stopped": "stalled"}),
+    ):
+        (run / name).write_text(json.dumps(json.loads((run / name).read_text()) | change))
+    look.status(str(run))
+    assert f"synth show {run} bootstrap --dropped" in capsys.readouterr().out
+
+
+def test_show_prints_the_first_rows_of_the_last_stage(
+    small_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    look.show(str(small_run), limit=3)
+    out, err = capsys.readouterr()
+    kept = open_run(small_run).kept()
+    shown = [line for line in out.splitlines() if line and not line.startswith(" ")]
+    assert shown == kept["row_id"][:3].to_list()
+    assert err == f"3 of {kept.height} rows kept by dedup.\n"
+
+
+def test_show_dropped_says_why(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    look.show(str(small_run), "bootstrap", dropped=True, where="drop_reason = 'not_novel'", limit=2)
+    out = capsys.readouterr().out
+    assert out.count("  dropped      not_novel: ROUGE-L 0.") == 2
+    assert out.count("  it met       ") == 2
+
+
+def test_show_cuts_texts_to_the_width_unless_full(
+    small_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    look.show(str(small_run))
+    assert max(len(line) for line in capsys.readouterr().out.splitlines()) <= 60
+    look.show(str(small_run), full=True)
+    out = capsys.readouterr().out
+    for text in open_run(small_run).kept()["instruction"][:10]:
+        assert text.split("\n")[0] in out
+
+
+def test_show_where_takes_sql(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    look.show(
+        str(small_run), where="nearest_score > 0.3 AND is_classification", as_json=True, limit=999
+    )
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert rows
+    assert all(row["nearest_score"] > 0.3 and row["is_classification"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "",
+        "nothing > 1",
+        "nearest_score +",
+        "nearest_score",
+        "((",
+        "nearest_score > 'a'",
+        "f(1)",
+        ";",
+    ],
+)
+def test_a_condition_that_cannot_be_used_is_refused_with_the_columns(
+    small_run: Path, where: str
+) -> None:
+    with pytest.raises(RecipeError, match="the columns are row_id, origin") as caught:
+        look.show(str(small_run), where=where)
+    assert caught.value.exit_code == 2
+
+
+def test_a_sample_comes_from_all_over_and_is_the_same_each_time(
+    small_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = []
+    for _ in range(2):
+        look.show(str(small_run), sample=8, as_json=True)
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1]
+    ids = [json.loads(line)["row_id"] for line in texts[0].splitlines()]
+    all_ids = open_run(small_run).kept()["row_id"].to_list()
+    assert ids == sorted(ids, key=all_ids.index)
+    assert len(set(ids)) == 8
+    assert ids != all_ids[:8]
+
+
+def test_a_sample_larger_than_what_is_there_is_all_of_it(
+    small_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    look.show(str(small_run), sample=10_000, as_json=True)
+    assert len(capsys.readouterr().out.splitlines()) == open_run(small_run).manifest.kept
+
+
+def test_show_of_no_rows_says_so(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    look.show(str(small_run), where="nearest_score > 2")
+    assert capsys.readouterr() == ("", "0 rows kept by dedup that match.\n")
+
+
+@pytest.mark.parametrize("arguments", [{}, {"full": True}, {"as_json": True}, {"dropped": True}])
+def test_no_byte_of_the_data_reaches_the_terminal_as_control(
+    evil: Path, capsys: pytest.CaptureFixture[str], arguments: dict[str, bool]
+) -> None:
+    look.show(str(evil), **arguments)  # type: ignore[arg-type]  # all of them are flags
+    look.why(str(evil), "import-000001-00")
+    look.why(str(evil), "import-000001-00", as_json=True)
+    out = capsys.readouterr().out
+    assert not set(out) & set("\x1b\x07\u202e\x9b")
+    assert "[bold]" in out  # markup is text
+
+
+def test_json_rows_are_the_rows(evil: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    look.show(str(evil), as_json=True)
+    assert json.loads(capsys.readouterr().out) == open_run(evil).kept().to_dicts()[0]
+
+
+def test_why_prints_the_history(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row_id = open_run(small_run).kept()["row_id"][0]
+    look.why(str(small_run), row_id)
+    assert capsys.readouterr().out.startswith(f"{row_id}: kept\n")
+
+
+def test_why_refuses_a_row_that_is_not_there(small_run: Path) -> None:
+    with pytest.raises(InputError, match="there are"):
+        look.why(str(small_run), "bootstrap-999999-00")
+
+
+def test_verify_says_that_a_whole_run_is_whole(
+    small_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    look.verify(str(small_run))
+    assert f"{small_run} is whole: " in capsys.readouterr().out
+
+
+def test_a_shard_that_cannot_be_read_is_damage(small_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(small_run, tmp_path / "run"))
+    (run / "stages/05-dedup/kept/part-00000.parquet").write_bytes(b"not parquet")
+    with pytest.raises(DamagedError, match="synth verify"):
+        look.show(str(run))
+
+
+def test_exit_codes_and_streams_of_the_command(small_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(small_run, tmp_path / "run"))
+    (run / "stages/05-dedup/kept/part-00000.parquet").unlink()
+    damaged = synth("verify", str(run))
+    assert (damaged.returncode, damaged.stdout) == (6, b"")
+    assert b"05-dedup/kept/part-00000.parquet" in damaged.stderr
+    assert synth("show", str(small_run), "--where", "x > 1").returncode == 2
+    assert synth("status", str(tmp_path)).returncode == 2
+    shown = synth("show", str(small_run), "bootstrap", "--dropped", "--sample", "2", "--json")
+    assert shown.returncode == 0
+    assert len([json.loads(line) for line in shown.stdout.splitlines()]) == 2

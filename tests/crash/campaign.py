@@ -1,0 +1,275 @@
+"""Kill one run again and again, finish it, and write down what happened."""
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import polars as pl
+import pyarrow.dataset as ds
+
+from tests.crash import published
+from tests.crash.history import Death, History, Tail
+from tests.crash.nemesis import Kill, schedule, watch
+from tests.crash.workload import Workload
+from tests.run import books
+from tests.teacher_server.process import Server
+
+LONGEST_RUN_S = 120.0
+
+
+def unkilled(workload: Workload, server: Server, out: Path) -> History:
+    """Run a workload to its end with nothing in its way."""
+    history = History(workload, "none")
+    begin = len(server.history())
+    server.set_plan(workload.plan())
+    _finish(history, server, out)
+    _close(history, server, out, begin)
+    history.clean_files = history.files
+    return history
+
+
+def killed(
+    workload: Workload, server: Server, out: Path, seed: str, n: int, clean: History
+) -> History:
+    """Run a workload through `n` kills (fewer, where it ends before) and to its end."""
+    history = History(workload, seed, clean_files=clean.files)
+    begin = len(server.history())
+    server.set_plan(workload.plan())
+    tail = Tail(server.history_path)
+    for kill in schedule(seed, n):
+        death = _kill_once(history, kill, server, tail, out)
+        if death is None:
+            history.missed += 1
+            break
+        history.deaths.append(death)
+    _finish(history, server, out)
+    before = books.all_files(out)
+    _finish(history, server, out)
+    after = books.all_files(out)
+    history.changed_when_run_again = sorted(name for name, _ in before.items() ^ after.items())
+    _close(history, server, out, begin)
+    return history
+
+
+def killed_often(
+    workload: Workload,
+    server: Server,
+    folder: Path,
+    *,
+    seed: str,
+    kills: int,
+    kills_per_run: int,
+    clean: History,
+    done: Callable[[History], None] = lambda history: None,
+) -> list[History]:
+    """As many runs as it takes until `kills` have landed; `done` is told of each as it ends."""
+    found: list[History] = []
+    while (left := kills - sum(len(history.deaths) for history in found)) > 0:
+        number = len(found)
+        n = min(left, kills_per_run)
+        history = killed(workload, server, folder / f"run-{number}", f"{seed}:{number}", n, clean)
+        assert history.deaths, f"no kill of {seed}:{number} landed: the workload is too short"
+        found.append(history)
+        done(history)
+    return found
+
+
+def start(line: Sequence[str], workload: Workload, said: Path, **variables: str) -> "Process":
+    """Start a command in a process group of its own; what it says goes to a file."""
+    with said.open("ab") as file:
+        return subprocess.Popen(
+            line,
+            cwd=workload.root,
+            env=workload.environment(variables),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+
+
+Process = subprocess.Popen[bytes]
+
+
+def _kill_once(history: History, kill: Kill, server: Server, tail: Tail, out: Path) -> Death | None:
+    """Start the run, wait for the kill's event, kill; None where the run ended before."""
+    workload = history.workload
+    line = workload.command(out, server.url)
+    if kill.whom == "parent":  # a shell that waits for its child, as schedulers start things
+        line = ["/bin/sh", "-c", f"{shlex.join(line)}; exit $?"]
+    is_seen = watch(kill, out, tail)
+    said = out.with_suffix(".said")
+    launched = time.monotonic_ns()
+    process = start(line, workload, said, **kill.variables)
+    deadline = time.monotonic() + LONGEST_RUN_S
+    pause_s = 0.0003 if kill.event in ("staged", "export") else 0.002
+    starved = Starved(process.pid)
+    while not is_seen():
+        starved.look()
+        if process.poll() is not None:
+            _note_end(history, process.returncode, said)
+            return None
+        if time.monotonic() > deadline:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise AssertionError(f"{kill.event} did not happen within {LONGEST_RUN_S} s")
+        time.sleep(pause_s)
+    time.sleep(kill.delay_s / 2)
+    starved.look()
+    time.sleep(kill.delay_s / 2)
+    if process.poll() is not None:
+        _note_end(history, process.returncode, said)
+        return None
+    second = None
+    if kill.whom == "parent":
+        second = _start_beside_the_orphan(process, workload, server, out)
+    starved_s = starved.lately_s()
+    killed_at = time.monotonic_ns()
+    _kill_group(process.pid)
+    process.wait()
+    left = _wait_until_gone(process.pid)
+    rows, problems = read_naively(out)
+    return Death(
+        kill=kill,
+        launched=launched,
+        killed=killed_at,
+        journal=published.journal(out),
+        files=published.data_files(out),
+        rows=rows,
+        problems=problems,
+        left_alive=left,
+        second_start=second,
+        starved_s=starved_s,
+        over=time.monotonic_ns(),
+    )
+
+
+class Starved:
+    """How long the threads of a process group were ready to run and did not get a processor."""
+
+    def __init__(self, group: int) -> None:
+        self._group = group
+        self._seen: list[tuple[float, float]] = []
+
+    def look(self) -> None:
+        """Read the kernel's accounts, at most twenty times a second."""
+        now = time.monotonic()
+        if not self._seen or now - self._seen[-1][0] > 0.05:
+            self._seen.append((now, self._waited_s()))
+
+    def lately_s(self) -> float:
+        """Seconds of waiting over the last two."""
+        now = time.monotonic()
+        since = [waited for t, waited in self._seen if t <= now - 2] or [0.0]
+        return max(self._waited_s() - since[-1], 0.0)
+
+    def _waited_s(self) -> float:
+        waited = 0
+        for pid in _group(self._group):
+            for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+                with contextlib.suppress(OSError, IndexError):
+                    waited += int(path.read_text().split()[1])
+        return waited / 1e9
+
+
+def _start_beside_the_orphan(
+    process: Process, workload: Workload, server: Server, out: Path
+) -> int | None:
+    """Kill the parent alone and start the same command while its child goes on."""
+    children = [pid for pid in _group(process.pid) if pid != process.pid]
+    process.kill()
+    process.wait()
+    if not children or not (out / "run.json").exists():
+        return None  # the shell had not got that far, or the lock may not be held yet
+    second = start(workload.command(out, server.url), workload, out.with_suffix(".second"))
+    code = second.wait(LONGEST_RUN_S)
+    return None if not _group(process.pid) else code  # the orphan finished the run meanwhile
+
+
+def _kill_group(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return  # only the parent was left, and it is dead
+
+
+def _group(group: int) -> list[int]:
+    """The processes of a group that are alive, from the process table."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def _wait_until_gone(group: int) -> list[int]:
+    deadline = time.monotonic() + 5
+    while (left := _group(group)) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return left
+
+
+def _note_end(history: History, code: int, said: Path) -> None:
+    history.exit_codes.append(code)
+    if code:
+        history.said = said.read_text(errors="replace")[-500:]
+
+
+def _finish(history: History, server: Server, out: Path) -> None:
+    """Start the same command and let it end."""
+    said = out.with_suffix(".said")
+    process = start(history.workload.command(out, server.url), history.workload, said)
+    try:
+        code = process.wait(LONGEST_RUN_S)
+    except subprocess.TimeoutExpired:
+        _kill_group(process.pid)
+        code = process.wait()
+    _note_end(history, code, said)
+
+
+def _close(history: History, server: Server, out: Path, begin: int) -> None:
+    time.sleep(0.05)  # the server sees the last connections go
+    history.events = server.history()[begin:]
+    history.journal = published.journal(out)
+    history.files = published.data_files(out)
+    if not any(history.exit_codes):
+        try:
+            books.check(out)
+        except AssertionError as error:
+            history.books.append(f"the books: {str(error)[:300]}")
+
+
+def read_naively(run: Path) -> tuple[dict[str, int], list[str]]:
+    """Read every folder of shards as a notebook would: rows by folder, and what went wrong."""
+    rows, problems = {}, []
+    for folder in sorted([*run.glob("stages/*/*/"), *run.glob("data/*/")]):
+        if not any(folder.iterdir()):
+            continue
+        name = folder.relative_to(run).as_posix()
+        try:
+            rows[name] = ds.dataset(folder).to_table().num_rows
+            there = pl.read_parquet(f"{folder}/*").height
+        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+            problems.append(f"{name}: {type(error).__name__}: {str(error)[:200]}")
+            continue
+        if there != rows[name]:
+            problems.append(f"{name}: {there} rows in polars, {rows[name]} in pyarrow")
+    return rows, problems
+
+
+def reproduce(history: History) -> str:
+    """The command that does the kills of one run again."""
+    workload = history.workload
+    seed, _, number = history.seed.rpartition(":")
+    return (
+        f"python scripts/soak.py --seed {seed} --run {number} --kills {len(history.deaths)} "
+        f"--concurrency {workload.concurrency} --target {workload.target}"
+    )

@@ -1,0 +1,104 @@
+"""What happened: the server's log, the processes, and the directory as each kill left it."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.crash.published import Record
+
+if TYPE_CHECKING:
+    from tests.crash.nemesis import Kill
+    from tests.crash.workload import Workload
+
+Event = dict[str, Any]
+
+
+class Tail:
+    """The server's log, read as it grows."""
+
+    def __init__(self, path: Path) -> None:
+        self.events: list[Event] = []
+        self._path = path
+        self._at = 0
+
+    def read(self) -> list[Event]:
+        """Take in what is new; gives all events so far."""
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._at += len(whole)
+        self.events += [json.loads(line) for line in whole.splitlines()]
+        return self.events
+
+    def since(self, event: str, t: int, *, paid_only: bool = True) -> list[Event]:
+        """Events of one name from a moment on; requests and replies only of what is paid for."""
+        found = []
+        for entry in reversed(self.events):
+            if entry["t"] < t:
+                break
+            is_paid = entry.get("kind") == "chat" or ("hash" in entry and event == "reply")
+            if entry["event"] == event and (is_paid or not paid_only):
+                found.append(entry)
+        return found
+
+
+@dataclass
+class Death:
+    """One kill that landed, and what lay in the directory before anything was started again.
+
+    Times are CLOCK_MONOTONIC in nanoseconds, as the server's log has them: `launched`, just before
+    the signal (`killed`), and once the process was gone and all this read (`over`): until then the
+    server may still write replies to a connection that nobody holds any more. `second_start` is the
+    exit code of a second process that came while an orphan lived. `starved_s`: how long the run's
+    threads had been ready in the last two seconds while others had the processors.
+    """
+
+    kill: "Kill"
+    launched: int
+    killed: int
+    over: int
+    journal: list[Record]
+    files: dict[str, str]
+    rows: dict[str, int]
+    problems: list[str]
+    left_alive: list[int]
+    second_start: int | None = None
+    starved_s: float = 0.0
+
+
+@dataclass
+class History:
+    """One run from its first launch to its end."""
+
+    workload: "Workload"
+    seed: str
+    events: list[Event] = field(default_factory=list)
+    deaths: list[Death] = field(default_factory=list)
+    missed: int = 0
+    exit_codes: list[int] = field(default_factory=list)
+    said: str = ""
+    journal: list[Record] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+    clean_files: dict[str, str] = field(default_factory=dict)
+    clean_slots: int = 0
+    changed_when_run_again: list[str] = field(default_factory=list)
+    books: list[str] = field(default_factory=list)
+
+    def paid_requests(self) -> list[Event]:
+        """Requests that a teacher would bill."""
+        return [e for e in self.events if e["event"] == "request" and e["kind"] == "chat"]
+
+    def replies(self) -> list[Event]:
+        """Whole answers to them, good or bad."""
+        asked = {e["req"] for e in self.paid_requests()}
+        return [e for e in self.events if e["event"] == "reply" and e["req"] in asked]
+
+    def in_flight(self, death: Death) -> int:
+        """How many requests were at the server, unanswered, when the signal was sent."""
+        ends = {e["req"]: e["t"] for e in self.events if e["event"] in ("reply", "cut", "abort")}
+        return sum(
+            e["t"] < death.killed < ends.get(e["req"], death.killed + 1)
+            for e in self.paid_requests()
+        )

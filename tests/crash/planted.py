@@ -1,0 +1,213 @@
+"""Bugs to plant into a copy of the tree, and the scenarios in which the harness looks for them."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.crash import campaign, checker, syscalls
+from tests.crash.workload import ROOT, Workload
+from tests.teacher_server.process import running_server
+
+PARTS = ("pipeline", "filters", "prompts", "seeds", "pyproject.toml")
+CAP_TOKENS = 6000
+
+Scenario = Callable[[Path, Path], list[str]]
+"""A tree and an empty folder in, the violations out."""
+
+
+@dataclass(frozen=True)
+class Bug:
+    """Substitutions (file, text, replacement) that make one bug, and where it shows."""
+
+    name: str
+    patches: tuple[tuple[str, str, str], ...]
+    scenario: Scenario
+    waits_for: str = ""  # why it cannot be planted yet
+
+
+def plant(bug: Bug, folder: Path) -> Path:
+    """A copy of the tree with the bug in it. Fails where a text is not there exactly once."""
+    root = folder / "tree"
+    root.mkdir()
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, root / part)  # compiled kernels too: times are kept
+        else:
+            shutil.copy2(source, root / part)
+    for name, text, replacement in bug.patches:
+        path = root / name
+        content = path.read_text(encoding="utf-8")
+        n = content.count(text)
+        assert n == 1, f"{bug.name}: {text!r} stands {n} times in {name}: mend the patch"
+        path.write_text(content.replace(text, replacement), encoding="utf-8")
+    return root
+
+
+# scenarios
+
+
+def write_order(root: Path, folder: Path) -> list[str]:
+    """An offline run under strace."""
+    workload = Workload(target=20, shard_rows=20, concurrency=4, root=root)
+    calls = syscalls.trace(workload, folder / "run")
+    return syscalls.order_violations(calls, folder / "run")
+
+
+def journal_order(root: Path, folder: Path) -> list[str]:
+    """A run under strace that asks one request at a time."""
+    workload = Workload(target=4, concurrency=1, median_s=0.0, root=root)
+    with running_server(folder / "server.jsonl") as server:
+        calls = syscalls.trace(workload, folder / "run", server.url, ",sendto,sendmsg")
+    return syscalls.sends_before_the_journal_is_durable(calls)
+
+
+def kills(root: Path, folder: Path) -> list[str]:
+    """Six kills, against a run of the same tree that was not killed."""
+    workload = Workload(target=60, concurrency=8, shard_rows=15, median_s=0.1, root=root)
+    with running_server(folder / "server.jsonl") as server:
+        clean = campaign.unkilled(workload, server, folder / "clean")
+        history = campaign.killed(workload, server, folder / "run", "planted", 6, clean)
+    return checker.violations(clean) + checker.violations(history)
+
+
+def _undisturbed(workload: Workload, folder: Path) -> list[str]:
+    with running_server(folder / "server.jsonl") as server:
+        return checker.violations(campaign.unkilled(workload, server, folder / "run"))
+
+
+def nothing_wrong(root: Path, folder: Path) -> list[str]:
+    """A run with no fault at all."""
+    return _undisturbed(Workload(target=30, median_s=0.02, root=root), folder)
+
+
+def bad_replies(root: Path, folder: Path) -> list[str]:
+    """One reply in six is no JSON."""
+    rule = {"fault": "invalid_json", "match": {"probability": 0.17, "attempt": 1}}
+    return _undisturbed(Workload(target=30, median_s=0.02, rules=(rule,), root=root), folder)
+
+
+def failures(root: Path, folder: Path) -> list[str]:
+    """One request in ten fails once."""
+    rule = {"fault": "status", "status": 503, "match": {"probability": 0.1, "attempt": 1}}
+    return _undisturbed(Workload(target=30, median_s=0.02, rules=(rule,), root=root), folder)
+
+
+def retry_after(root: Path, folder: Path) -> list[str]:
+    """Two pauses are asked for, one after the other is over."""
+    rules = tuple(
+        {"fault": "rate_limit", "retry_after": seconds, "match": {"nth": nth}}
+        for nth, seconds in ((4, 1), (12, 4))
+    )
+    workload = Workload(target=4, concurrency=8, median_s=0.05, rules=rules, root=root)
+    with running_server(folder / "server.jsonl") as server:
+        history = campaign.unkilled(workload, server, folder / "run")
+    assert any(e["event"] == "fault" for e in history.events)
+    return checker.early_requests(history, margin_s=0.3)
+
+
+def cap(root: Path, folder: Path) -> list[str]:
+    """A cap that the first burst of requests would pass."""
+    settings = (f"budget.tokens={CAP_TOKENS}",)
+    workload = Workload(target=60, median_s=0.05, settings=settings, root=root)
+    with running_server(folder / "server.jsonl") as server:
+        history = campaign.unkilled(workload, server, folder / "run")
+    assert history.exit_codes == [3], f"the cap was not reached: {history.exit_codes}"
+    return checker.overspent(history, CAP_TOKENS)
+
+
+STORE, ASKER = "pipeline/store.py", "pipeline/teacher/asker.py"
+SYNC = '        os.fsync(file.fileno())\n    crashpoint("shard_staged")'
+BUGS = (
+    Bug("no fsync", ((STORE, SYNC, '    crashpoint("shard_staged")'),), write_order),
+    Bug(
+        "no fsync of the journal",
+        (("pipeline/teacher/journal.py", "synchronous = FULL", "synchronous = OFF"),),
+        journal_order,
+    ),
+    Bug(
+        "rename before fsync",
+        (
+            (STORE, SYNC, '    crashpoint("shard_staged")'),
+            (
+                STORE,
+                "    staged.replace(target)\n",
+                '    staged.replace(target)\n    with target.open("r+b") as file:\n'
+                "        os.fsync(file.fileno())\n",
+            ),
+        ),
+        write_order,
+    ),
+    Bug(
+        "no intent record",
+        ((ASKER, "noted = self._note(INTENT, call, key, note)", "noted = asyncio.sleep(0)"),),
+        nothing_wrong,
+    ),
+    Bug(
+        "lock without fence",
+        (),
+        kills,
+        waits_for="the lock has no fencing token yet: nothing can be taken out of it",
+    ),
+    Bug(
+        "budget checked after",
+        (
+            (
+                "pipeline/teacher/ledger.py",
+                "books = (self.confirmed, self.unknown, self.reserved)",
+                "books = (self.confirmed, self.unknown)",
+            ),
+            (
+                "pipeline/teacher/ledger.py",
+                "taken[model] = taken.get(model, Spend()) + worst",
+                "taken[model] = taken.get(model, Spend())",
+            ),
+        ),
+        cap,
+    ),
+    Bug(
+        "pool read at arrival order",
+        (
+            (
+                "pipeline/run/drafting.py",
+                "self.pool.drafts_at(slot - self.window)",
+                "self.pool.drafts_at(slot)",
+            ),
+        ),
+        kills,
+    ),
+    Bug(
+        "drop on parse error",
+        (
+            (
+                ASKER,
+                "        await self.journal.append(REPLY, key",
+                "        if isinstance(found, Answer):\n"
+                "            await self.journal.append(REPLY, key",
+            ),
+        ),
+        bad_replies,
+    ),
+    Bug(
+        "retry without count",
+        (("pipeline/teacher/openai_teacher.py", "max_retries=0", "max_retries=2"),),
+        failures,
+    ),
+    Bug(
+        "temp file in data dir",
+        ((STORE, 'staging = run / ".staging"', "staging = target.parent"),),
+        write_order,
+    ),
+    Bug(
+        "stale Retry-After",
+        (
+            (
+                "pipeline/teacher/pace.py",
+                "self._resume_at = until +",
+                "self._resume_at = self._resume_at or until +",
+            ),
+        ),
+        retry_after,
+    ),
+)

@@ -1,0 +1,64 @@
+"""The decontaminate stage: its file is checked first, its verdicts name the item."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pipeline.errors import RecipeError
+from pipeline.inspect import open_run
+from pipeline.run.execute import execute
+from pipeline.run.prepare import Options, prepare
+
+PROMPT = "Which river flows through the old town where the clockmaker kept his geese?"
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    texts = [f"Please answer: {PROMPT.lower()} Be brief.", "Name a river that has no geese."]
+    pl.DataFrame({"instruction": texts}).write_parquet(tmp_path / "rows.parquet")
+    return tmp_path / "rows.parquet"
+
+
+def _options(rows: Path, *settings: str) -> Options:
+    return Options(
+        "decontaminate", out=str(rows.parent / "run"), input=str(rows), settings=settings
+    )
+
+
+def test_a_row_that_holds_a_prompt_is_dropped_and_names_it(rows: Path) -> None:
+    path = rows.parent / "benchmark.parquet"
+    pl.DataFrame({"benchmark": ["geese"], "text": [PROMPT]}).write_parquet(path)
+    pl.DataFrame({"instruction": ["a"], "input": [""], "output": [""]})
+    frame = pl.read_parquet(rows).with_columns(input=pl.lit(""), output=pl.lit("The Aare."))
+    frame.write_parquet(rows)
+    execute(prepare(_options(rows, f"decontaminate.benchmarks={path}")), lambda event: None)
+    run = open_run(rows.parent / "run")
+    (dropped,) = run.dropped("decontaminate").to_dicts()
+    assert (dropped["row_id"], dropped["drop_ref"]) == ("import-000000-00", "geese:0")
+    assert "the old town" in dropped["drop_detail"]
+    assert run.kept("decontaminate")["row_id"].to_list() == ["import-000001-00"]
+
+
+def test_without_prompts_nothing_begins(rows: Path) -> None:
+    with pytest.raises(RecipeError, match=r"--set decontaminate\.benchmarks=FILE"):
+        prepare(_options(rows))
+
+
+@pytest.mark.parametrize("content", [None, b"not parquet"])
+def test_a_file_that_cannot_be_read_is_refused_first(rows: Path, content: bytes | None) -> None:
+    path = rows.parent / "benchmark.parquet"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RecipeError, match="benchmark"):
+        prepare(_options(rows, f"decontaminate.benchmarks={path}"))
+
+
+def test_other_prompts_are_another_run(rows: Path) -> None:
+    path = rows.parent / "benchmark.jsonl"
+    path.write_text('{"benchmark": "b", "text": "one two three four five six"}\n')
+    options = _options(rows, f"decontaminate.benchmarks={path}")
+    execute(prepare(options), lambda event: None)
+    path.write_text('{"benchmark": "b", "text": "six five four three two one"}\n')
+    with pytest.raises(RecipeError, match=r"decontaminate\.file"):
+        prepare(options)

@@ -1,0 +1,135 @@
+"""The export: a dataset repository that loads as it stands, roots kept together."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.stages import export
+from pipeline.stages.export import Config
+from tests.conftest import RunSynth
+from tests.run import books
+
+ROW = {"row_id": "a", "root_id": "r", "instruction": "Do it.", "input": "this", "output": "done"}
+LOAD = """
+import sys
+from datasets import load_dataset
+for name in ((), ("messages",), ("alpaca",)):
+    data = load_dataset(sys.argv[1], *name, cache_dir=sys.argv[2])
+    print(*name, {side: (data[side].num_rows, data[side].column_names) for side in data})
+"""
+
+
+def test_messages_and_alpaca() -> None:
+    assert export.render(ROW, "alpaca") == {
+        "instruction": "Do it.", "input": "this", "output": "done", "row_id": "a"
+    }  # fmt: skip
+    assert export.render(ROW, "messages") == {
+        "messages": [
+            {"role": "user", "content": "Do it.\n\nthis"},
+            {"role": "assistant", "content": "done"},
+        ],
+        "row_id": "a",
+    }
+
+
+@pytest.mark.parametrize("given", ["", None])
+def test_without_input_there_is_no_blank_line(given: str | None) -> None:
+    found = export.render(ROW | {"input": given}, "messages")
+    assert found["messages"][0]["content"] == "Do it."
+    assert export.render(ROW | {"input": given}, "alpaca")["input"] == ""
+
+
+def test_one_root_in_twenty_goes_to_validation() -> None:
+    sides = [export.split(f"bootstrap-{n:06d}-00", 42, Config()) for n in range(20_000)]
+    assert 900 < sides.count("validation") < 1100
+    assert sides.count("train") + sides.count("validation") == 20_000
+
+
+@given(st.text(), st.integers(0, 2**63 - 1), st.floats(0, 0.99))
+def test_the_side_is_a_function_of_seed_and_root(root: str, seed: int, share: float) -> None:
+    root = root.encode(errors="replace").decode()
+    config = Config(validation=share)
+    side = export.split(root, seed, config)
+    assert side == export.split(root, seed, config)
+    assert export.split(root, seed, Config(validation=0)) == "train"
+    more = export.split(root, seed, Config(validation=min(0.999, share + 0.1)))
+    assert side == "train" or more == "validation", "a larger share only adds"
+
+
+def test_another_seed_is_another_split() -> None:
+    config = Config(validation=0.5)
+    a, b = ([export.split(f"r{n}", seed, config) for n in range(200)] for seed in (1, 2))
+    assert 60 < sum(x != y for x, y in zip(a, b, strict=True)) < 140
+
+
+def sides(run: Path, form: str) -> dict[str, set[str]]:
+    return {
+        side: {
+            row_id
+            for path in sorted((run / "data" / form).glob(f"{side}-*.parquet"))
+            for row_id in pq.read_table(path)["row_id"].to_pylist()
+        }
+        for side in ("train", "validation")
+    }
+
+
+@pytest.fixture(scope="module")
+def halved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that gives a third of its roots to validation."""
+    from tests.conftest import run_and_recount
+
+    out = tmp_path_factory.mktemp("halved") / "run"
+    run_and_recount(out, "bootstrap.target=60", "export.validation=0.3")
+    return out
+
+
+def test_no_root_is_on_both_sides(halved: Path) -> None:
+    root_of = {row["row_id"]: row["root_id"] for row in books.rows(halved, "dedup")}
+    for form in ("messages", "alpaca"):
+        found = sides(halved, form)
+        roots = {side: {root_of[row_id] for row_id in ids} for side, ids in found.items()}
+        assert not roots["train"] & roots["validation"]
+        assert min(map(len, roots.values())) > 5
+        assert found["train"] | found["validation"] == set(root_of)
+    assert max(map(len, sides(halved, "alpaca").values())) > len(set(root_of.values())) * 0.4
+
+
+@pytest.mark.parametrize("share", ["0.3", "0"])
+def test_the_folder_is_a_data_set_for_load_dataset(
+    run_synth: RunSynth, halved: Path, tmp_path: Path, share: str
+) -> None:
+    pytest.importorskip("datasets", reason="the extra 'data' is not installed")
+    run = halved
+    if share == "0":
+        run = tmp_path / "run"
+        run_synth(run, "bootstrap.target=20", "export.validation=0")
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "HF_DATASETS_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(run / "data"), str(tmp_path / "cache")],
+        env=os.environ | offline,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = {side: len(ids) for side, ids in sides(run, "messages").items() if ids}
+    messages = {side: (n, ["messages", "row_id"]) for side, n in found.items()}
+    alpaca = {side: (n, ["instruction", "input", "output", "row_id"]) for side, n in found.items()}
+    expected = [f"{messages}", f"messages {messages}", f"alpaca {alpaca}"]
+    assert done.stdout.splitlines() == expected
+
+
+def test_the_card_says_who_wrote_the_rows_and_what_was_dropped(small_run: Path) -> None:
+    text = (small_run / "data/README.md").read_text(encoding="utf-8")
+    assert "offline" in text
+    assert "not a language\n  model" in text
+    state = books.stage_json(small_run, "bootstrap")
+    for reason, n in state["dropped_by_reason"].items():
+        assert f"{reason} {n}" in text
+    assert "{{" not in text
