@@ -26,6 +26,8 @@ from pipeline.teacher.call import Call, Received, Unanswered, valid
 from pipeline.teacher.settings import TeacherSettings
 from pipeline.teacher.uri import NO_KEY, TeacherURI
 
+UNREAD: Any = {"headers": {"X-Stainless-Raw-Response": "stream"}}
+"""Has the package leave a reply's body to us."""
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 MAX_REFUSAL = 65_536
 KEY_REMOVED = "[key removed]"
@@ -73,7 +75,8 @@ class OpenAITeacher:
         for client in self._clients:
             try:
                 async with asyncio.timeout(self._settings.connect_timeout_s * 2):
-                    await client.get("/models", cast_to=httpx2.Response)
+                    response = await client.get("/models", cast_to=httpx2.Response, options=UNREAD)
+                    await response.aclose()  # that it came is enough, however long it is
             except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
                 raise TeacherError(
                     f"{client.base_url} refuses the key: {self._said(error)}. Mend the key in the "
@@ -104,7 +107,7 @@ class OpenAITeacher:
                 PATHS[call.kind],
                 cast_to=httpx2.Response,
                 body=dict(call.body),
-                options={"headers": {"X-Stainless-Raw-Response": "stream"}},
+                options=UNREAD,
             )
             return await self._read(response)
         except openai.APIStatusError as error:
