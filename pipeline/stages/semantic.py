@@ -29,8 +29,8 @@ def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
     lengths = frame["embedding"].list.len().drop_nulls().unique().sort().to_list()
     if len(lengths) > 1:
         raise InputError(
-            f"the column 'embedding' holds vectors of {', '.join(map(str, lengths))} numbers, which "
-            "cannot be compared: take them all from one model."
+            f"the column 'embedding' holds vectors of {', '.join(map(str, lengths))} numbers, "
+            "which cannot be compared: take them all from one model, or set embed.length."
         )
     return semantic_duplicates(frame["row_id"], frame["embedding"], threshold=config.threshold)
 
