@@ -26,7 +26,11 @@ from pipeline.teacher.call import Call, Received, Unanswered, valid
 from pipeline.teacher.settings import TeacherSettings
 from pipeline.teacher.uri import NO_KEY, TeacherURI
 
-PATHS = {"chat": "/chat/completions", "completions": "/completions"}
+PATHS = {
+    "chat": "/chat/completions",
+    "completions": "/completions",
+    "embeddings": "/embeddings",
+}
 MAX_REFUSAL = 65_536
 KEY_REMOVED = "[key removed]"
 SHORTEST_SECRET = 12
@@ -268,7 +272,7 @@ def _refused_parameter(
     error: openai.APIStatusError, said: str, body: Mapping[str, Any]
 ) -> str | None:
     """Which of the parameters that we sent the server's message complains about, if any."""
-    sent = [name for name in body if name not in ("model", "messages", "prompt")]
+    sent = [name for name in body if name not in ("model", "messages", "prompt", "input")]
     for name in sent:
         if name == getattr(error, "param", None) or f"'{name}'" in said:
             return name
