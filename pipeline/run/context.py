@@ -15,7 +15,7 @@ from pipeline.recipe import Step
 from pipeline.run.events import Listener, Progress, note
 from pipeline.run.lock import Lease
 from pipeline.run.prepare import Prepared
-from pipeline.stage import ImportStage, Request, Sampling
+from pipeline.stage import ImportStage, LLMStage, Request, Sampling
 from pipeline.store import StageFolder
 from pipeline.teacher.asker import Asker, Settled
 from pipeline.teacher.call import Call, canonical
@@ -105,24 +105,28 @@ class Context:
         settings = self.prepared.recipe.settings.teacher
         template = self.prepared.templates[request.template]
         prompt = template.render(request.values)
-        sampling: Sampling = step.config.sampling  # type: ignore[attr-defined]  # stages that ask have it
+        kind: str = settings.endpoint
+        if isinstance(step.stage, LLMStage) and step.stage.endpoint is not None:
+            kind = step.stage.endpoint
+        sampling: Sampling = getattr(step.config, "sampling", Sampling())
         parameters = sampling.parameters()
         if "max_tokens" in parameters:
             parameters[settings.max_tokens_name] = parameters.pop("max_tokens")
         body: dict[str, Any] = {"model": self.prepared.teacher.model}
-        if settings.endpoint == "chat":
+        if kind == "chat":
             system = [{"role": "system", "content": template.system}] if template.system else []
             body["messages"] = [*system, {"role": "user", "content": prompt}]
         else:
-            body["prompt"] = "\n\n".join(part for part in (template.system, prompt) if part)
+            text = "\n\n".join(part for part in (template.system, prompt) if part)
+            body["input" if kind == "embeddings" else "prompt"] = text
         body |= parameters
         return self.asker.number(
             Call(
                 stage=step.name,
                 slot=slot,
-                kind=settings.endpoint,
+                kind=kind,
                 body=body,
-                content=canonical(settings.endpoint, body),
+                content=canonical(kind, body),
                 template=template.name,
                 values=request.values,
                 shown=request.shown,

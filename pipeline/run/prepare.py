@@ -265,7 +265,18 @@ def _check_offline(
     found: Recipe, teacher: uri.TeacherURI | None, source: Source | None, problems: Problems
 ) -> None:
     """The offline teacher answers its own tasks; to anybody else's it would only say sorry."""
-    if source is None or teacher is None or teacher.scheme != "offline":
+    if teacher is None or teacher.scheme != "offline":
+        return
+    for step in found.steps:
+        if isinstance(step.stage, LLMStage) and step.stage.endpoint == "embeddings":
+            problems.add(
+                RecipeError(
+                    f"{step.name}: the offline teacher has no embeddings: name a server with "
+                    "--teacher openai:MODEL@URL."
+                )
+            )
+            return
+    if source is None:
         return
     asking = [step.name for step in found.steps if isinstance(step.stage, DraftStage | LLMStage)]
     writers = sorted(source.writers() - {"offline"}) if asking else []

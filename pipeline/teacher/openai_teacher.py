@@ -28,7 +28,11 @@ from pipeline.teacher.uri import NO_KEY, TeacherURI
 
 UNREAD: Any = {"headers": {"X-Stainless-Raw-Response": "stream"}}
 """Has the package leave a reply's body to us."""
-PATHS = {"chat": "/chat/completions", "completions": "/completions"}
+PATHS = {
+    "chat": "/chat/completions",
+    "completions": "/completions",
+    "embeddings": "/embeddings",
+}
 MAX_REFUSAL = 65_536
 KEY_REMOVED = "[key removed]"
 SHORTEST_SECRET = 12
@@ -271,7 +275,7 @@ def _refused_parameter(
     error: openai.APIStatusError, said: str, body: Mapping[str, Any]
 ) -> str | None:
     """Which of the parameters that we sent the server's message complains about, if any."""
-    sent = [name for name in body if name not in ("model", "messages", "prompt")]
+    sent = [name for name in body if name not in ("model", "messages", "prompt", "input")]
     for name in sent:
         if name == getattr(error, "param", None) or f"'{name}'" in said:
             return name
