@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from pipeline import seed_tasks
+from pipeline import redact, seed_tasks
 from pipeline.errors import SynthError
 from pipeline.teacher import uri
 from pipeline.terminal import shorten
@@ -124,7 +124,7 @@ def _examine_teacher(teacher: str) -> Iterator[tuple[str, bool]]:
             return
         key = uri.key_for(parsed, None)
     except SynthError as error:
-        yield f"usable: {shorten(teacher, 80)}: {shorten(str(error), LONGEST)}", False
+        yield f"usable: {shorten(redact.text(teacher), 80)}: {shorten(str(error), LONGEST)}", False
         return
     for url in parsed.urls:
         one = uri.TeacherURI(parsed.scheme, parsed.model, (url,))
@@ -133,7 +133,7 @@ def _examine_teacher(teacher: str) -> Iterator[tuple[str, bool]]:
         if problem is None:
             yield f"reachable: {name}", True
         else:
-            yield f"reachable: {name}: {shorten(problem.replace(key, '[key]'), LONGEST)}", False
+            yield f"reachable: {name}: {shorten(redact.text(problem), LONGEST)}", False
 
 
 def _reach(teacher: uri.TeacherURI, key: str) -> str | None:

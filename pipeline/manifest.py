@@ -9,11 +9,12 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, computed_field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, computed_field
 
 from pipeline.crashpoint import crashpoint
 from pipeline.errors import DamagedError, RecipeError
@@ -30,10 +31,23 @@ class _Manifest(BaseModel):
     model_config = ConfigDict(extra="ignore")  # computed fields are written out for people
 
 
+_OWN_PATH = re.compile(r"([A-Za-z0-9_-]+/)*[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _own(path: str) -> str:
+    if _OWN_PATH.fullmatch(path) is None:
+        raise ValueError(f"{path!r} is no path below its folder")
+    return path
+
+
+OwnPath = Annotated[str, AfterValidator(_own)]
+"""A path below a folder of the run: whoever gives a run away cannot point out of it."""
+
+
 class FileEntry(_Manifest):
     """One published Parquet file: path below the stage's folder, rows, bytes, SHA-256."""
 
-    path: str
+    path: OwnPath
     rows: int
     bytes: int
     sha256: str
@@ -80,9 +94,9 @@ class StageManifest(_Manifest):
     """
 
     format: int = FORMAT
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
     stage: str
-    index: int
+    index: Annotated[int, Field(ge=0)]
     version: int
     fingerprint: str
     input_digest: str | None = None
@@ -155,13 +169,22 @@ class RunManifest(_Manifest):
     decision: dict[str, Any]
     input: dict[str, Any] | None = None
     made_from: str | None = None
-    stages: list[str]
+    stages: list[OwnPath]
     kept: int = 0
     unused_replies: int = 0
     data: list[FileEntry] = []
-    texts: dict[str, str] = {}
+    texts: dict[OwnPath, str] = {}
     digest: str | None = None
 
+
+def _umask() -> int:
+    current = os.umask(0o077)
+    os.umask(current)
+    return current
+
+
+FILE_MODE = 0o666 & ~_umask()  # asked once: asking changes it for every thread
+"""Mode of the files that a run publishes: what the umask leaves."""
 
 M = TypeVar("M", RunManifest, StageManifest)
 
@@ -197,7 +220,7 @@ def replace_bytes(path: Path, content: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
-            os.fchmod(file.fileno(), 0o666 & ~_umask())
+            os.fchmod(file.fileno(), FILE_MODE)
             os.fsync(file.fileno())
         crashpoint("manifest_written")
         Path(name).replace(path)
@@ -218,15 +241,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and what is missing above it, each durable in the one that holds it."""
+    """Make a folder and what is missing above it, each durable in the one that holds it.
+
+    A new one is for its owner alone: replies may hold what is nobody else's business.
+    """
     missing = [path for path in folder.parents if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in (folder, *missing):
         with contextlib.suppress(PermissionError):  # a folder that we may enter and not list
             sync_folder(path.parent)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -247,6 +247,8 @@ def _validate(
             if found["type"] == "extra_forbidden":
                 known = _fields_at(model, found["loc"][:-1])
                 text = f"there is no such setting{_hint(str(found['loc'][-1]), known)}"
+            elif found["loc"][-1:] == ("key",):
+                text += ": it names a variable, as env:NAME; the key itself stays out of a recipe."
             elif found["type"] != "missing":
                 text += f" (it is {found['input']!r})."
             problems.add(RecipeError(f"{where}: line {line}: {key}: {text}"))

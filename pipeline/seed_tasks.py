@@ -46,10 +46,9 @@ def load(where: str, *, at_least: int = 1) -> SeedFile:
     path = BUILTIN if where == "builtin" else Path(where)
     try:
         content = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"the seed tasks {path} cannot be read: {error.strerror or error}."
-        ) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        said = getattr(error, "strerror", None) or error
+        raise InputError(f"the seed tasks {path} cannot be read: {said}.") from error
     problems = Problems()
     tasks: list[SeedTask] = []
     ids: dict[str, int] = {}

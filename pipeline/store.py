@@ -191,7 +191,7 @@ def write_shard(table: pa.Table, target: Path, run: Path) -> FileEntry:
             write_page_checksum=True,
         )
         file.flush()
-        os.fchmod(file.fileno(), 0o644)
+        os.fchmod(file.fileno(), manifest.FILE_MODE)
         os.fsync(file.fileno())
     crashpoint("shard_staged")
     entry = describe(staged)

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 import typer
 
+from pipeline import redact
 from pipeline.cli import look as look
 from pipeline.cli import make as make
 from pipeline.cli import tell as tell
@@ -66,16 +67,16 @@ def _run() -> int:
             code = end.code if isinstance(end.code, int) else 0
         sys.stdout.flush()
     except SynthError as error:
-        sys.stderr.write(f"synth: {safe(str(error))}\n")
+        sys.stderr.write(f"synth: {safe(redact.text(str(error)))}\n")
         return error.exit_code
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
         return 0
     except Exception as error:  # noqa: BLE001 - the one place that ends a command
         if isinstance(error, OSError) and error.errno in DISK:
-            sys.stderr.write(f"synth: {safe(str(error))}\n")
+            sys.stderr.write(f"synth: {safe(redact.text(str(error)))}\n")
             return StorageError.exit_code
         sys.stderr.write(
-            f"{safe(traceback.format_exc())}synth: this is a bug: report it, please.\n"
+            f"{safe(redact.text(traceback.format_exc()))}synth: this is a bug: report it, please.\n"
         )
         return SynthError.exit_code
     return code

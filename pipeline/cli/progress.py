@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from pipeline import redact
 from pipeline.run.events import Event, Listener, Message, Progress
 from pipeline.terminal import safe
 
@@ -42,7 +43,7 @@ def to_json(stream: TextIO) -> Listener:
         line = {"event": kind} | dataclasses.asdict(event)
         if isinstance(event, Progress):
             line["eta_s"] = event.eta_s
-        _say(stream, json.dumps(line, ensure_ascii=False) + "\n")
+        _say(stream, redact.text(json.dumps(line)) + "\n")  # escaped: as `synth show --json` is
 
     return tell
 
@@ -55,7 +56,7 @@ def to_log(path: Path) -> Listener:
             return
         with path.open("a", encoding="utf-8") as file:
             line = {"time": time.time()} | dataclasses.asdict(event)
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.write(redact.text(json.dumps(line)) + "\n")
 
     return tell
 
@@ -99,7 +100,7 @@ def last_word(text: str, *, as_json: bool, **facts: object) -> None:
     """Say how the run ended, after all else."""
     if as_json:
         line = {"event": "end", "text": text} | facts
-        _say(sys.stdout, json.dumps(line, ensure_ascii=False) + "\n")
+        _say(sys.stdout, redact.text(json.dumps(line)) + "\n")
     else:
         _say(sys.stderr, safe(text) + "\n")
 
@@ -115,7 +116,7 @@ class Plain:
     def __call__(self, event: Event) -> None:
         """Print the event if it is time to."""
         if isinstance(event, Message):
-            _say(self._stream, safe(event.text) + "\n")
+            _say(self._stream, safe(redact.text(event.text)) + "\n")
         else:
             now = time.monotonic()
             first = self._told.setdefault(event.stage, now)
@@ -136,7 +137,7 @@ def _live() -> Iterator[Listener]:
 
         def tell(event: Event) -> None:
             if isinstance(event, Message):
-                live.console.print(safe(event.text))
+                live.console.print(safe(redact.text(event.text)))
             else:
                 stages[event.stage] = event
                 live.update(_table(stages, console.width))

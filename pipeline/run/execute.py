@@ -25,6 +25,7 @@ from pipeline.run.asking import NOT_ASKED, run_llm_stage
 from pipeline.run.context import Context
 from pipeline.run.drafting import STALLED, run_draft_stage
 from pipeline.run.events import PROGRESS, Listener, Message
+from pipeline.run.folder import check_links
 from pipeline.run.judging import run_export_stage, run_filter_stage, run_import_stage
 from pipeline.run.lock import Lease, locked
 from pipeline.run.prepare import Prepared
@@ -50,6 +51,7 @@ def execute(prepared: Prepared, listener: Listener) -> RunManifest:
     try:
         manifest.make_folder(prepared.run)
         with locked(prepared.run) as lease:
+            check_links(prepared.run)
             store.clear_staging(prepared.run)
             if not prepared.is_replay:
                 _write_inputs(prepared)

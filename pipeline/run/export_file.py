@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pipeline import store
 from pipeline.errors import DamagedError, RecipeError, StorageError
 from pipeline.inspect import Run, open_run
-from pipeline.manifest import sync_folder
+from pipeline.manifest import FILE_MODE, sync_folder
 from pipeline.schema import arrow_schema
 from pipeline.stage import Row
 
@@ -64,7 +64,7 @@ def _write_whole(target: Path, run: Run, stage: str, writer: Writer) -> None:
         with os.fdopen(handle, "wb") as file:
             writer(file, run, stage)
             file.flush()
-            os.fchmod(file.fileno(), 0o644)
+            os.fchmod(file.fileno(), FILE_MODE)
             os.fsync(file.fileno())
         Path(name).replace(target)
     except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from pathlib import Path
 
 from pipeline import manifest
@@ -15,6 +16,10 @@ from pipeline.terminal import shorten
 MIN_FREE_BYTES = 256 * 2**20
 BEFORE_RUN_JSON = {"lock", ".staging", "inputs", "recipe.yaml"}
 """What a run writes before it says that it is one: all that a process killed then leaves."""
+
+OWN = (*sorted(BEFORE_RUN_JSON), "run.json", "stages", "data", "log.jsonl", "journal.sqlite",
+       "journal.sqlite-wal", "journal.sqlite-shm", "journal.sqlite-journal")  # fmt: skip
+"""All that a run writes into its folder."""
 
 
 def existing_run(run: Path, problems: Problems) -> RunManifest | None:
@@ -58,6 +63,20 @@ def _holds_only_a_start(run: Path) -> bool:
     return not names or ("lock" in names and names <= BEFORE_RUN_JSON)
 
 
+def check_links(run: Path) -> None:
+    """Raise `StorageError` where a part of the run is a symbolic link: it may lead anywhere.
+
+    The run directory itself may be one: that is what was named.
+    """
+    for path in (run / name for name in OWN):
+        for found in (path, *(path.rglob("*") if path.is_dir() and not path.is_symlink() else ())):
+            if found.is_symlink():
+                raise StorageError(
+                    f"{found} is a symbolic link, and a run writes into its own folder alone: "
+                    "remove the link, or name another folder with --out."
+                )
+
+
 def check_writable(run: Path, problems: Problems) -> None:
     """Note where the folder cannot be written to, or its disk is nearly full."""
     parent = run
@@ -69,6 +88,15 @@ def check_writable(run: Path, problems: Problems) -> None:
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         problems.add(
             StorageError(f"{parent} cannot be written to: name another folder with --out.")
+        )
+        return
+    mode = parent.stat().st_mode
+    if parent == run and mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        problems.add(
+            StorageError(
+                f"everybody may write into {run}: take that back with  chmod o-w {run}  or name "
+                "another folder with --out."
+            )
         )
         return
     if os.statvfs(parent).f_flag & os.ST_RDONLY:  # there `access` still says yes to root

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import polars as pl
 
+from pipeline import redact
 from pipeline.errors import StallError, SynthError
 from pipeline.stage import Drop
 
@@ -85,5 +86,5 @@ def _cause(error: Exception) -> tuple[str, str]:
     frames = traceback.extract_tb(error.__traceback__)
     places = "\n".join(f"{frame.name}:{frame.line}" for frame in frames)
     digest = hashlib.sha256(places.encode()).hexdigest()[:8]
-    said = " ".join(str(error).split())[:120]
+    said = " ".join(redact.text(str(error)).split())[:120]
     return f"{type(error).__name__} in {frames[-1].name} ({digest})", said

@@ -20,11 +20,12 @@ import aiohttp
 import httpx2
 import openai
 
+from pipeline import redact
 from pipeline.errors import TeacherError
 from pipeline.stage import Sampling
 from pipeline.teacher.call import Call, Received, Unanswered, valid
 from pipeline.teacher.settings import TeacherSettings
-from pipeline.teacher.uri import NO_KEY, TeacherURI
+from pipeline.teacher.uri import TeacherURI
 
 UNREAD: Any = {"headers": {"X-Stainless-Raw-Response": "stream"}}
 """Has the package leave a reply's body to us."""
@@ -34,9 +35,6 @@ PATHS = {
     "embeddings": "/embeddings",
 }
 MAX_REFUSAL = 65_536
-KEY_REMOVED = "[key removed]"
-SHORTEST_SECRET = 12
-"""Shorter keys (EMPTY, ollama, none) are stand-ins, and words that a reply may hold."""
 MAX_WAIT_S = 600.0
 """The longest pause that a server's Retry-After is believed."""
 
@@ -48,7 +46,7 @@ class OpenAITeacher:
         """Open nothing yet; connections are made as they are needed."""
         self.name = uri.model
         self._key = key
-        self._secret = key if key != NO_KEY and len(key) >= SHORTEST_SECRET else None
+        self._secrets = redact.spellings(key)
         self._settings = settings
         self._limit = int(settings.max_reply_mib * 2**20)
         self._clients = [self._client(url) for url in uri.urls]
@@ -140,8 +138,8 @@ class OpenAITeacher:
                 await response.aclose()
                 return Received(response.status_code, b"", outcome="too_large")
         raw = b"".join(chunks)
-        if self._secret is not None:
-            raw = raw.replace(self._secret.encode(), KEY_REMOVED.encode())
+        for secret in self._secrets:
+            raw = raw.replace(secret.encode(errors="surrogateescape"), redact.REMOVED.encode())
         return Received(response.status_code, raw)
 
     def _refused(self, error: openai.APIStatusError, call: Call) -> Received:
@@ -196,8 +194,8 @@ class OpenAITeacher:
 
     def _shown(self, text: str) -> str:
         """A server's words in one line, without the key that it may repeat."""
-        if self._secret is not None:
-            text = text.replace(self._secret, KEY_REMOVED)
+        for secret in self._secrets:
+            text = text.replace(secret, redact.REMOVED)
         return valid(" ".join(text.split())[:500])
 
     async def close(self) -> None:

@@ -7,14 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from pipeline import redact
 from pipeline.errors import RecipeError
 
 OPENAI_URL = "https://api.openai.com/v1"
 NO_KEY = "none"
 """What stands in the Authorization header where there is no key."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-NO_KEY = "none"
-"""What is sent as a key to a server that wants none: the package insists on one."""
+
+
+USER_IN_ADDRESS = (
+    "the teacher's address holds a user name or password: put the key into the environment "
+    "and name it as teacher.key=env:NAME."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +47,27 @@ def parse(uri: str, environment: Mapping[str, str] | None = None) -> TeacherURI:
             "openai:MODEL@http://host:8000/v1."
         )
     model, _, addresses = rest.partition("@")
+    if "@" in addresses:  # said before anything that would repeat it
+        raise RecipeError(USER_IN_ADDRESS)
     if not model:
         raise RecipeError(f"the teacher {uri!r} names no model: write openai:MODEL.")
     environment = os.environ if environment is None else environment
     urls = addresses.split(",") if addresses else [environment.get("OPENAI_BASE_URL", OPENAI_URL)]
     for url in urls:
-        _check_url(uri, url)
+        _check_url(url)
     return TeacherURI("openai", model, tuple(url.rstrip("/") for url in urls))
 
 
-def _check_url(uri: str, url: str) -> None:
+def _check_url(url: str) -> None:
+    if "@" in url:
+        raise RecipeError(USER_IN_ADDRESS)
     try:
         parts = urlsplit(url)
         is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_url = False
-        parts = urlsplit("")
     if not is_url:
-        raise RecipeError(f"the teacher {uri!r} has no usable address: {url!r} is not an http URL.")
-    if parts.username or parts.password:
-        raise RecipeError(
-            "the teacher's address holds a user name or password: put the key into the environment "
-            "and name it as teacher.key=env:NAME."
-        )
+        raise RecipeError(f"the teacher has no usable address: {url!r} is not an http URL.")
 
 
 def key_for(
@@ -78,6 +81,7 @@ def key_for(
     environment = os.environ if environment is None else environment
     variable = named.removeprefix("env:") if named else "OPENAI_API_KEY"
     key = environment.get(variable, "")
+    redact.remember(key)
     hosts = [urlsplit(url).hostname or "" for url in parsed.urls]
     if not key and named:
         raise RecipeError(f"the recipe names the key {named}, and {variable} is not set.")

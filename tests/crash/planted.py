@@ -204,8 +204,8 @@ BUGS = (
         (
             (
                 "pipeline/teacher/pace.py",
-                "self._resume_at = until +",
-                "self._resume_at = self._resume_at or until +",
+                "if wait_s and now + wait_s > self._resume_at:",
+                "if wait_s and self._resume_at < self._began + 0.001:",
             ),
         ),
         retry_after,
