@@ -87,7 +87,10 @@ async def _execute(prepared: Prepared, listener: Listener, lease: Lease) -> RunM
             context.stop_short("budget" if isinstance(error, BudgetError) else STALLED)
         raise
     finally:
+        with contextlib.suppress(SynthError):  # what failed is written down, if it can be
+            await journal.settle()
         if context is not None:
+            _note_drift(context, state)
             state.unused_replies = _unused_replies(context)
             state.kept = context.done[-1].kept if context.done else 0
         state.seconds = round(state.seconds + (datetime.now(UTC) - began).total_seconds(), 3)
@@ -99,6 +102,16 @@ async def _execute(prepared: Prepared, listener: Listener, lease: Lease) -> RunM
         (prepared.run / PROGRESS).unlink(missing_ok=True)
     lease.check()
     return state
+
+
+def _note_drift(context: Context, state: RunManifest) -> None:
+    """Say once, and in the manifest, that another model answered than the one that was asked."""
+    names = context.asker.answered_as if context.asker is not None else set()
+    if names - set(state.answered_as):
+        state.answered_as = sorted({*state.answered_as, *names})
+        context.listener(
+            Message(f"{state.teacher} was asked; replies name {', '.join(state.answered_as)}.")
+        )
 
 
 def _write_manifest(prepared: Prepared, state: RunManifest, lease: Lease) -> None:
@@ -220,6 +233,7 @@ def _open_manifest(prepared: Prepared) -> RunManifest:
         input={"path": str(prepared.source.path.resolve())} if prepared.source else None,
         made_from=_made_from(prepared),
         stages=old.stages if old else [],
+        answered_as=old.answered_as if old else [],
     )
     manifest.replace(prepared.run / "run.json", state)
     return state

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import InterruptedRunError, SynthError
+from pipeline.errors import InterruptedRunError, SynthError, TeacherError
 from pipeline.stage import Reply
 from pipeline.teacher.call import (
     Answer,
@@ -54,7 +54,8 @@ class Asker:
 
     `old` is the journal of another run whose replies are taken over, copied, instead of asking.
     `bought` counts what was asked in this process, by stage: `STAGE.requests`,
-    `STAGE.input_tokens`, `STAGE.output_tokens`.
+    `STAGE.input_tokens`, `STAGE.output_tokens`; `answered_as` has other names by which the
+    server's replies called their model.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Asker:
         self.journal = journal
         self.ledger = ledger
         self.bought: Counter[str] = Counter()
+        self.answered_as: set[str] = set()
         self._settings = settings
         self._free = asyncio.Semaphore(concurrency)
         self._old = old
@@ -302,10 +304,24 @@ class Asker:
             note["worst"] = [worst.input_tokens, worst.output_tokens]
         if isinstance(found, Answer) and found.model not in ("", self.teacher.name):
             note["answered_as"] = found.model[:200]
+            self.answered_as.add(found.model[:200])
         self.bought[f"{call.stage}.input_tokens"] += found.input_tokens or 0
         self.bought[f"{call.stage}.output_tokens"] += found.output_tokens or 0
         await self.journal.append(REPLY, key, call.stage, call.slot, note, received.raw)
+        self._check_bill(found, worst)
         return record
+
+    def _check_bill(self, found: Answer | BadReply, worst: Spend) -> None:
+        """Send nothing more under a cap to a server that bills more than was allowed."""
+        n_in, n_out = found.input_tokens or 0, found.output_tokens or 0
+        is_over = n_in > worst.input_tokens or n_out > worst.output_tokens
+        if is_over and self.ledger.budget.is_capped:
+            self.stop(
+                TeacherError(
+                    f"{self.teacher.name} bills {n_in} + {n_out} tokens where a request allowed "
+                    f"{worst.input_tokens} + {worst.output_tokens}: no cap can hold."
+                )
+            )
 
     def _give_up_after(self, slot_failing_since: float, error: Unanswered) -> None:
         """End the run once the teacher, or this slot, has brought nothing for the outage limit."""
