@@ -85,6 +85,18 @@ def test_another_threshold_asks_nothing_again(
     assert len(books.rows(tmp_path / "looser", "semantic", "dropped")) > 1
 
 
+def test_vectors_of_a_run_of_their_own_are_taken_in_by_another(
+    run_synth: RunSynth, server: Server, given: dict[str, Any], tmp_path: Path
+) -> None:
+    alone = {"recipe": "embed", "input": given["input"], "teacher": uri(server)}
+    run_synth(tmp_path / "vectors", "embed.length=8", **alone)
+    out = tmp_path / "run"
+    taken = {"recipe": "semantic", "input": str(tmp_path / "vectors")}
+    run_synth(out, "semantic.threshold=0.999", **taken)
+    assert [row["row_id"] for row in books.rows(out, "semantic", "dropped")] == ["import-000011-00"]
+    assert verify(out).findings == []
+
+
 def test_a_run_that_was_ended_asks_no_vector_twice(
     run_synth: RunSynth, server: Server, given: dict[str, Any], tmp_path: Path
 ) -> None:
