@@ -6,6 +6,7 @@ This package imports nothing heavy at the top: `synth --help` must not wait for 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import traceback
@@ -50,11 +51,30 @@ def main() -> None:
     Without the interpreter's own end: threads that pyarrow has just started abort the process in
     one of fifty, with another exit code than ours.
     """
+    _make_streams_usable()
     code = _run()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # said already, by `_run`
             stream.flush()
     os._exit(code)
+
+
+def _make_streams_usable() -> None:
+    """Let nothing that is printed end a run: streams may be closed, or know no Unicode.
+
+    A closed one is opened to nowhere, so that no file of a run takes its number.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, os.fdopen(os.dup(number), "w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run() -> int:

@@ -107,10 +107,10 @@ def verify(run: RunArgument) -> None:
 
     report = verify_run(run)
     for note in report.notes:
-        sys.stderr.write(f"{note}\n")
+        sys.stderr.write(f"{safe(note)}\n")
     sys.stdout.write(
-        f"{run} is whole: {report.rows} rows in {report.files} files ({report.bytes} bytes), "
-        f"{report.records} journal records.\n"
+        f"{safe(run)} is whole: {report.rows} rows in {report.files} files "
+        f"({report.bytes} bytes), {report.records} journal records.\n"
     )
 
 

@@ -12,6 +12,7 @@ import typer
 from pipeline.cli import progress
 from pipeline.errors import LockedError, StorageError, SynthError
 from pipeline.run.events import Listener, Message, to_all
+from pipeline.terminal import safe
 
 if TYPE_CHECKING:
     from pipeline.manifest import RunManifest
@@ -169,7 +170,9 @@ def plan(
         needs_key=False,
     )
     found = estimate(prepare(options))
-    sys.stdout.write(json.dumps(found.as_dict(), indent=1) + "\n" if as_json else found.as_text())
+    sys.stdout.write(
+        json.dumps(found.as_dict(), indent=1) + "\n" if as_json else safe(found.as_text())
+    )
 
 
 def export(

@@ -123,7 +123,7 @@ class Plain:
             if event.state != "done" and now - first < PLAIN_EVERY_S:
                 return
             self._told[event.stage] = now
-            _say(self._stream, line_of(event) + "\n")
+            _say(self._stream, safe(line_of(event), keep_lines=False) + "\n")
 
 
 @contextmanager
@@ -173,10 +173,10 @@ def _table(stages: dict[str, Progress], width: int) -> Table:
             "" if event.cost_usd is None else f"${event.cost_usd}",
         )
         table.add_row(
-            Text(event.stage, style="bold" if event.state != "done" else ""),
+            Text(safe(event.stage), style="bold" if event.state != "done" else ""),
             done,
             str(event.kept),
-            Text(dropped, style="dim"),
+            Text(safe(dropped, keep_lines=False), style="dim"),
             *(asked if is_wide else ()),
             left,
         )

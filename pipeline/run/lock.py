@@ -12,6 +12,7 @@ neither a wrong clock nor one that jumps makes a lease look old.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -24,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.errors import LockedError
+from pipeline.errors import LockedError, StorageError
 
 LEASE_S = 60.0
 """How long a lease lasts that its holder no longer renews; renewed every sixth of it."""
@@ -65,6 +66,8 @@ class Lease:
 
     def check(self) -> None:
         """Raise `LockedError` where the lease is another's by now."""
+        if not self.path.exists():
+            raise StorageError(f"{self.path} is no longer there; nothing more is written.")
         found = read(self.path)
         if found is None or found.epoch != self.epoch:
             by = f"process {found.pid} on {found.host}" if found else "somebody"
@@ -87,9 +90,10 @@ class Lease:
         """Give the lease back, if it is still ours; its epoch stays."""
         self._end.set()
         self._thread.join()
-        with _guarded(self.path) as handle:
-            if _read(handle) == self._holder:
-                _write(handle, {"epoch": self.epoch})
+        with contextlib.suppress(OSError):  # what ended the run is to be told, and a lease ends
+            with _guarded(self.path) as handle:
+                if _read(handle) == self._holder:
+                    _write(handle, {"epoch": self.epoch})
 
 
 @contextmanager

@@ -90,6 +90,8 @@ class Journal:
             self._db = _open(path)
             self._reader = _open(path)
             self._claim()
+        except sqlite3.OperationalError as error:  # no space, no right, too many open files
+            raise StorageError(f"the journal {path} cannot be opened: {error}.") from error
         except sqlite3.DatabaseError as error:
             raise DamagedError(f"the journal {path} cannot be read: {error}.") from error
         last = self._db.execute("SELECT max(number), count(*) FROM records").fetchone()
@@ -168,6 +170,8 @@ class Journal:
         self._flusher = None
 
     def _commit(self, batch: list[tuple[Any, ...]]) -> None:
+        if not self.path.exists():  # a file that was removed takes writes as if nothing were wrong
+            raise sqlite3.OperationalError("it is no longer there")
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             latest = self._db.execute("SELECT epoch FROM writer").fetchone()[0]
