@@ -90,10 +90,10 @@ class Lease:
         """Give the lease back, if it is still ours; its epoch stays."""
         self._end.set()
         self._thread.join()
-        with contextlib.suppress(OSError):  # what ended the run is to be told, and a lease ends
-            with _guarded(self.path) as handle:
-                if _read(handle) == self._holder:
-                    _write(handle, {"epoch": self.epoch})
+        # what ended the run is to be told, and a lease ends by itself
+        with contextlib.suppress(OSError), _guarded(self.path) as handle:
+            if _read(handle) == self._holder:
+                _write(handle, {"epoch": self.epoch})
 
 
 @contextmanager
