@@ -19,7 +19,7 @@ from pipeline.run.folder import check_writable, existing_run
 from pipeline.run.settings import check_unchanged, fingerprints, settings_of
 from pipeline.run.source import Source, open_source
 from pipeline.stage import DraftStage, ImportStage, LLMStage, Sampling
-from pipeline.stages import bootstrap, read_input
+from pipeline.stages import bootstrap, decontaminate, read_input
 from pipeline.teacher import uri
 
 
@@ -290,7 +290,12 @@ def _check_offline(
 
 
 def _check_roles(found: Recipe, problems: Problems) -> None:
-    """A judge or a scorer that no stage asks is a mistake, not a wish."""
+    """A judge that no stage asks, or decontamination alone without prompts, is a mistake."""
+    last = found.steps[-1].config
+    if isinstance(last, decontaminate.Config) and last.benchmarks is None:
+        problems.add(
+            RecipeError("decontaminate needs prompts: --set decontaminate.benchmarks=FILE.")
+        )
     for role, does in (("judge", "rates"), ("scorer", "measures token loss")):
         if getattr(found.settings, role) is not None:
             problems.add(
