@@ -44,7 +44,7 @@ class Config(StageConfig):
 def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
     """One verdict a row; `ref` is "benchmark:item". Without prompts every row is kept."""
     if config.benchmarks is None:
-        null = pl.lit(None, pl.String)
+        null = pl.repeat(None, pl.len(), dtype=pl.String)
         return frame.select(reason=null, detail=null, ref=null)
     return decontaminate(
         *(frame[name] for name in COLUMNS),
