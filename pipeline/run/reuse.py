@@ -43,6 +43,7 @@ async def reuse(context: Context, index: int) -> None:
         part.journal = context.journal.committed
     state.usage = []
     manifest.replace(copy / "stage.json", state)
+    manifest.sync_tree(copy)
     new.parent.mkdir(exist_ok=True)
     copy.replace(new)
     manifest.sync_folder(new.parent)
