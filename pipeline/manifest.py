@@ -153,7 +153,8 @@ class StageManifest(_Manifest):
 class RunManifest(_Manifest):
     """One run. `identity`, `extent` and `decision` are its settings by class and dotted path.
 
-    `texts` has the SHA-256 of its recipe and its card, `data` that of each exported file.
+    `answered_as` has the models that replies named where it was not the one that was asked; `texts`
+    has the SHA-256 of its recipe and its card, `data` that of each exported file.
     """
 
     format: int = FORMAT
@@ -172,6 +173,7 @@ class RunManifest(_Manifest):
     stages: list[OwnPath]
     kept: int = 0
     unused_replies: int = 0
+    answered_as: list[str] = []
     data: list[FileEntry] = []
     texts: dict[OwnPath, str] = {}
     digest: str | None = None
@@ -229,6 +231,17 @@ def replace_bytes(path: Path, content: bytes) -> None:
         raise
     crashpoint("manifest_renamed")
     sync_folder(path.parent)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make every file below `folder` durable, and every name."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        else:
+            sync_folder(path)
+    sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:

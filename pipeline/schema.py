@@ -53,6 +53,9 @@ COLUMNS: dict[str, Column] = {
         pa.string(), "the pool member with the highest ROUGE-L when the row was judged"
     ),
     "nearest_score": Column(pa.float64(), "ROUGE-L F1 with that member, 0 to 1"),
+    "embedding": Column(
+        pa.list_(pa.float32()), "the vector of the row's text, of the length that its model gives"
+    ),
     "requests": Column(
         pa.list_(REQUEST), "the requests that made the row: stage, journal key, template, model"
     ),

@@ -17,7 +17,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -86,10 +86,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a teacher answered; `finish_reason` is "stop", "length" (cut off) or "unknown"."""
+    """What a teacher answered; `finish_reason` is "stop", "length" (cut off) or "unknown".
+
+    `vector` is what an embeddings endpoint answers, which gives no text; empty elsewhere.
+    """
 
     text: str
     finish_reason: str = "stop"
+    vector: tuple[float, ...] = ()
 
     @property
     def is_cut_off(self) -> bool:
@@ -165,7 +169,8 @@ class LLMStage:
 
     `ask(row, config, rng)` builds the request; `read(reply, row, config)` gives the row's new
     columns or a `Drop`: one entry where the stage annotates rows, one an item where it
-    `makes_rows`.
+    `makes_rows`. `reads` names the columns that it needs, or tells them from the settings.
+    `endpoint` is what it has to be asked through; null is whatever the teacher's settings say.
     """
 
     name: str
@@ -174,8 +179,9 @@ class LLMStage:
     prompts: tuple[str, ...]
     ask: Callable[[Row, Any, Random], Request]
     read: Callable[[Reply, Row, Any], list[Row | Drop]]
-    reads: tuple[str, ...]
+    reads: tuple[str, ...] | Callable[[Any], tuple[str, ...]]
     writes: tuple[str, ...]
+    endpoint: Literal["embeddings"] | None = None
     makes_rows: bool = False
     measure: Callable[[pl.DataFrame], dict[str, Any]] | None = None
     summary: str = ""
@@ -230,4 +236,4 @@ Stage = DraftStage | LLMStage | FilterStage | ImportStage | ExportStage
 
 def columns_read(stage: Stage, config: StageConfig) -> tuple[str, ...]:
     """The columns that a stage needs under its settings."""
-    return stage.reads(config) if isinstance(stage, FilterStage) else stage.reads
+    return stage.reads(config) if callable(stage.reads) else stage.reads

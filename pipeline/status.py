@@ -13,6 +13,7 @@ import yaml
 from pipeline.inspect import Run
 from pipeline.manifest import StageManifest
 from pipeline.run import lock
+from pipeline.run.events import Progress, noted
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.teacher.settings import Price
 from pipeline.usage import priced
@@ -71,6 +72,7 @@ def _status(
     usage = state.usage
     if not state.complete and reader is not None:
         usage = priced(reader.usage(state.name), prices)
+    now = _progress(run, state)
     costs = [Decimal(one.cost_usd) for one in usage if one.cost_usd is not None]
     is_working = run.manifest.status == "running"
     return StageStatus(
@@ -78,10 +80,10 @@ def _status(
         state="complete"
         if state.complete
         else state.stopped or ("running" if is_working else "open"),
-        candidates=state.candidates,
-        kept=state.kept,
-        dropped=state.dropped,
-        dropped_by_reason=state.dropped_by_reason,
+        candidates=now.kept + sum(now.dropped.values()) if now else state.candidates,
+        kept=now.kept if now else state.kept,
+        dropped=sum(now.dropped.values()) if now else state.dropped,
+        dropped_by_reason=now.dropped if now else state.dropped_by_reason,
         requests=sum(one.requests for one in usage),
         input_tokens=sum(one.input_tokens for one in usage),
         output_tokens=sum(one.output_tokens for one in usage),
@@ -91,6 +93,14 @@ def _status(
             name: value for name, value in state.measures.items() if isinstance(value, int | float)
         },
     )
+
+
+def _progress(run: Run, state: StageManifest) -> Progress | None:
+    """How far the stage at work is by its process's last word, which no shard has yet."""
+    if state.complete or run.manifest.status != "running":
+        return None
+    found = noted(run.path)
+    return found if found is not None and found.stage == state.name else None
 
 
 def _recipe_tree(path: Path) -> dict[str, Any]:

@@ -52,6 +52,10 @@ SHOWN: tuple[tuple[str, str], ...] = (
         "One stage alone, on the rows of any stage of a finished run.",
         "synth run filter --input runs/demo:instances --out runs/filtered",
     ),
+    (
+        "All shards again from the journal, without one request: after a parser has changed, say.",
+        "synth replay runs/demo",
+    ),
     ("One file instead of a data set.", "synth export runs/demo --format jsonl"),
     ("The stages and the class of each setting.", "synth stages"),
     ("What is installed and reachable.", "synth doctor --teacher offline"),

@@ -202,7 +202,10 @@ def sweep(given: argparse.Namespace, folder: Path) -> int:
                 shutil.rmtree(out)
             if code not in syscalls.KILLED:
                 break  # no thread calls it so often
-        print(f"{call:<10} {there[call]:>5} calls, died at {died}, up to the {nth}th", flush=True)
+        print(
+            f"{call:<10} {there[call]:>5} calls, died at {died} of them, up to number {nth}",
+            flush=True,
+        )
     print("\n".join(wrong[:20]) or "every run ended with the same files and lost no record")
     return 1 if wrong else 0
 

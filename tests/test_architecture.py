@@ -127,7 +127,8 @@ def test_only_one_folder_imports(package: str, home: str) -> None:
 
 
 def test_only_the_store_writes_shards() -> None:
-    for name, path in MODULES.items():
+    ours = {name: path for name, path in MODULES.items() if name.startswith("pipeline.")}
+    for name, path in ours.items():
         text = path.read_text(encoding="utf-8")
         assert name == "pipeline.store" or "write_parquet" not in text, name
         assert name == "pipeline.store" or "pq.write_table" not in text, name

@@ -105,7 +105,12 @@ def test_a_raised_target_asks_for_the_rest_only(tmp_path: Path) -> None:
 def test_a_recipe_from_data_asks_once_a_row(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps({"instruction": f"Name {n}."}) + "\n" for n in range(7)))
-    found = plan(tmp_path / "run", recipe="classify", input=str(rows))
+    found = plan(
+        tmp_path / "run",
+        recipe="classify",
+        input=str(rows),
+        teacher="openai:a-model@http://127.0.0.1:9/v1",
+    )
     assert [(one.stage, one.requests) for one in found.stages] == [("classify", 7)]
     assert found.stages[0].input_tokens > 7
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import errors
+from pipeline.stage import DraftStage, LLMStage, Stage
+from pipeline.stages import STAGES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -31,6 +33,12 @@ def test_every_example_answers_what_the_readme_shows(tmp_path: Path) -> None:
     shown = examples.without_what_varies(examples.section(README))
     answered = examples.without_what_varies(examples.render(tmp_path))
     assert answered.split("\n") == shown.split("\n")
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_every_stage_is_in_the_table_of_stages(stage: Stage) -> None:
+    asks = "teacher" if isinstance(stage, DraftStage | LLMStage) else ""
+    assert re.search(rf"^\| `{stage.name}` \| .+ \| {asks} ?\|$", README, re.MULTILINE)
 
 
 def test_every_command_has_an_example_or_is_named() -> None:

@@ -34,6 +34,7 @@ app = typer.Typer(
 )
 app.command("run")(make.run)
 app.command("plan")(make.plan)
+app.command("replay")(make.replay)
 app.command("export")(make.export)
 app.command("status")(look.status)
 app.command("show")(look.show)

@@ -128,6 +128,23 @@ def _work(prepared: Prepared, listener: Listener) -> RunManifest:
     return state
 
 
+def replay(
+    run: Annotated[str, typer.Argument(help="A run directory.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Events as JSON on stdout.")] = False,
+) -> None:
+    """Build a run's shards again from its journal, without one request."""
+    from pipeline.run.replay import replay as replay_run
+
+    with progress.shown(as_json=as_json) as listener:
+        state = replay_run(Path(run), listener)
+    progress.last_word(
+        f"{run} is replayed: {state.status}, {state.kept} rows, nothing was asked.",
+        as_json=as_json,
+        status=state.status,
+        kept=state.kept,
+    )
+
+
 def plan(
     recipe: RecipeArgument,
     out: OutOption = None,

@@ -16,6 +16,8 @@ from pipeline.store import StageFolder
 from pipeline.teacher.asker import Settled
 from pipeline.teacher.call import Call
 
+NOT_ASKED = "not_asked"
+"""Why a replay drops a row to which the journal holds no reply."""
 Open = tuple[Row, Call, "Settled | asyncio.Task[Settled]"]
 
 
@@ -25,6 +27,8 @@ async def run_llm_stage(context: Context, index: int, step: Step) -> None:
     assert context.asker is not None
     folder = context.open_stage(index, step)
     total = context.input_rows()
+    if folder.state.dropped_by_reason.get(NOT_ASKED) and not context.prepared.is_replay:
+        folder.begin_anew()  # what has a reply is read from the journal, only the rest is asked
     if folder.state.complete and folder.next_slot >= total:
         context.done.append(folder.state)
         return
@@ -67,6 +71,8 @@ def _draw(context: Context, step: Step, rows: Iterator[Row], slot: int) -> Itera
         rng = Random(f"{seed}:{step.name}:{row['row_id']}")
         call = context.call(step, number, stage.ask(row, step.config, rng))
         known = asker.settled(call)
+        if known is None and context.prepared.is_replay:
+            known = Settled(None, call.key(), asker.teacher.name, NOT_ASKED, "no reply is recorded")
         yield row, call, known or asyncio.create_task(asker.ask(call))
 
 

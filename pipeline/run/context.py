@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,20 @@ from pipeline import manifest, store
 from pipeline.errors import DamagedError
 from pipeline.manifest import StageManifest, Tokens
 from pipeline.recipe import Step
-from pipeline.run.events import Listener, Progress
+from pipeline.run.events import Listener, Progress, note
 from pipeline.run.lock import Lease
 from pipeline.run.prepare import Prepared
-from pipeline.stage import Request, Sampling
+from pipeline.stage import ImportStage, LLMStage, Request, Sampling
 from pipeline.store import StageFolder
 from pipeline.teacher.asker import Asker, Settled
 from pipeline.teacher.call import Call, canonical
 from pipeline.teacher.journal import Journal
 from pipeline.teacher.journal_reader import JournalReader
+from pipeline.teacher.ledger import Spend
 from pipeline.usage import priced
 
 TELL_EVERY_S = 0.1
+NOTE_EVERY_S = 1.0
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Context:
     done: list[StageManifest] = field(default_factory=list)
     current: StageFolder | None = None
     _told: float = 0.0
+    _noted: float = 0.0
     _stage_began: float = 0.0
     _seconds_before: float = 0.0
 
@@ -89,6 +91,8 @@ class Context:
             self.run, state, self.prepared.recipe.settings.shard_rows, fence=self.lease.check
         )
         folder.create()
+        if self.prepared.is_replay and not isinstance(step.stage, ImportStage):
+            folder.begin_anew()
         self.current = folder
         self._stage_began = time.monotonic()
         self._seconds_before = state.seconds
@@ -101,24 +105,28 @@ class Context:
         settings = self.prepared.recipe.settings.teacher
         template = self.prepared.templates[request.template]
         prompt = template.render(request.values)
-        sampling: Sampling = step.config.sampling  # type: ignore[attr-defined]  # stages that ask have it
+        kind: str = settings.endpoint
+        if isinstance(step.stage, LLMStage) and step.stage.endpoint is not None:
+            kind = step.stage.endpoint
+        sampling: Sampling = getattr(step.config, "sampling", Sampling())
         parameters = sampling.parameters()
         if "max_tokens" in parameters:
             parameters[settings.max_tokens_name] = parameters.pop("max_tokens")
         body: dict[str, Any] = {"model": self.prepared.teacher.model}
-        if settings.endpoint == "chat":
+        if kind == "chat":
             system = [{"role": "system", "content": template.system}] if template.system else []
             body["messages"] = [*system, {"role": "user", "content": prompt}]
         else:
-            body["prompt"] = "\n\n".join(part for part in (template.system, prompt) if part)
+            text = "\n\n".join(part for part in (template.system, prompt) if part)
+            body["input" if kind == "embeddings" else "prompt"] = text
         body |= parameters
         return self.asker.number(
             Call(
                 stage=step.name,
                 slot=slot,
-                kind=settings.endpoint,
+                kind=kind,
                 body=body,
-                content=canonical(settings.endpoint, body),
+                content=canonical(kind, body),
                 template=template.name,
                 values=request.values,
                 shown=request.shown,
@@ -140,23 +148,26 @@ class Context:
         if not now and time.monotonic() - self._told < TELL_EVERY_S:
             return
         self._told = time.monotonic()
-        usage = self._usage(folder) if now else []
+        name = folder.state.name
         bought = self.asker.bought if self.asker is not None else Counter[str]()
-        cost = sum((Decimal(u.cost_usd) for u in usage if u.cost_usd is not None), Decimal(0))
-        self.listener(
-            Progress(
-                stage=folder.state.name,
-                done=done,
-                total=total,
-                kept=folder.kept,
-                dropped=dict(folder.dropped_by_reason().most_common()),
-                tokens=bought[f"{folder.state.name}.tokens"],
-                requests=bought[f"{folder.state.name}.requests"],
-                cost_usd=str(cost) if usage and usage[0].cost_usd is not None else None,
-                seconds=time.monotonic() - self._stage_began,
-                state="done" if folder.state.complete else "running",
-            )
+        spend = Spend(bought[f"{name}.input_tokens"], bought[f"{name}.output_tokens"])
+        price = self.prepared.recipe.settings.prices.get(self.prepared.teacher.model)
+        progress = Progress(
+            stage=name,
+            done=done,
+            total=total,
+            kept=folder.kept,
+            dropped=dict(folder.dropped_by_reason().most_common()),
+            tokens=spend.tokens,
+            requests=bought[f"{name}.requests"],
+            cost_usd=str(spend.usd(price)) if price is not None and spend.tokens else None,
+            seconds=time.monotonic() - self._stage_began,
+            state="done" if folder.state.complete else "running",
         )
+        self.listener(progress)
+        if now or self._told - self._noted >= NOTE_EVERY_S:
+            self._noted = self._told
+            note(self.run, progress)
 
     def _usage(self, folder: StageFolder) -> list[Tokens]:
         prices = self.prepared.recipe.settings.prices

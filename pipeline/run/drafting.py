@@ -27,7 +27,12 @@ from pipeline.store import StageFolder
 from pipeline.teacher.asker import Settled
 from pipeline.teacher.call import Call
 
+STALLED = "stalled"
 Open = tuple[Call, "Settled | asyncio.Task[Settled]"]
+
+
+class NotRecordedError(Exception):
+    """The journal holds no reply to a slot: a replay ends before it."""
 
 
 class Drafting:
@@ -66,7 +71,16 @@ class Drafting:
         self.index.add(texts)
 
     def draw(self, slot: int) -> Open:
-        """Draw a slot's request and settle it from the journal, or start to ask."""
+        """Draw a slot's request and settle it from the journal, or start to ask.
+
+        A replay takes both as they were recorded, and raises `NotRecordedError` where nothing was.
+        """
+        if self.context.prepared.is_replay:
+            endpoint = self.context.prepared.recipe.settings.teacher.endpoint
+            found = self.asker.recorded(self.step.name, slot, endpoint)
+            if found is None:
+                raise NotRecordedError
+            return found
         n_drafts = self.pool.drafts_at(slot - self.window)
         rng = Random(f"{self.context.prepared.recipe.settings.seed}:{self.step.name}:{slot}")
         request = self.stage.ask(self.pool, n_drafts, self.config, rng)
@@ -79,9 +93,10 @@ class Drafting:
         target = self.config.target
         open_slots: deque[Open] = deque()
         slot = self.folder.next_slot
+        ahead = 1 if self.context.prepared.is_replay else self.window
         try:
             while self.folder.kept < target:
-                while len(open_slots) < self.window:
+                while len(open_slots) < ahead:
                     open_slots.append(self.draw(slot))
                     slot += 1
                 call, settled = open_slots[0]
@@ -93,6 +108,10 @@ class Drafting:
                 self.commit(call, settled)
                 self.context.tell(self.folder, target, min(self.folder.kept, target))
                 self.check_stall()
+        except NotRecordedError:
+            self.context.stop_short("replayed")
+            self.context.done.append(self.folder.state)
+            return
         finally:
             tasks = [found for _, found in open_slots if isinstance(found, asyncio.Task)]
             await self.asker.let_go(tasks)
@@ -173,6 +192,16 @@ class Drafting:
             "or the temperature in a new run, lower the target, or go on with --no-stall-stop."
         )
 
+    def raise_if_still_stalled(self) -> None:
+        """Raise `StallError` at once where the stage ended so before: more would be the same."""
+        is_allowed = self.config.stall_after is None or self.context.prepared.may_stall
+        if self.folder.state.stopped == STALLED and not is_allowed:
+            raise StallError(
+                f"{self.step.name} stalled at {self.folder.kept} of {self.config.target} before; "
+                f"nothing was asked now. Go on with --no-stall-stop, or read  synth show "
+                f"{self.context.run} {self.step.name} --dropped  and begin a new run."
+            )
+
 
 async def run_draft_stage(context: Context, index: int, step: Step) -> None:
     """Run the stage at `index` to its target."""
@@ -180,6 +209,7 @@ async def run_draft_stage(context: Context, index: int, step: Step) -> None:
     assert seeds is not None
     drafting = Drafting(context, index, step, seeds.tasks)
     if drafting.folder.kept < drafting.config.target:
+        drafting.raise_if_still_stalled()
         drafting.folder.state.complete = False
         drafting.folder.state.stopped = None
     elif drafting.folder.state.complete:

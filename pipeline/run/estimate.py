@@ -159,10 +159,12 @@ def _asking(
         for request in itertools.islice(_examples(prepared, index, step, run), EXAMPLES)
     ]
     n_in = math.ceil(left * mean(prompts)) if prompts else 0
-    sampling = getattr(step.config, "sampling", Sampling())
-    expected = _reply_tokens(prepared, step, sampling.max_tokens, reader)
+    most = getattr(step.config, "sampling", Sampling()).max_tokens
+    if isinstance(step.stage, LLMStage) and step.stage.endpoint == "embeddings":
+        most = 0  # a vector is no text
+    expected = _reply_tokens(prepared, step, most, reader)
     n_out = math.ceil(left * expected)
-    worst = None if sampling.max_tokens is None else left * sampling.max_tokens
+    worst = None if most is None else left * most
     price = prepared.recipe.settings.prices.get(prepared.teacher.model)
     if price is None and prepared.teacher.scheme == "offline":
         price = Price(input=Decimal(0), output=Decimal(0))

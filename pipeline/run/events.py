@@ -6,8 +6,14 @@ a run itself prints nothing.
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+PROGRESS = "progress.json"
+"""How far the stage at work is, for `synth status` elsewhere; gone once the run has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +58,18 @@ def to_all(*listeners: Listener) -> Listener:
             listener(event)
 
     return tell
+
+
+def note(run: Path, progress: Progress) -> None:
+    """Leave the newest progress in the run's folder; it need not outlive a power cut."""
+    with tempfile.NamedTemporaryFile("w", dir=run, prefix=".new-", delete=False) as file:
+        json.dump(asdict(progress), file)
+    Path(file.name).replace(run / PROGRESS)
+
+
+def noted(run: Path) -> Progress | None:
+    """The progress that a run at work has left, null where there is none."""
+    try:
+        return Progress(**json.loads((run / PROGRESS).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -22,10 +22,10 @@ from pipeline.errors import (
 )
 from pipeline.manifest import FileEntry, RunManifest, StageManifest
 from pipeline.run import card
-from pipeline.run.asking import run_llm_stage
+from pipeline.run.asking import NOT_ASKED, run_llm_stage
 from pipeline.run.context import Context
-from pipeline.run.drafting import run_draft_stage
-from pipeline.run.events import Listener, Message
+from pipeline.run.drafting import STALLED, run_draft_stage
+from pipeline.run.events import PROGRESS, Listener, Message
 from pipeline.run.folder import check_links
 from pipeline.run.judging import run_export_stage, run_filter_stage, run_import_stage
 from pipeline.run.lock import Lease, locked
@@ -57,7 +57,8 @@ def execute(prepared: Prepared, listener: Listener) -> RunManifest:
         with locked(prepared.run) as lease:
             check_links(prepared.run)
             store.clear_staging(prepared.run)
-            _write_inputs(prepared)
+            if not prepared.is_replay:
+                _write_inputs(prepared)
             return asyncio.run(_execute(prepared, listener, lease))
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
@@ -79,15 +80,21 @@ async def _execute(prepared: Prepared, listener: Listener, lease: Lease) -> RunM
             with _signals(asker):
                 state.data = await _run_stages(context, state)
         await journal.settle()
-        state.status = "stopped" if prepared.until else "finished"
+        is_whole = prepared.until is None and all(
+            stage.complete and NOT_ASKED not in stage.dropped_by_reason for stage in context.done
+        )
+        state.status = "finished" if is_whole else "stopped"
         state.finished = _now()
     except SynthError as error:
         state.status = "stopped"
         if context is not None and isinstance(error, BudgetError | StallError):
-            context.stop_short("budget" if isinstance(error, BudgetError) else "stalled")
+            context.stop_short("budget" if isinstance(error, BudgetError) else STALLED)
         raise
     finally:
+        with contextlib.suppress(SynthError):  # what failed is written down, if it can be
+            await journal.settle()
         if context is not None:
+            _note_drift(context, state)
             state.unused_replies = _unused_replies(context)
             state.kept = context.done[-1].kept if context.done else 0
         state.seconds = round(state.seconds + (datetime.now(UTC) - began).total_seconds(), 3)
@@ -96,8 +103,19 @@ async def _execute(prepared: Prepared, listener: Listener, lease: Lease) -> RunM
         if old is not None:
             old.close()
         _write_manifest(prepared, state, lease)
+        (prepared.run / PROGRESS).unlink(missing_ok=True)
     lease.check()
     return state
+
+
+def _note_drift(context: Context, state: RunManifest) -> None:
+    """Say once, and in the manifest, that another model answered than the one that was asked."""
+    names = context.asker.answered_as if context.asker is not None else set()
+    if names - set(state.answered_as):
+        state.answered_as = sorted({*state.answered_as, *names})
+        context.listener(
+            Message(f"{state.teacher} was asked; replies name {', '.join(state.answered_as)}.")
+        )
 
 
 def _write_manifest(prepared: Prepared, state: RunManifest, lease: Lease) -> None:
@@ -144,7 +162,8 @@ async def _asker(
     ledger.load(journal.spent())
     teacher = make_teacher(prepared)
     try:
-        await teacher.check()
+        if not prepared.is_replay:
+            await teacher.check()
         yield Asker(
             teacher,
             journal,
@@ -234,6 +253,7 @@ def _open_manifest(prepared: Prepared) -> RunManifest:
         input={"path": str(prepared.source.path.resolve())} if prepared.source else None,
         made_from=_made_from(prepared),
         stages=old.stages if old else [],
+        answered_as=old.answered_as if old else [],
     )
     manifest.replace(prepared.run / "run.json", state)
     return state

@@ -59,7 +59,7 @@ def _has_made_anything(run: Path) -> bool:
 
 def _holds_only_a_start(run: Path) -> bool:
     """Whether a folder is empty, or holds what a run leaves that was killed as it began."""
-    names = {path.name for path in run.iterdir() if not path.name.startswith(".new-")}
+    names = {path.name for path in run.iterdir() if not path.name.startswith((".new-", ".now-"))}
     return not names or ("lock" in names and names <= BEFORE_RUN_JSON)
 
 

@@ -19,7 +19,7 @@ from pipeline.run.folder import check_writable, existing_run
 from pipeline.run.settings import check_unchanged, fingerprints, settings_of
 from pipeline.run.source import Source, open_source
 from pipeline.stage import DraftStage, ImportStage, LLMStage, Sampling
-from pipeline.stages import bootstrap, read_input
+from pipeline.stages import bootstrap, decontaminate, read_input
 from pipeline.teacher import uri
 
 
@@ -40,6 +40,7 @@ class Options:
     until: str | None = None
     may_stall: bool = False
     needs_key: bool = True
+    is_replay: bool = False
 
 
 @dataclass
@@ -64,6 +65,7 @@ class Prepared:
     identity: dict[str, Any]
     extent: dict[str, Any]
     decision: dict[str, Any]
+    is_replay: bool = False
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -77,7 +79,8 @@ class Prepared:
     def is_finished(self) -> bool:
         """Whether this very run is there already, whole."""
         return (
-            self.existing is not None
+            not self.is_replay
+            and self.existing is not None
             and self.existing.status == "finished"
             and self.existing.extent == self.extent
             and len(self.existing.stages) >= len(self.steps)
@@ -122,7 +125,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     model = teacher.model if needs_teacher else None
     settings = settings_of(found, _contents(prompts, seeds, source, model))
     if existing is not None:
-        check_unchanged(run, existing, settings)
+        check_unchanged(run, existing, settings, other_versions=options.is_replay)
     return Prepared(
         run=run,
         recipe=found,
@@ -142,6 +145,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         identity=settings.identity,
         extent=settings.extent,
         decision=settings.decision,
+        is_replay=options.is_replay,
     )
 
 
@@ -261,7 +265,18 @@ def _check_offline(
     found: Recipe, teacher: uri.TeacherURI | None, source: Source | None, problems: Problems
 ) -> None:
     """The offline teacher answers its own tasks; to anybody else's it would only say sorry."""
-    if source is None or teacher is None or teacher.scheme != "offline":
+    if teacher is None or teacher.scheme != "offline":
+        return
+    for step in found.steps:
+        if isinstance(step.stage, LLMStage) and step.stage.endpoint == "embeddings":
+            problems.add(
+                RecipeError(
+                    f"{step.name}: the offline teacher has no embeddings: name a server with "
+                    "--teacher openai:MODEL@URL."
+                )
+            )
+            return
+    if source is None:
         return
     asking = [step.name for step in found.steps if isinstance(step.stage, DraftStage | LLMStage)]
     writers = sorted(source.writers() - {"offline"}) if asking else []
@@ -275,7 +290,12 @@ def _check_offline(
 
 
 def _check_roles(found: Recipe, problems: Problems) -> None:
-    """A judge or a scorer that no stage asks is a mistake, not a wish."""
+    """A judge that no stage asks, or decontamination alone without prompts, is a mistake."""
+    last = found.steps[-1].config
+    if isinstance(last, decontaminate.Config) and last.benchmarks is None:
+        problems.add(
+            RecipeError("decontaminate needs prompts: --set decontaminate.benchmarks=FILE.")
+        )
     for role, does in (("judge", "rates"), ("scorer", "measures token loss")):
         if getattr(found.settings, role) is not None:
             problems.add(

@@ -12,6 +12,7 @@ import shutil
 from pipeline import manifest, store
 from pipeline.errors import DamagedError
 from pipeline.manifest import StageManifest
+from pipeline.run.asking import NOT_ASKED
 from pipeline.run.context import Context
 
 
@@ -26,7 +27,8 @@ async def reuse(context: Context, index: int) -> None:
     if new.exists() or not (old / "stage.json").is_file():
         return
     state = manifest.read(StageManifest, old / "stage.json")
-    is_same = state.fingerprint == prepared.fingerprints[index]
+    has_gaps = bool(state.dropped_by_reason.get(NOT_ASKED))
+    is_same = not has_gaps and state.fingerprint == prepared.fingerprints[index]
     if not state.complete or state.exported is not None or not is_same:
         return
     copy = prepared.run / ".staging" / "stage"
@@ -41,6 +43,7 @@ async def reuse(context: Context, index: int) -> None:
         part.journal = context.journal.committed
     state.usage = []
     manifest.replace(copy / "stage.json", state)
+    manifest.sync_tree(copy)
     new.parent.mkdir(exist_ok=True)
     copy.replace(new)
     manifest.sync_folder(new.parent)

@@ -73,14 +73,21 @@ def fingerprints(found: Recipe, settings: RunSettings) -> list[str]:
     return digests
 
 
-def check_unchanged(run: Path, old: RunManifest, new: RunSettings) -> None:
-    """Raise a `RecipeError` that names every setting of the run in `run` that must not change."""
+def check_unchanged(
+    run: Path, old: RunManifest, new: RunSettings, *, other_versions: bool = False
+) -> None:
+    """Raise a `RecipeError` that names every setting of the run in `run` that must not change.
+
+    With `other_versions` stages may be of other versions than those that the run was made with.
+    """
     lines = []
     for kind, before, now in (
         ("identity", old.identity, new.identity),
         ("decision", old.decision, new.decision),
     ):
         for path in sorted(before.keys() | now.keys()):
+            if other_versions and path.endswith(".version"):
+                continue
             if before.get(path) != now.get(path):
                 was, is_now = (_short(value.get(path)) for value in (before, now))
                 lines.append(f"{path} was {was} and is {is_now} ({kind})")

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from pipeline.stage import Stage
-from pipeline.stages import bootstrap, classify, decontaminate, dedup, export, instances, read_input
+from pipeline.stages import (
+    bootstrap,
+    classify,
+    decontaminate,
+    dedup,
+    embed,
+    export,
+    instances,
+    read_input,
+    semantic,
+)
 from pipeline.stages import filter as filter_stage
 
 STAGES: tuple[Stage, ...] = (
@@ -13,6 +23,8 @@ STAGES: tuple[Stage, ...] = (
     instances.STAGE,
     filter_stage.STAGE,
     dedup.STAGE,
+    embed.STAGE,
+    semantic.STAGE,
     decontaminate.STAGE,
     export.STAGE,
 )

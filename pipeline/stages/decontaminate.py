@@ -13,22 +13,27 @@ import polars as pl
 from pydantic import Field, field_validator
 
 from filters.decontaminate import decontaminate, read_benchmarks
-from pipeline.errors import RecipeError
 from pipeline.stage import DECISION, OPERATIONAL, FilterStage, StageConfig
 
 COLUMNS = ("instruction", "input", "output")
 
 
 class Config(StageConfig):
-    """Settings of `decontaminate`: the prompts, and how many words in a row are too many."""
+    """Settings of `decontaminate`: the prompts, and how many words in a row are too many.
 
-    benchmarks: Annotated[str, OPERATIONAL] = ""  # its content is identity
+    Without `benchmarks` nothing is looked for, so that a recipe can hold the stage for whoever has
+    prompts; the stage alone is refused without them.
+    """
+
+    benchmarks: Annotated[str | None, OPERATIONAL] = None  # its content is identity
     ngram: Annotated[int, Field(ge=4, le=100), DECISION] = 13
     short_ngram: Annotated[int, Field(ge=4, le=100), DECISION] = 8
 
     @field_validator("benchmarks")
     @classmethod
-    def _can_be_read(cls, path: str) -> str:
+    def _can_be_read(cls, path: str | None) -> str | None:
+        if path is None:
+            return None
         try:
             read_benchmarks(path)
         except (OSError, pl.exceptions.PolarsError) as error:
@@ -37,7 +42,10 @@ class Config(StageConfig):
 
 
 def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
-    """One verdict a row; `ref` is "benchmark:item"."""
+    """One verdict a row; `ref` is "benchmark:item". Without prompts every row is kept."""
+    if config.benchmarks is None:
+        null = pl.repeat(None, pl.len(), dtype=pl.String)
+        return frame.select(reason=null, detail=null, ref=null)
     return decontaminate(
         *(frame[name] for name in COLUMNS),
         benchmarks=read_benchmarks(config.benchmarks),
@@ -52,10 +60,8 @@ def reads(config: Config) -> tuple[str, ...]:
 
 
 def files(config: Config) -> tuple[str, ...]:
-    """The benchmarks' file. Raises `RecipeError` where none is named."""
-    if not config.benchmarks:
-        raise RecipeError("decontaminate needs prompts: --set decontaminate.benchmarks=FILE.")
-    return (config.benchmarks,)
+    """The benchmarks' file, if one is named."""
+    return () if config.benchmarks is None else (config.benchmarks,)
 
 
 STAGE = FilterStage(

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import InterruptedRunError, SynthError
+from pipeline.errors import InterruptedRunError, SynthError, TeacherError
 from pipeline.stage import Reply
 from pipeline.teacher.call import (
     Answer,
@@ -53,7 +53,9 @@ class Asker:
     """Asks one teacher through one journal and one ledger.
 
     `old` is the journal of another run whose replies are taken over, copied, instead of asking.
-    `bought` counts what was asked in this process, by stage: `STAGE.requests`, `STAGE.tokens`.
+    `bought` counts what was asked in this process, by stage: `STAGE.requests`,
+    `STAGE.input_tokens`, `STAGE.output_tokens`; `answered_as` has other names by which the
+    server's replies called their model.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Asker:
         self.journal = journal
         self.ledger = ledger
         self.bought: Counter[str] = Counter()
+        self.answered_as: set[str] = set()
         self._settings = settings
         self._free = asyncio.Semaphore(concurrency)
         self._old = old
@@ -131,6 +134,34 @@ class Asker:
             if settled is not None:
                 return settled
             call = dataclasses.replace(call, attempt=call.attempt + 1)
+
+    def recorded(self, stage: str, slot: int, kind: str) -> tuple[Call, Settled] | None:
+        """How a slot was asked and settled, by the journal alone; None where no reply settles it.
+
+        The request is not built again: what it showed stands in the journal, so that a reply can be
+        read afresh by other code without another pool changing what was asked.
+        """
+        for intent in self.journal.asked_in(stage, slot):
+            record = self.journal.reply(intent.key)
+            if record is None:
+                continue
+            note = intent.note
+            call = Call(
+                stage=stage,
+                slot=slot,
+                kind=kind,
+                body={},
+                content=b"",
+                template=note["template"],
+                values={},
+                shown=tuple(note["shown"]),
+                sample=note["sample"],
+                attempt=note["attempt"],
+            )
+            settled = self._read(call, record)
+            if settled is not None:
+                return call, settled
+        return None
 
     async def ask(self, call: Call) -> Settled:
         """Settle a numbered call: from the journal, else by asking until there is an answer.
@@ -273,11 +304,24 @@ class Asker:
             note["worst"] = [worst.input_tokens, worst.output_tokens]
         if isinstance(found, Answer) and found.model not in ("", self.teacher.name):
             note["answered_as"] = found.model[:200]
-        self.bought[f"{call.stage}.tokens"] += (found.input_tokens or 0) + (
-            found.output_tokens or 0
-        )
+            self.answered_as.add(found.model[:200])
+        self.bought[f"{call.stage}.input_tokens"] += found.input_tokens or 0
+        self.bought[f"{call.stage}.output_tokens"] += found.output_tokens or 0
         await self.journal.append(REPLY, key, call.stage, call.slot, note, received.raw)
+        self._check_bill(found, worst)
         return record
+
+    def _check_bill(self, found: Answer | BadReply, worst: Spend) -> None:
+        """Send nothing more under a cap to a server that bills more than was allowed."""
+        n_in, n_out = found.input_tokens or 0, found.output_tokens or 0
+        is_over = n_in > worst.input_tokens or n_out > worst.output_tokens
+        if is_over and self.ledger.budget.is_capped:
+            self.stop(
+                TeacherError(
+                    f"{self.teacher.name} bills {n_in} + {n_out} tokens where a request allowed "
+                    f"{worst.input_tokens} + {worst.output_tokens}: no cap can hold."
+                )
+            )
 
     def _give_up_after(self, slot_failing_since: float, error: Unanswered) -> None:
         """End the run once the teacher, or this slot, has brought nothing for the outage limit."""

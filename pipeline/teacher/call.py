@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from pipeline.stage import Reply
 
+MAX_FLOAT32 = 3.4028234663852886e38
 MAX_TOKENS = 1_000_000_000
 """The most tokens of one request that a stated usage is believed."""
 
@@ -18,7 +19,8 @@ MAX_TOKENS = 1_000_000_000
 class Call:
     """One request of one slot, rendered.
 
-    `body` is the JSON body without the server's address: model, messages or prompt, parameters;
+    `kind` is the endpoint: chat, completions or embeddings. `body` is the JSON body without the
+    server's address: model, messages or prompt or input, parameters;
     `content` is its canonical form. `sample` numbers equal contents in slot order; `attempt`
     numbers the tries of one slot whose replies could not be used. `template` (name and version),
     `values` and `shown` say how it came to be.
@@ -59,7 +61,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a reply's envelope held: the text and what was billed; tokens are null if not stated."""
+    """What a reply's envelope held, and what was billed; tokens are null if not stated."""
 
     reply: Reply
     model: str
@@ -108,9 +110,9 @@ class Unanswered(Exception):  # noqa: N818 - it is an outcome, handled where the
 
 
 def read_envelope(kind: str, raw: bytes) -> Answer | BadReply:
-    """Take a completion's JSON body apart.
+    """Take a completion's JSON body apart, or that of an embedding.
 
-    Anything that is not exactly one whole text answer gets a name (`BadReply.outcome`).
+    Anything that is not exactly one whole answer gets a name (`BadReply.outcome`).
     """
     try:
         tree = json.loads(raw)
@@ -118,9 +120,11 @@ def read_envelope(kind: str, raw: bytes) -> Answer | BadReply:
         return BadReply("bad_envelope", f"not JSON: {error}"[:200])
     if not isinstance(tree, dict):
         return BadReply("bad_envelope", f"a JSON {type(tree).__name__}, not an object")
-    if "error" in tree and not tree.get("choices"):
+    if "error" in tree and not tree.get("data" if kind == "embeddings" else "choices"):
         return BadReply("error_in_reply", valid(str(tree["error"])[:200]))
-    tokens = _usage(tree.get("usage"))
+    tokens = _usage(tree.get("usage"), writes_text=kind != "embeddings")
+    if kind == "embeddings":
+        return _read_vector(tree, tokens)
     choices = tree.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         return BadReply("no_choices", "the reply holds no choices", *tokens)
@@ -149,20 +153,38 @@ def read_envelope(kind: str, raw: bytes) -> Answer | BadReply:
     return Answer(Reply(text, known), valid(str(tree.get("model") or "")), *tokens)
 
 
+def _read_vector(tree: dict[str, Any], tokens: tuple[int | None, int | None]) -> Answer | BadReply:
+    """The one vector of a reply: a list of numbers, all of which float32 can hold."""
+    data = tree.get("data")
+    if not isinstance(data, list) or not data or not isinstance(data[0], dict):
+        return BadReply("no_vector", "the reply holds no data", *tokens)
+    if len(data) > 1:
+        return BadReply("bad_vector", f"{len(data)} vectors for one text", *tokens)
+    found = data[0].get("embedding")
+    if not isinstance(found, list) or not found:
+        return BadReply("no_vector", "the reply's data holds no list of numbers", *tokens)
+    for number, value in enumerate(found):
+        if type(value) not in (int, float) or not abs(value) <= MAX_FLOAT32:  # NaN compares as no
+            said = f"entry {number} is no number that float32 holds ({type(value).__name__})"
+            return BadReply("bad_vector", said, *tokens)
+    vector = tuple(map(float, found))
+    return Answer(Reply("", vector=vector), valid(str(tree.get("model") or "")), *tokens)
+
+
 def valid(text: str) -> str:
     """What a server said as text that can be written: JSON may hold half a character."""
     return text.encode(errors="replace").decode()
 
 
-def _usage(usage: object) -> tuple[int | None, int | None]:
+def _usage(usage: object, *, writes_text: bool) -> tuple[int | None, int | None]:
     """Input and output tokens; null, never 0, where the reply does not state them soundly.
 
     No prompt is free of tokens, so that 0 of them states nothing; nor does a number that no request
-    can have.
+    can have. Where no text is written only the input is stated, and the output is 0.
     """
     if not isinstance(usage, dict):
         return None, None
-    n_in, n_out = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    n_in, n_out = usage.get("prompt_tokens"), usage.get("completion_tokens") if writes_text else 0
     if type(n_in) is not int or type(n_out) is not int:
         return None, None
     is_sound = 1 <= n_in <= MAX_TOKENS and 0 <= n_out <= MAX_TOKENS

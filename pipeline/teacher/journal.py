@@ -200,6 +200,11 @@ class Journal:
         waiting = self._waiting_intents.get(key, ())
         return [row[0] for row in found] + [slot for where, slot in waiting if where == stage]
 
+    def asked_in(self, stage: str, slot: int) -> list[Record]:
+        """The intents of one slot, in order: one a send, and one a reply that was taken over."""
+        query = "SELECT * FROM records WHERE stage = ? AND slot = ? AND kind = ? ORDER BY number"
+        return [self._checked(row) for row in self._reader.execute(query, (stage, slot, INTENT))]
+
     def records(self, stage: str | None = None, kind: str | None = None) -> Iterator[Record]:
         """All committed records in order, each with its CRC checked."""
         query = "SELECT * FROM records WHERE (? IS NULL OR stage = ?) AND (? IS NULL OR kind = ?)"

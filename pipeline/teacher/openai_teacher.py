@@ -27,7 +27,13 @@ from pipeline.teacher.call import Call, Received, Unanswered, valid
 from pipeline.teacher.settings import TeacherSettings
 from pipeline.teacher.uri import TeacherURI
 
-PATHS = {"chat": "/chat/completions", "completions": "/completions"}
+UNREAD: Any = {"headers": {"X-Stainless-Raw-Response": "stream"}}
+"""Has the package leave a reply's body to us."""
+PATHS = {
+    "chat": "/chat/completions",
+    "completions": "/completions",
+    "embeddings": "/embeddings",
+}
 MAX_REFUSAL = 65_536
 MAX_WAIT_S = 600.0
 """The longest pause that a server's Retry-After is believed."""
@@ -71,7 +77,8 @@ class OpenAITeacher:
         for client in self._clients:
             try:
                 async with asyncio.timeout(self._settings.connect_timeout_s * 2):
-                    await client.get("/models", cast_to=httpx2.Response)
+                    response = await client.get("/models", cast_to=httpx2.Response, options=UNREAD)
+                    await response.aclose()  # that it came is enough, however long it is
             except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
                 raise TeacherError(
                     f"{client.base_url} refuses the key: {self._said(error)}. Mend the key in the "
@@ -102,7 +109,7 @@ class OpenAITeacher:
                 PATHS[call.kind],
                 cast_to=httpx2.Response,
                 body=dict(call.body),
-                options={"headers": {"X-Stainless-Raw-Response": "stream"}},
+                options=UNREAD,
             )
             return await self._read(response)
         except openai.APIStatusError as error:
@@ -279,7 +286,7 @@ def _refused_parameter(
     error: openai.APIStatusError, said: str, body: Mapping[str, Any]
 ) -> str | None:
     """Which of the parameters that we sent the server's message complains about, if any."""
-    sent = [name for name in body if name not in ("model", "messages", "prompt")]
+    sent = [name for name in body if name not in ("model", "messages", "prompt", "input")]
     for name in sent:
         if name == getattr(error, "param", None) or f"'{name}'" in said:
             return name

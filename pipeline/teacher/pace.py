@@ -122,7 +122,7 @@ class Pace:
             )
             self._crowded_until = self._resume_at + min(wait_s, 1.0)
         self._turned_away.append(now)
-        let_in = max(self._let_in(now), SLOWEST)
+        let_in = max(self._let_in(now), 1.0 if tried is None else SLOWEST)  # little is known yet
         if self._refused is not None and now < self._refused_at + 1.0:
             self._refused = min(self._refused, let_in)  # one burst of refusals is one sign
             return

@@ -54,11 +54,11 @@ def parse(uri: str, environment: Mapping[str, str] | None = None) -> TeacherURI:
     environment = os.environ if environment is None else environment
     urls = addresses.split(",") if addresses else [environment.get("OPENAI_BASE_URL", OPENAI_URL)]
     for url in urls:
-        _check_url(url)
+        _check_url(model, url)
     return TeacherURI("openai", model, tuple(url.rstrip("/") for url in urls))
 
 
-def _check_url(url: str) -> None:
+def _check_url(model: str, url: str) -> None:
     if "@" in url:
         raise RecipeError(USER_IN_ADDRESS)
     try:
@@ -67,7 +67,9 @@ def _check_url(url: str) -> None:
     except ValueError:
         is_url = False
     if not is_url:
-        raise RecipeError(f"the teacher has no usable address: {url!r} is not an http URL.")
+        raise RecipeError(
+            f"the teacher openai:{model} has no usable address: {url!r} is not an http URL."
+        )
 
 
 def key_for(

@@ -24,7 +24,7 @@ DELAY_S = {
     "record": (0.0, 0.06),
     "staged": (0.0, 0.006),
     "stage": (0.03, 0.3),  # the stage's first requests leave in the first moments
-    "export": (0.0, 0.08),
+    "export": (0.0, 0.04),
 }
 CLOCKS = ("UTC", "Asia/Kathmandu", "America/St_Johns")
 TONGUES = ("C", "en_US.UTF-8", "tr_TR.UTF-8")
@@ -64,7 +64,7 @@ def schedule(seed: str, n: int) -> list[Kill]:
             REPLAY: (rng.choice(["contact", "request", "request", "request"]), 1),
             STEADY: (rng.choice(["reply", "reply", "record"]), rng.randint(1, 14)),
             SEAL: ("staged", rng.choice([1, 1, 2])),
-            EXPORT: ("export", rng.randint(1, 3)),
+            EXPORT: ("export", rng.randint(1, 2)),
         }[phase]
         if phase == SEAL and n_stages < 2 and number >= (n_stages + 1) * len(phases) // 3:
             event, nth, n_stages = "stage", n_stages + 2, n_stages + 1

@@ -1,16 +1,19 @@
 """Bugs to plant into a copy of the tree, and the scenarios in which the harness looks for them."""
 
 import shutil
+import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.crash import campaign, checker, syscalls
+from tests.crash import campaign, checker, published, syscalls
 from tests.crash.workload import ROOT, Workload
 from tests.teacher_server.process import running_server
 
 PARTS = ("pipeline", "filters", "prompts", "seeds", "pyproject.toml")
 CAP_TOKENS = 6000
+LEASE_S = 1.5
 
 Scenario = Callable[[Path, Path], list[str]]
 """A tree and an empty folder in, the violations out."""
@@ -23,7 +26,6 @@ class Bug:
     name: str
     patches: tuple[tuple[str, str, str], ...]
     scenario: Scenario
-    waits_for: str = ""  # why it cannot be planted yet
 
 
 def plant(bug: Bug, folder: Path) -> Path:
@@ -117,6 +119,49 @@ def cap(root: Path, folder: Path) -> list[str]:
     return checker.overspent(history, CAP_TOKENS)
 
 
+def zombie(root: Path, folder: Path) -> list[str]:
+    """A process is stopped for longer than its lease, another takes the run over, it wakes up."""
+    prelude = f"import pipeline.run.lock as lock; lock.LEASE_S = {LEASE_S}; "
+    workload = Workload(
+        target=40, concurrency=8, shard_rows=15, median_s=0.2, root=root, prelude=prelude
+    )
+    out = folder / "run"
+    with running_server(folder / "server.jsonl") as server:
+        clean = campaign.unkilled(workload, server, folder / "clean")
+        begin = len(server.history())
+        line = workload.command(out, server.url)
+        stopped = campaign.start(line, workload, folder / "stopped.said")
+        _wait_until(lambda: published.last_record(out) >= 20, stopped)
+        stopped.send_signal(signal.SIGSTOP)
+        had = published.last_record(out)
+        time.sleep(LEASE_S + 1)
+        second = campaign.start(line, workload, folder / "second.said")
+        _wait_until(lambda: published.last_record(out) >= had + 8, second)
+        stopped.send_signal(signal.SIGCONT)
+        codes = [stopped.wait(60), second.wait(60)]
+        n_chat = [e for e in server.history()[begin:] if e.get("kind") == "chat"]
+    found = checker.violations(clean)
+    if codes != [8, 0]:
+        found.append(f"the stopped process ended with {codes[0]}, the second with {codes[1]}")
+    records = published.journal(out)
+    if [record.number for record in records] != list(range(1, len(records) + 1)):
+        found.append("the journal's numbers are not consecutive")
+    if published.data_files(out) != clean.files:
+        found.append("the files differ from those of a run that nothing disturbed")
+    slots = {(record.stage, record.slot) for record in records if record.kind == "intent"}
+    if len(n_chat) > len(slots) + 2 * workload.concurrency:
+        found.append(f"{len(n_chat)} requests for {len(slots)} slots")
+    return found
+
+
+def _wait_until(is_so: Callable[[], bool], process: campaign.Process) -> None:
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert process.poll() is None, f"it ended with {process.returncode}"
+        assert time.monotonic() < deadline, "waited for a minute"
+        time.sleep(0.01)
+
+
 STORE, ASKER = "pipeline/store.py", "pipeline/teacher/asker.py"
 SYNC = '        os.fsync(file.fileno())\n    crashpoint("shard_staged")'
 BUGS = (
@@ -146,9 +191,8 @@ BUGS = (
     ),
     Bug(
         "lock without fence",
-        (),
-        kills,
-        waits_for="the lock has no fencing token yet: nothing can be taken out of it",
+        (("pipeline/teacher/journal.py", "if latest != self._epoch:", "if latest is None:"),),
+        zombie,
     ),
     Bug(
         "budget checked after",
@@ -204,8 +248,8 @@ BUGS = (
         (
             (
                 "pipeline/teacher/pace.py",
-                "self._resume_at = until +",
-                "self._resume_at = self._resume_at or until +",
+                "if wait_s and now + wait_s > self._resume_at:",
+                "if wait_s and self._resume_at == self._began:",
             ),
         ),
         retry_after,

@@ -150,8 +150,8 @@ def order_violations(calls: list[Call], run: Path) -> list[str]:
             unsynced_names[str(Path(call.paths[-1]).parent)] = call.paths[-1]
         elif call.name.startswith("rename") and len(call.paths) >= 2:
             source, target = call.paths[0], call.paths[-1]
-            if not target.startswith(f"{run}/"):
-                continue
+            if not target.startswith(f"{run}/") or target == f"{run}/progress.json":
+                continue  # progress is for whoever looks now and need not outlive a power cut
             found += _before_rename(source, target, dirty, opened_since, run)
             if target.endswith(("stage.json", "run.json")):
                 found += _before_manifest(target, unsynced_names, run)

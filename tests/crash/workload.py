@@ -15,8 +15,9 @@ CLI = "from pipeline.cli import main; main()"
 class Workload:
     """One run. `rules` are faults of the teacher, `settings` more of the recipe's settings.
 
-    `root` is the tree that is run: a copy of it where the harness itself is tested. The window is
-    as wide as the concurrency, so that as many requests are open as may be.
+    `root` is the tree that is run: a copy of it where the harness itself is tested; `prelude` is
+    Python that the process runs first. The window is as wide as the concurrency, so that as many
+    requests are open as may be.
     """
 
     target: int = 150
@@ -26,6 +27,7 @@ class Workload:
     rules: tuple[Mapping[str, Any], ...] = ()
     settings: tuple[str, ...] = ()
     seed: int = 42
+    prelude: str = ""
     root: Path = ROOT
 
     def plan(self) -> dict[str, Any]:
@@ -47,7 +49,7 @@ class Workload:
             f"seed={self.seed}",
             *self.settings,
         ]
-        line = [sys.executable, "-c", CLI, "run", "self-instruct", "--out", str(out)]
+        line = [sys.executable, "-c", self.prelude + CLI, "run", "self-instruct", "--out", str(out)]
         line += ["--teacher", "offline" if url is None else f"openai:test-model@{url}"]
         for setting in given:
             line += ["--set", setting]

@@ -82,12 +82,12 @@ def test_hostile_rows_are_stored_byte_for_byte_and_nothing_runs_them(
 def test_hostile_replies_are_stored_and_shown_to_the_teacher_as_they_came(
     tmp_path: Path,
 ) -> None:
-    """Every 24th payload as an item of a reply; what is kept comes back as a demonstration."""
+    """A few payloads as items of a reply, which ends at 16; what is kept becomes a demonstration."""
     canary = tmp_path / "canary"
     texts = [
         " ".join(text_of(n, payload, canary).split()) for n, payload in enumerate(PAYLOADS)
     ]  # a draft is one line
-    wanted = texts[::24]
+    wanted = texts[::40]
     reply = f" {wanted[0]}" + "".join(
         f"\n{number}. {text}" for number, text in enumerate(wanted[1:], start=10)
     )
@@ -109,7 +109,7 @@ def test_hostile_replies_are_stored_and_shown_to_the_teacher_as_they_came(
     stored = {row["instruction"] for row in found if row["instruction"]}
     lost = set(wanted) - stored
     assert not lost
-    assert len(stored) >= 9
+    assert len(stored) >= 5
     assert any(MARK in body for body in bodies), "none came back in a request"
 
 

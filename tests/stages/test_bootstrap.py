@@ -69,12 +69,17 @@ def test_seeds_and_drafts_are_shuffled_together_and_all_of_them_come_up() -> Non
     }
 
 
-@pytest.mark.parametrize(("demonstrations", "from_drafts"), [(1, 0), (3, 5), (30, 0), (4, 4)])
+@pytest.mark.parametrize(("demonstrations", "from_drafts"), [(1, 0), (3, 2), (30, 0), (4, 3)])
 def test_other_numbers_of_demonstrations_are_kept_to(demonstrations: int, from_drafts: int) -> None:
     config = Config(demonstrations=demonstrations, from_drafts=from_drafts)
     request = bootstrap.ask(pool(9), 9, config, Random(1))
     assert kinds(request.shown)[1] == min(from_drafts, demonstrations)
     assert len(request.shown) == demonstrations
+
+
+def test_a_prompt_without_a_seed_task_is_refused() -> None:
+    with pytest.raises(ValueError, match="below demonstrations"):
+        Config(demonstrations=4, from_drafts=4)
 
 
 def test_the_pool_remembers_how_large_it_was_after_each_slot() -> None:

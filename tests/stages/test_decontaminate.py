@@ -62,3 +62,17 @@ def test_other_prompts_are_another_run(rows: Path) -> None:
     path.write_text('{"benchmark": "b", "text": "six five four three two one"}\n')
     with pytest.raises(RecipeError, match=r"decontaminate\.file"):
         prepare(options)
+
+
+def test_the_curate_recipe_runs_with_and_without_prompts(rows: Path) -> None:
+    frame = pl.read_parquet(rows).with_columns(input=pl.lit(""), output=pl.lit("The Aare."))
+    frame.write_parquet(rows)
+    path = rows.parent / "benchmark.parquet"
+    pl.DataFrame({"benchmark": ["geese"], "text": [PROMPT]}).write_parquet(path)
+    for number, settings in enumerate(([], [f"decontaminate.benchmarks={path}"])):
+        out = rows.parent / f"run-{number}"
+        options = Options("curate", out=str(out), input=str(rows), settings=settings)
+        execute(prepare(options), lambda event: None)
+        run = open_run(out)
+        assert list(run.stages) == ["import", "filter", "dedup", "decontaminate", "export"]
+        assert run.kept("decontaminate").height == 2 - number

@@ -128,7 +128,7 @@ def test_the_folder_is_a_data_set_for_load_dataset(
 def test_the_card_says_who_wrote_the_rows_and_what_was_dropped(small_run: Path) -> None:
     text = (small_run / "data/README.md").read_text(encoding="utf-8")
     assert "offline" in text
-    assert "not a language\n  model" in text
+    assert "It is not a language model." in text
     state = books.stage_json(small_run, "bootstrap")
     for reason, n in state["dropped_by_reason"].items():
         assert f"{reason} {n}" in text

@@ -79,7 +79,7 @@ def test_a_filter_of_ones_own_is_named_by_its_file(tmp_path: Path) -> None:
     assert reasons(rows, Config(filters={name: {}})) == ["about_rivers", None]
     assert reasons(rows, Config(filters={name: {"word": "hill"}})) == [None, "about_rivers"]
     assert filter_stage.reads(Config(filters={name: {}})) == ("row_id", "instruction")
-    assert filter_stage.source_hash("word_count") is None
+    assert filter_stage.files(Config(filters={name: {}, "word_count": {}})) == (name.split(":")[0],)
 
 
 def test_a_changed_filter_file_is_another_filter(
@@ -91,7 +91,7 @@ def test_a_changed_filter_file_is_another_filter(
     state = books.stage_json(tmp_path / "run", "filter")
     assert set(state["dropped_by_reason"]) <= {"about_rivers"}
     own(tmp_path, OWN.replace('word="river"', 'word="lake"'))
-    with pytest.raises(Exception, match=r"filter\.source\..*mine\.py") as caught:
+    with pytest.raises(Exception, match=r"filter\.file\..*mine\.py") as caught:
         run_synth(tmp_path / "run", *small)
     assert getattr(caught.value, "exit_code", None) == 2
 

@@ -132,8 +132,52 @@ def test_every_bad_envelope_has_a_name(raw: bytes, outcome: str) -> None:
     assert len(found.detail) <= 300
 
 
+def embedding(*vectors: object, usage: object = None) -> bytes:
+    data = [{"object": "embedding", "index": 0, "embedding": vector} for vector in vectors]
+    return json.dumps({"data": data, "model": "m", "usage": usage}).encode()
+
+
+def test_an_embedding_is_its_numbers_and_only_its_input_is_billed() -> None:
+    usage = {"prompt_tokens": 5, "total_tokens": 5}
+    found = read_envelope("embeddings", embedding([0.5, -1, 3.4e38], usage=usage))
+    assert isinstance(found, Answer)
+    assert (found.reply.vector, found.reply.text) == ((0.5, -1.0, 3.4e38), "")
+    assert (found.model, found.input_tokens, found.output_tokens) == ("m", 5, 0)
+    assert read_envelope("embeddings", embedding([0.5])).input_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "outcome"),
+    [
+        (b"<html>", "bad_envelope"),
+        (b"[]", "bad_envelope"),
+        (b'{"error": {"message": "busy"}}', "error_in_reply"),
+        (b"{}", "no_vector"),
+        (b'{"choices": [{"message": {"content": "Hi"}}]}', "no_vector"),
+        (b'{"data": []}', "no_vector"),
+        (b'{"data": [[0.5]]}', "no_vector"),
+        (embedding(None), "no_vector"),
+        (embedding([]), "no_vector"),
+        (embedding("AACAPw=="), "no_vector"),
+        (embedding([0.5], [0.5]), "bad_vector"),
+        (embedding([0.5, float("nan")]), "bad_vector"),
+        (embedding([0.5, float("inf")]), "bad_vector"),
+        (embedding([0.5, 3.5e38]), "bad_vector"),
+        (embedding([0.5, 10**400]), "bad_vector"),
+        (embedding([0.5, None]), "bad_vector"),
+        (embedding([0.5, True]), "bad_vector"),
+        (embedding([0.5, "0.5"]), "bad_vector"),
+        (embedding([[0.5]]), "bad_vector"),
+    ],
+)
+def test_every_bad_embedding_has_a_name(raw: bytes, outcome: str) -> None:
+    found = read_envelope("embeddings", raw)
+    assert isinstance(found, BadReply)
+    assert found.outcome == outcome
+
+
 MEMBERS = ["choices", "message", "content", "text", "error", "usage", "refusal", "model"]
-MEMBERS += ["finish_reason", "prompt_tokens", "tool_calls"]
+MEMBERS += ["finish_reason", "prompt_tokens", "tool_calls", "data", "embedding"]
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3)
@@ -143,7 +187,7 @@ ANY = st.recursive(
 )  # fmt: skip
 
 
-@given(st.sampled_from(["chat", "completions"]), ANY)
+@given(st.sampled_from(["chat", "completions", "embeddings"]), ANY)
 def test_any_json_is_an_answer_or_has_a_name(kind: str, tree: object) -> None:
     found = read_envelope(kind, json.dumps(tree).encode())
     if isinstance(found, Answer):
@@ -153,6 +197,6 @@ def test_any_json_is_an_answer_or_has_a_name(kind: str, tree: object) -> None:
         found.detail.encode()
 
 
-@given(st.sampled_from(["chat", "completions"]), st.binary())
+@given(st.sampled_from(["chat", "completions", "embeddings"]), st.binary())
 def test_any_bytes_are_an_answer_or_have_a_name(kind: str, raw: bytes) -> None:
     assert isinstance(read_envelope(kind, raw), Answer | BadReply)

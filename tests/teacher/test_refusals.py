@@ -29,8 +29,8 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def call(kind: str = "chat", **parameters: Any) -> Call:
     asked: dict[str, Any] = {"messages": [{"role": "user", "content": "Name a river."}]}
-    if kind == "completions":
-        asked = {"prompt": "Name a river."}
+    if kind != "chat":
+        asked = {"prompt" if kind == "completions" else "input": "Name a river."}
     body = {"model": "test-model"} | asked | parameters
     return Call("bootstrap", 0, kind, body, canonical(kind, body), "bootstrap", {})
 
@@ -68,6 +68,21 @@ def test_a_base_model_gets_a_prompt(wire: Server) -> None:
     received = send(wire, call("completions"))
     assert last(wire)["path"] == "/v1/completions"
     assert isinstance(read_envelope("completions", received.raw), Answer)
+
+
+def test_a_model_that_makes_vectors_gets_an_input(wire: Server) -> None:
+    wire.set_plan([])
+    received = send(wire, call("embeddings"))
+    event = last(wire)
+    assert event["path"] == "/v1/embeddings"
+    assert json.loads(event["body"]) == {"model": "test-model", "input": "Name a river."}
+    assert isinstance(read_envelope("embeddings", received.raw), Answer)
+
+
+def test_a_text_that_is_too_long_for_a_vector_costs_its_row_and_not_the_run(wire: Server) -> None:
+    said = "Invalid 'input': maximum context length is 8192 tokens."
+    wire.set_plan([{"fault": "status", "status": 400, "message": said}])
+    assert send(wire, call("embeddings")).status == 400
 
 
 @pytest.mark.parametrize(

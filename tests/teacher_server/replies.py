@@ -225,13 +225,16 @@ def envelope(ask: Ask, texts: list[str]) -> dict[str, Any]:
 
 
 def embeddings(ask: Ask, dimensions: int = 8) -> dict[str, Any]:
-    """Small vectors of length 1, each a function of its text alone."""
+    """Small vectors of length 1: the sum of one a word, so that texts of like words are near."""
     given = ask.body.get("input", "")
     texts = [given] if isinstance(given, str) else list(given)
     data = []
     for index, text in enumerate(texts):
-        digest = shake_256(str(text).encode("utf-8", "surrogatepass")).digest(dimensions)
-        vector = [byte / 127.5 - 1 for byte in digest]
+        words = [word.strip(".,:;!?").lower() for word in str(text).split()] or [""]
+        digests = [
+            shake_256(word.encode("utf-8", "surrogatepass")).digest(dimensions) for word in words
+        ]
+        vector = [sum(bytes_of) / 127.5 - len(words) for bytes_of in zip(*digests, strict=True)]
         norm = sum(x * x for x in vector) ** 0.5
         vector = [round(x / norm, 6) for x in vector]
         data.append({"object": "embedding", "index": index, "embedding": vector})
