@@ -52,7 +52,8 @@ def test_a_dead_holder_of_this_machine_is_followed_at_once(tmp_path: Path) -> No
 
 def test_a_process_number_that_was_given_anew_is_not_the_holder(tmp_path: Path) -> None:
     _leave(tmp_path, host=socket.gethostname(), boot=lock._boot(), pid=os.getpid(), started="1")
-    lock.take(tmp_path).release()
+    with lock.locked(tmp_path) as lease:
+        assert lease.epoch == 4
 
 
 def test_a_holder_on_another_machine_keeps_the_run_for_its_lease(tmp_path: Path) -> None:
@@ -65,7 +66,8 @@ def test_a_holder_on_another_machine_keeps_the_run_for_its_lease(tmp_path: Path)
 
 def test_a_lease_file_that_cannot_be_read_is_free(tmp_path: Path) -> None:
     (tmp_path / "lock").write_bytes(b"\xff{")
-    lock.take(tmp_path).release()
+    with lock.locked(tmp_path) as lease:
+        assert lease.epoch == 1
 
 
 def test_a_lease_is_renewed_while_it_is_held(
