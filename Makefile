@@ -5,6 +5,8 @@
 # make lock    write constraints.txt anew from the newest versions that fit
 
 PYTHON ?= python3
+# many tests wait for a server or a child process: a worker more than a small machine has cores
+WORKERS ?= 3
 BIN := .venv/bin
 # pip reads a folder of wheels from PIP_FIND_LINKS where one is set; uv wants it under its own name
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
@@ -29,7 +31,7 @@ types: setup
 	$(BIN)/mypy
 
 test: setup
-	$(TEST_ENV) $(BIN)/pytest -q
+	$(TEST_ENV) $(BIN)/pytest -q -n $(WORKERS) --dist loadfile
 
 check: lint types test
 
