@@ -82,7 +82,7 @@ def test_hostile_rows_are_stored_byte_for_byte_and_nothing_runs_them(
 def test_hostile_replies_are_stored_and_shown_to_the_teacher_as_they_came(
     tmp_path: Path,
 ) -> None:
-    """A few payloads as items of a reply, which ends at 16; what is kept becomes a demonstration."""
+    """A few payloads as items of a reply (it ends at 16); what is kept becomes a demonstration."""
     canary = tmp_path / "canary"
     texts = [
         " ".join(text_of(n, payload, canary).split()) for n, payload in enumerate(PAYLOADS)
