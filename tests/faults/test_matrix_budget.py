@@ -64,7 +64,9 @@ def test_no_cap_is_passed_by_the_servers_books_with_up_to_256_in_flight(
         n = rng.randint(1, 300)
         ran = capped(server, tmp_path / f"requests-{seed}", seed, f"budget.requests={n}")
         assert ran.code == 3
-        assert ran.requests == n
+        kinds = [record["kind"] for record in books.records(ran.out)]
+        assert kinds.count("intent") == n
+        assert ran.requests <= n  # a connection that took too long to open brought none
         matrix.check_interval(ran, exact=not faults)
     assert server.counts()["peak_in_flight"] > 128
     for rule in faults:
