@@ -37,7 +37,10 @@ def usd(ran: Ran) -> Decimal:
 def capped(server: Server, out: Path, seed: int, *settings: str) -> Ran:
     """A run that cannot reach its target, with C from 64 to 256."""
     concurrency = (256, 64, 128)[seed % 3]
-    base = (*matrix.SHORT, *WIDE, f"teacher.concurrency={concurrency}", f"seed={seed}")
+    patient = ("teacher.connect_timeout_s=5", "teacher.timeout_s=5")  # 256 connections at once
+    base = (
+        *matrix.SHORT, *WIDE, *patient, f"teacher.concurrency={concurrency}", f"seed={seed}"
+    )  # fmt: skip
     return matrix.run(server, out, *settings, base=base, until="bootstrap")
 
 
@@ -64,9 +67,7 @@ def test_no_cap_is_passed_by_the_servers_books_with_up_to_256_in_flight(
         n = rng.randint(1, 300)
         ran = capped(server, tmp_path / f"requests-{seed}", seed, f"budget.requests={n}")
         assert ran.code == 3
-        kinds = [record["kind"] for record in books.records(ran.out)]
-        assert kinds.count("intent") == n
-        assert ran.requests <= n  # a connection that took too long to open brought none
+        assert ran.requests == n
         matrix.check_interval(ran, exact=not faults)
     assert server.counts()["peak_in_flight"] > 128
     for rule in faults:
