@@ -122,6 +122,9 @@ def _examine_teacher(teacher: str) -> Iterator[tuple[str, bool]]:
         if parsed.scheme == "offline":
             yield "ready: offline (ships with synth, not a language model)", True
             return
+        if parsed.scheme == "st":
+            yield f"there: the folder {shorten(parsed.folder, 120)}, for vectors", True
+            return
         key = uri.key_for(parsed, None)
     except SynthError as error:
         yield f"usable: {shorten(redact.text(teacher), 80)}: {shorten(str(error), LONGEST)}", False

@@ -119,7 +119,8 @@ def test_teachers_know_no_run_stage_or_store() -> None:
 @pytest.mark.parametrize(
     ("package", "home"),
     [("openai", "pipeline.teacher"), ("httpx2", "pipeline.teacher"), ("torch", "pipeline.train"),
-     ("sqlite3", "pipeline.teacher"), ("transformers", "pipeline.train")],
+     ("sqlite3", "pipeline.teacher"), ("transformers", "pipeline.train"),
+     ("sentence_transformers", "pipeline.train")],
 )  # fmt: skip
 def test_only_one_folder_imports(package: str, home: str) -> None:
     for name, imported in ALL.items():

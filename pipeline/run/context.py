@@ -113,6 +113,8 @@ class Context:
         if "max_tokens" in parameters:
             parameters[settings.max_tokens_name] = parameters.pop("max_tokens")
         body: dict[str, Any] = {"model": self.prepared.teacher.model}
+        if sha256 := self.prepared.teacher.sha256:  # other weights under one name: another request
+            body["sha256"] = sha256
         if kind == "chat":
             system = [{"role": "system", "content": template.system}] if template.system else []
             body["messages"] = [*system, {"role": "user", "content": prompt}]

@@ -166,7 +166,7 @@ def _asking(
     n_out = math.ceil(left * expected)
     worst = None if most is None else left * most
     price = prepared.recipe.settings.prices.get(prepared.teacher.model)
-    if price is None and prepared.teacher.scheme == "offline":
+    if price is None and prepared.teacher.scheme in ("offline", "st"):
         price = Price(input=Decimal(0), output=Decimal(0))
     return Asking(
         stage=step.name,
@@ -269,6 +269,8 @@ def _assumptions(
     )
     if is_offline:
         yield "the offline teacher costs nothing"
+    elif prepared.teacher.scheme == "st":
+        yield "a model on this machine costs nothing"
     elif prepared.teacher.model not in settings.prices:
         yield (
             f"no price: put  prices: {{{prepared.teacher.model}: {{input: 0.15, output: 0.60}}}}  "

@@ -10,6 +10,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pipeline import manifest, store
 from pipeline.errors import (
@@ -202,6 +203,10 @@ def make_teacher(prepared: Prepared) -> Teacher:
         from pipeline.teacher.offline_teacher import OfflineTeacher
 
         return OfflineTeacher(prepared.recipe.settings.seed)
+    if prepared.teacher.scheme == "st":
+        from pipeline.train.embedder import LocalEmbedder
+
+        return LocalEmbedder(Path(prepared.teacher.folder), prepared.teacher.model)
     from pipeline.teacher.openai_teacher import OpenAITeacher
 
     return OpenAITeacher(prepared.teacher, prepared.key, prepared.recipe.settings.teacher)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -117,13 +118,15 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     seeds = _seeds(found, problems)
     source = _source(options, found, problems)
     _check_offline(found, teacher, source, problems)
+    _check_folder(found, teacher, problems, needed=needs_key)
     columns = columns_of_steps(found, source, problems)
     check_writable(run, problems)
     problems.raise_if_any()
     assert teacher is not None
 
     model = teacher.model if needs_teacher else None
-    settings = settings_of(found, _contents(prompts, seeds, source, model))
+    sha256 = teacher.sha256 or None if needs_teacher else None
+    settings = settings_of(found, _contents(prompts, seeds, source, model, sha256))
     if existing is not None:
         check_unchanged(run, existing, settings, other_versions=options.is_replay)
     return Prepared(
@@ -154,10 +157,12 @@ def _contents(
     seeds: seed_tasks.SeedFile | None,
     source: Source | None,
     model: str | None,
+    model_sha256: str | None,
 ) -> dict[str, str]:
     """What stands for the content of all that the recipe only names."""
     named = {
         "teacher.model": model,
+        "teacher.sha256": model_sha256,
         "seeds": seeds.sha256 if seeds else None,
         "input": source.fingerprint if source else None,
         **{f"prompts.{name}": prompt.sha256 for name, prompt in prompts.items()},
@@ -253,6 +258,8 @@ def _teacher(
     settings = found.settings.teacher
     try:
         parsed = uri.parse("offline" if settings.uri is None else settings.uri, environment)
+        if parsed.scheme == "st":
+            return replace(parsed, sha256=uri.folder_sha256(parsed.folder)), uri.NO_KEY
         if not needed or parsed.scheme == "offline":
             return parsed, "none"
         return parsed, uri.key_for(parsed, settings.key, environment)
@@ -272,7 +279,7 @@ def _check_offline(
             problems.add(
                 RecipeError(
                     f"{step.name}: the offline teacher has no embeddings: name a server with "
-                    "--teacher openai:MODEL@URL."
+                    "--teacher openai:MODEL@URL, or a model's folder with --teacher st:FOLDER."
                 )
             )
             return
@@ -285,6 +292,35 @@ def _check_offline(
             RecipeError(
                 f"{', '.join(asking)}: the offline teacher answers only rows that it "
                 f"wrote, and these are by {', '.join(writers[:3])}: name a teacher with --teacher."
+            )
+        )
+
+
+def _check_folder(
+    found: Recipe, teacher: uri.TeacherURI | None, problems: Problems, *, needed: bool
+) -> None:
+    """A sentence-transformers folder makes vectors, no text, and wants the extra `train`."""
+    if teacher is None or teacher.scheme != "st":
+        return
+    writing = [
+        step.name
+        for step in found.steps
+        if isinstance(step.stage, DraftStage)
+        or (isinstance(step.stage, LLMStage) and step.stage.endpoint != "embeddings")
+    ]
+    if writing:
+        problems.add(
+            RecipeError(
+                f"{', '.join(writing)}: the teacher st:{teacher.folder} only makes vectors: name "
+                "one that writes text with --teacher openai:MODEL, and embed in a run of its own."
+            )
+        )
+    missing = [name for name in ("torch", "sentence_transformers") if find_spec(name) is None]
+    if needed and missing:
+        problems.add(
+            RecipeError(
+                f"the teacher st:{teacher.folder} needs {', '.join(missing)}: "
+                "pip install 'synth[train]'."
             )
         )
 

@@ -1,10 +1,12 @@
-"""What a teacher's URI says: `openai:MODEL`, `openai:MODEL@URL,URL`, `vllm:MODEL`, `offline`."""
+"""What a teacher's URI says: `openai:MODEL`, `openai:MODEL@URL,URL`, `st:FOLDER`, `offline`."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline import redact
@@ -24,11 +26,16 @@ USER_IN_ADDRESS = (
 
 @dataclass(frozen=True, slots=True)
 class TeacherURI:
-    """A parsed teacher URI: the scheme, the served model's name, the servers' addresses."""
+    """A parsed teacher URI: the scheme, the served model's name, the servers' addresses.
+
+    A model on this machine has a `folder`, and the `sha256` of its files once they were read.
+    """
 
     scheme: str
     model: str
     urls: tuple[str, ...] = ()
+    folder: str = ""
+    sha256: str = ""
 
 
 def parse(uri: str, environment: Mapping[str, str] | None = None) -> TeacherURI:
@@ -41,10 +48,12 @@ def parse(uri: str, environment: Mapping[str, str] | None = None) -> TeacherURI:
             f"the teacher {uri!r} is not there yet: synth does not start vLLM itself. Start "
             "'vllm serve MODEL' and name it as openai:MODEL@http://127.0.0.1:8000/v1."
         )
+    if scheme == "st" and colon:
+        return _folder(rest)
     if scheme != "openai" or not colon:
         raise RecipeError(
-            f"the teacher {uri!r} cannot be parsed: write offline, openai:MODEL or "
-            "openai:MODEL@http://host:8000/v1."
+            f"the teacher {uri!r} cannot be parsed: write offline, openai:MODEL, "
+            "openai:MODEL@http://host:8000/v1 or, for vectors, st:FOLDER."
         )
     model, _, addresses = rest.partition("@")
     if "@" in addresses:  # said before anything that would repeat it
@@ -56,6 +65,33 @@ def parse(uri: str, environment: Mapping[str, str] | None = None) -> TeacherURI:
     for url in urls:
         _check_url(model, url)
     return TeacherURI("openai", model, tuple(url.rstrip("/") for url in urls))
+
+
+def _folder(path: str) -> TeacherURI:
+    """A sentence-transformers folder; it is called by its last name."""
+    if not path or not Path(path).is_dir():
+        raise RecipeError(
+            f"the teacher {f'st:{path}'!r} is not there: write st:FOLDER with the folder of a "
+            "sentence-transformers model on this machine."
+        )
+    return TeacherURI("st", Path(path).resolve().name or "st", folder=path)
+
+
+def folder_sha256(folder: str) -> str:
+    """One SHA-256 over the names and contents of a model's files; hidden ones and *.md left out."""
+    digest = hashlib.sha256()
+    try:
+        for path in sorted(Path(folder).rglob("*")):
+            name = path.relative_to(folder)
+            if path.suffix == ".md" or any(part.startswith(".") for part in name.parts):
+                continue
+            if path.is_file():
+                with path.open("rb") as file:
+                    content = hashlib.file_digest(file, "sha256").hexdigest()
+                digest.update(f"{content} {name.as_posix()}\n".encode())
+    except OSError as error:
+        raise RecipeError(f"the teacher's folder {folder} cannot be read: {error}.") from error
+    return digest.hexdigest()
 
 
 def _check_url(model: str, url: str) -> None:

@@ -1,0 +1,1 @@
+"""Models on this machine: the only code that imports torch."""
