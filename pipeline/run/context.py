@@ -15,6 +15,7 @@ from pipeline.recipe import Step
 from pipeline.run.events import Listener, Progress, note
 from pipeline.run.lock import Lease
 from pipeline.run.prepare import Prepared
+from pipeline.signals import Ending
 from pipeline.stage import ImportStage, LLMStage, Request, Sampling
 from pipeline.store import StageFolder
 from pipeline.teacher.asker import Asker, Settled
@@ -37,6 +38,7 @@ class Context:
     asker: Asker | None
     listener: Listener
     lease: Lease
+    ending: Ending
     old: JournalReader | None = None
     done: list[StageManifest] = field(default_factory=list)
     current: StageFolder | None = None
@@ -64,6 +66,7 @@ class Context:
 
     def open_stage(self, index: int, step: Step) -> StageFolder:
         """The stage's folder as an earlier process left it, or a new one."""
+        self.ending.check()
         path = self.run / manifest.stage_folder(index, step.name) / "stage.json"
         if path.is_file():
             state = manifest.read(StageManifest, path)
@@ -90,6 +93,7 @@ class Context:
         folder = StageFolder(
             self.run, state, self.prepared.recipe.settings.shard_rows, fence=self.lease.check
         )
+        folder.reopen()
         folder.create()
         if self.prepared.is_replay and not isinstance(step.stage, ImportStage):
             folder.begin_anew()
@@ -146,7 +150,12 @@ class Context:
         }
 
     def tell(self, folder: StageFolder, total: int | None, done: int, *, now: bool = False) -> None:
-        """Say how far a stage is, at most ten times a second unless `now`."""
+        """Say how far a stage is, at most ten times a second unless `now`.
+
+        Called at every step of every stage, so here a signal ends those that wait for nobody.
+        """
+        if not now:
+            self.ending.check()
         if not now and time.monotonic() - self._told < TELL_EVERY_S:
             return
         self._told = time.monotonic()
@@ -177,11 +186,8 @@ class Context:
 
     def stop_short(self, why: str) -> None:
         """Publish what the open stage has so far and say why it ends there."""
-        folder = self.current
-        if folder is not None and not folder.state.complete:
-            folder.state.stopped = why
-            folder.flush(journal=self.journal.committed)
-            folder.save()
+        if self.current is not None and not self.current.state.complete:
+            self.current.stop(why, journal=self.journal.committed)
 
     def seal(self, folder: StageFolder, total: int | None, done: int) -> None:
         """Publish what is left of a stage, write its books, and go on."""

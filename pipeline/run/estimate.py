@@ -95,9 +95,9 @@ class Estimate:
 
 
 def estimate(prepared: Prepared) -> Estimate:
-    """Estimate a prepared run, less what an earlier process of it has asked already."""
-    run = open_run(prepared.run) if prepared.existing is not None else None
-    journal = prepared.run / "journal.sqlite"
+    """Estimate a prepared run, less what it, or the run that it is made from, has asked already."""
+    run = _known(prepared)
+    journal = (run.path if run is not None else prepared.run) / "journal.sqlite"
     with (
         JournalReader(journal) if run is not None and journal.is_file() else nullcontext() as reader
     ):
@@ -110,6 +110,16 @@ def estimate(prepared: Prepared) -> Estimate:
         stages=stages,
         assumptions=tuple(_assumptions(prepared, stages, is_offline=is_offline)),
     )
+
+
+def _known(prepared: Prepared) -> Run | None:
+    """The run whose replies count: this one, else the one it is made from, if that asked alike."""
+    if prepared.existing is not None:
+        return open_run(prepared.run)
+    if prepared.old_run is None:
+        return None
+    old = open_run(prepared.old_run)
+    return old if old.manifest.identity == prepared.identity else None
 
 
 def _stages(prepared: Prepared, run: Run | None, reader: JournalReader | None) -> Iterator[Asking]:

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import hashlib
 import resource
-import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from pipeline import manifest, store
+from pipeline import manifest, signals, store
 from pipeline.errors import (
     BudgetError,
     InterruptedRunError,
@@ -21,7 +21,7 @@ from pipeline.errors import (
     StorageError,
     SynthError,
 )
-from pipeline.manifest import FileEntry, RunManifest, StageManifest
+from pipeline.manifest import FileEntry, RunManifest
 from pipeline.run import card
 from pipeline.run.asking import NOT_ASKED, run_llm_stage
 from pipeline.run.context import Context
@@ -32,6 +32,7 @@ from pipeline.run.judging import run_export_stage, run_filter_stage, run_import_
 from pipeline.run.lock import Lease, locked
 from pipeline.run.prepare import Prepared
 from pipeline.run.reuse import reuse
+from pipeline.signals import Ending
 from pipeline.stage import DraftStage, FilterStage, ImportStage, LLMStage
 from pipeline.teacher.asker import Asker
 from pipeline.teacher.call import Teacher, Unanswered
@@ -54,13 +55,13 @@ def execute(prepared: Prepared, listener: Listener) -> RunManifest:
         listener(Message(f"{prepared.run} is finished: nothing to do."))
         return prepared.existing
     try:
-        manifest.make_folder(prepared.run)
-        with locked(prepared.run) as lease:
+        grace_s = prepared.recipe.settings.teacher.grace_s
+        with signals.drained(grace_s) as ending, _folder(prepared.run) as lease:
             check_links(prepared.run)
             store.clear_staging(prepared.run)
             if not prepared.is_replay:
                 _write_inputs(prepared)
-            return asyncio.run(_execute(prepared, listener, lease))
+            return asyncio.run(_execute(prepared, listener, lease, ending))
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise StorageError(
@@ -69,17 +70,26 @@ def execute(prepared: Prepared, listener: Listener) -> RunManifest:
         ) from error
 
 
-async def _execute(prepared: Prepared, listener: Listener, lease: Lease) -> RunManifest:
+@contextmanager
+def _folder(run: Path) -> Iterator[Lease]:
+    """The run's folder, there and this process's alone."""
+    manifest.make_folder(run)
+    with locked(run) as lease:
+        yield lease
+
+
+async def _execute(
+    prepared: Prepared, listener: Listener, lease: Lease, ending: Ending
+) -> RunManifest:
     state = _open_manifest(prepared)
     began = datetime.now(UTC)
     journal = Journal(prepared.run / "journal.sqlite", lease.epoch)
     old = JournalReader(prepared.old_run / "journal.sqlite") if prepared.old_run else None
     context: Context | None = None
     try:
-        async with _asker(prepared, journal, old, listener) as asker:
-            context = Context(prepared, journal, asker, listener, lease, old=old)
-            with _signals(asker):
-                state.data = await _run_stages(context, state)
+        async with _asker(prepared, journal, old, listener, ending) as asker:
+            context = Context(prepared, journal, asker, listener, lease, ending, old=old)
+            state.data = await _run_stages(context, state)
         await journal.settle()
         is_whole = prepared.until is None and all(
             stage.complete and NOT_ASKED not in stage.dropped_by_reason for stage in context.done
@@ -99,7 +109,7 @@ async def _execute(prepared: Prepared, listener: Listener, lease: Lease) -> RunM
             state.unused_replies = _unused_replies(context)
             state.kept = context.done[-1].kept if context.done else 0
         state.seconds = round(state.seconds + (datetime.now(UTC) - began).total_seconds(), 3)
-        state.digest = _digest(state, context.done if context else [])
+        state.digest = state.digest_of(context.done if context else [])
         journal.close()
         if old is not None:
             old.close()
@@ -147,13 +157,16 @@ async def _run_stages(context: Context, state: RunManifest) -> list[FileEntry]:
             manifest.replace_bytes(context.run / "data" / "README.md", text.encode())
         state.stages = [done.folder for done in context.done]
         manifest.replace(context.run / "run.json", state)
-        await asyncio.sleep(0)  # a signal that came during a stage without a teacher
     return files
 
 
 @asynccontextmanager
 async def _asker(
-    prepared: Prepared, journal: Journal, old: JournalReader | None, listener: Listener
+    prepared: Prepared,
+    journal: Journal,
+    old: JournalReader | None,
+    listener: Listener,
+    ending: Ending,
 ) -> AsyncIterator[Asker | None]:
     if not any(isinstance(step.stage, DraftStage | LLMStage) for step in prepared.steps):
         yield None
@@ -164,8 +177,8 @@ async def _asker(
     teacher = make_teacher(prepared)
     try:
         if not prepared.is_replay:
-            await teacher.check()
-        yield Asker(
+            await _unless_told(ending, teacher.check())
+        asker = Asker(
             teacher,
             journal,
             ledger,
@@ -173,6 +186,8 @@ async def _asker(
             concurrency=_concurrency(prepared, listener),
             old=old,
         )
+        _hook(asker, ending)
+        yield asker
     except Unanswered as error:
         raise InterruptedRunError(
             f"the teacher cannot be reached: {error}. Start the same command again once it can."
@@ -212,35 +227,32 @@ def make_teacher(prepared: Prepared) -> Teacher:
     return OpenAITeacher(prepared.teacher, prepared.key, prepared.recipe.settings.teacher)
 
 
-@contextmanager
-def _signals(asker: Asker | None) -> Iterator[None]:
-    """SIGTERM, SIGINT, SIGUSR1 and SIGHUP end the run in good order; a second SIGINT at once."""
+async def _unless_told(ending: Ending, act: Coroutine[Any, Any, None]) -> None:
+    """Do `act`, and end in its midst where a signal comes."""
     loop = asyncio.get_running_loop()
-    seen: list[int] = []
-    task = asyncio.current_task()
-
-    def end(number: int) -> None:
-        name = signal.Signals(number).name
-        seen.append(number)
-        reason = InterruptedRunError(f"{name} came: start the same command again to go on.")
-        if asker is not None:
-            again = seen.count(signal.SIGINT) > 1
-            asker.stop(reason, grace_s=0 if again else None)
-        elif task is not None:
-            task.cancel()
-
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-    for number in numbers:
-        loop.add_signal_handler(number, end, number)
+    task = loop.create_task(act)
+    ending.on_signal(lambda at_once: _call(loop, task.cancel))
     try:
-        yield
-        if seen and asker is not None:
-            asker.raise_if_stopped()
-    except asyncio.CancelledError as error:
-        raise InterruptedRunError("the run was told to end; the same command goes on.") from error
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
+        await task
+    except asyncio.CancelledError:
+        ending.check()
+        raise
+
+
+def _hook(asker: Asker, ending: Ending) -> None:
+    """Let a signal stop the asker: it sends nothing more, and waits for its grace, or not."""
+    loop = asyncio.get_running_loop()
+
+    def stop(at_once: bool) -> None:
+        grace_s = 0.0 if at_once else ending.grace_s
+        _call(loop, lambda: asker.stop(ending.reason(), grace_s=grace_s))
+
+    ending.on_signal(stop)
+
+
+def _call(loop: asyncio.AbstractEventLoop, act: Callable[[], object]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
+        loop.call_soon_threadsafe(act)
 
 
 def _open_manifest(prepared: Prepared) -> RunManifest:
@@ -288,18 +300,6 @@ def _unused_replies(context: Context) -> int:
         for state in context.done
         if state.usage
     )
-
-
-def _digest(state: RunManifest, stages: list[StageManifest]) -> str:
-    """One SHA-256 over the names and digests of all data files."""
-    lines = [
-        f"{stage.folder}/{entry.path} {entry.sha256}"
-        for stage in stages
-        for part in stage.parts
-        for entry in (part.kept, part.dropped)
-    ]
-    lines += [f"{entry.path} {entry.sha256}" for entry in state.data]
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
 def _now() -> str:
