@@ -1,16 +1,13 @@
 """Judge rows by filters of the user's own, in a process of its own.
 
 Their code may hang, in Python or in C with the interpreter locked, or take its process down. So it
-runs in a child, which is killed when its time is over or the run is told to end; where it then was,
-the child itself says (`faulthandler`, which needs no interpreter). What such code prints goes to
-stderr: stdout is the run's.
+runs in a child (`judge_child`), which is killed when its time is over or the run is told to end;
+where it then was, the child itself says (`faulthandler`, which needs no interpreter).
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import faulthandler
 import json
 import os
 import re
@@ -20,20 +17,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from pipeline import errors, store
+from pipeline import errors
 from pipeline.errors import StallError, SynthError
-from pipeline.run.guard import Guard
-from pipeline.signals import ENDING, Ending
+from pipeline.signals import Ending
 from pipeline.stages import filter as filter_stage
 
 LOOK_EVERY_S = 0.1
 SAY_S = 2.0
 """How long the child may take to say where it is."""
-PR_SET_PDEATHSIG = 1
 FRAME = re.compile(r'File "(?P<path>.+)", line (?P<line>\d+) in (?P<function>.+)')
 
 
@@ -69,7 +63,7 @@ def _start(given: str) -> subprocess.Popen[str]:
     """The child, with this very code, told what to do."""
     places = [str(Path(errors.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "pipeline.run.apart"],
+        [sys.executable, "-P", "-m", "pipeline.run.judge_child", str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -129,40 +123,3 @@ def _error(name: str, code: int, said: str) -> SynthError:
     except (ValueError, KeyError, TypeError):
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return SynthError(f"{name}: the process of the filters of your own ended with {how}.")
-
-
-def main() -> int:
-    """Judge, as told on stdin; say what is wrong on stdout."""
-    _prepare_to_be_ended()
-    given: dict[str, Any] = json.load(sys.stdin)
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    faulthandler.register(signal.SIGUSR2, file=answer, all_threads=False)
-    config = filter_stage.Config.model_validate(given["config"])
-    try:
-        paths = [Path(path) for path in given["shards"]]
-        frame = store.read_frame(paths, filter_stage.reads(config))
-        guard = Guard(given["name"])
-        verdicts = guard.judge(frame, lambda part: filter_stage.judge(part, config))
-        verdicts.write_ipc(given["out"])
-    except SynthError as error:
-        answer.write(json.dumps({"error": type(error).__name__, "text": str(error)}))
-        answer.flush()
-        return error.exit_code
-    return 0
-
-
-def _prepare_to_be_ended() -> None:
-    """Leave signals to the parent, which kills this process, and do not outlive it."""
-    for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    os._exit(code)

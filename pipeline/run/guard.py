@@ -56,7 +56,8 @@ class Guard:
         if n >= AT_LEAST and n > SHARE * len(self._recent):
             raise StallError(
                 f"{self._stage} fails on {n} of the last {len(self._recent)} rows with {cause}: "
-                f"{said}. Mend it, or take it out of the recipe, and start the same command again."
+                f"{said}. Mend it, or take it out of the recipe, and make a new run with --from, "
+                "which asks nothing again."
             ) from error
         return Drop(reason, f"{cause}: {said}")
 

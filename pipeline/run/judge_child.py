@@ -1,0 +1,64 @@
+"""The process in which filters of the user's own run: `python -m pipeline.run.judge_child PARENT`.
+
+It is told on stdin what to judge, writes the verdicts as an Arrow file, and says on stdout what is
+wrong, or where it is when SIGUSR2 comes. What the user's code prints goes to stderr.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import SynthError
+from pipeline.signals import ENDING
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Judge, as told; gives the exit code."""
+    _leave_signals_to(int(sys.argv[1]))
+    given: dict[str, Any] = json.load(sys.stdin)
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    faulthandler.register(signal.SIGUSR2, file=answer, all_threads=False)
+    try:
+        _judge(given)
+    except SynthError as error:
+        answer.write(json.dumps({"error": type(error).__name__, "text": str(error)}))
+        answer.flush()
+        return error.exit_code
+    return 0
+
+
+def _judge(given: dict[str, Any]) -> None:
+    from pipeline import store  # takes a while: what ends this process is set up before
+    from pipeline.run.guard import Guard
+    from pipeline.stages import filter as filter_stage
+
+    config = filter_stage.Config.model_validate(given["config"])
+    shards = [Path(path) for path in given["shards"]]
+    frame = store.read_frame(shards, filter_stage.reads(config))
+    guard = Guard(given["name"])
+    guard.judge(frame, lambda part: filter_stage.judge(part, config)).write_ipc(given["out"])
+
+
+def _leave_signals_to(parent: int) -> None:
+    """The parent ends this process; and it ends with the parent, however that ends."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)
