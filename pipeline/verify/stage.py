@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline import schema
 from pipeline.inspect import Run
-from pipeline.manifest import HALVES, Half, Part, StageManifest
+from pipeline.manifest import HALVES, FileEntry, Half, Part, StageManifest
 from pipeline.stage import DraftStage, FilterStage, ImportStage, LLMStage
 from pipeline.stages import STAGES
 from pipeline.verify import shard
@@ -75,6 +77,10 @@ class CountedStage:
             self.report.find(self.books, f"part {number} names {entry.path} as its {half} shard")
             self.is_readable = False
             return None
+        if part is self.state.parts[-1] and self._is_being_replaced(where, entry):
+            self.report.notes.append(f"{where} was being replaced by a longer part.")
+            self.is_readable = False
+            return None
         drops = schema.DROP_COLUMNS if half == "dropped" else ()
         try:
             wanted = schema.arrow_schema((*self.state.columns, *drops))
@@ -90,6 +96,15 @@ class CountedStage:
         if half == "dropped" and "drop_reason" in frame.columns:
             self._check_reasons(where, frame, part)
         return frame
+
+    def _is_being_replaced(self, where: str, entry: FileEntry) -> bool:
+        """Whether a run that went on from a stop was killed with a shard renamed, not listed."""
+        if self.state.complete or self.state.stopped is None:
+            return False
+        try:
+            return pq.read_metadata(self.run.path / where).num_rows > entry.rows
+        except (pa.ArrowException, OSError):
+            return False
 
     def _check_reasons(self, where: str, dropped: pl.DataFrame, part: Part) -> None:
         without = dropped.filter(pl.col("drop_reason").fill_null("") == "").height

@@ -1,0 +1,73 @@
+"""`run --dry-run`, `plan` and `--version`, the events of `--json`, and `status` of a run at work."""
+
+import json
+import time
+from pathlib import Path
+
+from pipeline.version import VERSION
+from tests.run import books
+from tests.security.command import synth
+from tests.teacher_server.process import Server
+
+FEW = ("--set", "bootstrap.target=20", "--set", "bootstrap.window=8")
+
+
+def said(*arguments: str) -> str:
+    done = synth(*arguments)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+def test_the_version_is_printed() -> None:
+    assert said("--version") == f"synth {VERSION}\n"
+
+
+def test_a_dry_run_is_a_plan_and_makes_nothing(tmp_path: Path) -> None:
+    given = ("self-instruct", "--out", str(tmp_path / "run"), "--until", "classify", *FEW)
+    teacher = ("--teacher", "openai:some-model@http://127.0.0.1:9")
+    planned = said("plan", *given, *teacher)
+    assert said("run", *given, *teacher, "--dry-run") == planned
+    assert not (tmp_path / "run").exists()
+    tree = json.loads(said("run", *given, *teacher, "--dry-run", "--json"))
+    assert [stage["stage"] for stage in tree["stages"]] == ["bootstrap", "classify"]
+    assert tree["total"]["requests"] > 0
+
+
+def test_a_plan_from_another_run_counts_what_that_has_asked(tmp_path: Path) -> None:
+    old, new = str(tmp_path / "old"), str(tmp_path / "new")
+    said("run", "self-instruct", "--out", old, *FEW)
+    given = ("self-instruct", "--from", old, "--out", new, "--json")
+    same = json.loads(said("plan", *given, "--set", "dedup.threshold=0.9"))
+    assert same["total"]["requests"] == 0
+    assert same["total"]["already_asked"] == len([
+        record for record in books.records(Path(old)) if record["kind"] == "reply"
+    ])  # fmt: skip
+    other = json.loads(said("plan", *given, "--set", "bootstrap.sampling.temperature=0.3"))
+    assert other["total"]["already_asked"] == 0
+    assert other["total"]["requests"] > 0
+    assert not Path(new).exists()
+
+
+def test_events_come_twice_a_second_at_most_and_the_end_of_each_stage_always(
+    server: Server, tmp_path: Path
+) -> None:
+    server.set_plan({"latency": 0.1, "content": {"items": 3}})
+    began = time.monotonic()
+    given = ("--out", str(tmp_path / "run"), "--teacher", f"openai:test-model@{server.url}")
+    events = [
+        json.loads(row)
+        for row in said("run", "self-instruct", "--json", *given, *FEW).splitlines()
+    ]  # fmt: skip
+    seconds = time.monotonic() - began
+    running = [e for e in events if e["event"] == "progress" and e["state"] == "running"]
+    done = [e["stage"] for e in events if e["event"] == "progress" and e["state"] == "done"]
+    stages = ["bootstrap", "classify", "instances", "filter", "dedup", "decontaminate", "export"]
+    assert [stage for stage in done if stage in stages] == [s for s in stages if s in done]
+    assert "bootstrap" in {e["stage"] for e in running}
+    assert len(done) >= 6
+    assert len(running) <= 2 * seconds + len(done)
+    kept = len(books.rows(tmp_path / "run", "bootstrap"))
+    assert (
+        next(e for e in events if e.get("stage") == "bootstrap" and e["state"] == "done")["kept"]
+        == kept
+    )
