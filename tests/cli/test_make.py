@@ -1,12 +1,13 @@
-"""`run --dry-run`, `plan` and `--version`, the events of `--json`, and `status` of a run at work."""
+"""`run --dry-run`, `plan`, `--version`, the events of `--json`, and `status` of a run at work."""
 
 import json
+import re
 import time
 from pathlib import Path
 
 from pipeline.version import VERSION
-from tests.run import books
-from tests.security.command import synth
+from tests.run import books, processes
+from tests.security.command import line, synth
 from tests.teacher_server.process import Server
 
 FEW = ("--set", "bootstrap.target=20", "--set", "bootstrap.window=8")
@@ -71,3 +72,21 @@ def test_events_come_twice_a_second_at_most_and_the_end_of_each_stage_always(
         next(e for e in events if e.get("stage") == "bootstrap" and e["state"] == "done")["kept"]
         == kept
     )
+
+
+def test_the_first_lines_of_a_run_at_work_say_how_many_rows_there_are(
+    server: Server, tmp_path: Path
+) -> None:
+    server.set_plan({"latency": 0.2, "content": {"items": 3}})
+    out = tmp_path / "run"
+    given = ("--out", str(out), "--teacher", f"openai:test-model@{server.url}")
+    process = processes.start(line("run", "self-instruct", *given, "--set", "bootstrap.window=8"))
+    try:
+        processes.wait_until(lambda: server.counts().get("replies", 0) > 30, process)
+        shown = said("status", str(out))
+    finally:
+        processes.kill(process)
+    kept = int(re.search(r"(\d+) rows kept by bootstrap so far", shown)[1])  # type: ignore[index]
+    row = next(row for row in shown.splitlines() if row.startswith("bootstrap"))
+    assert kept == int(row.split()[3]) > 0
+    assert not list(out.glob("stages/*/kept/*.parquet")), "the numbers are not of a shard"

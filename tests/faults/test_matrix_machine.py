@@ -1,10 +1,14 @@
 """Rows 35 to 38, 42, 51 and 52: the machine misbehaves: disk, descriptors, clock, surroundings."""
 
 import errno
+import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +28,7 @@ from tests.teacher_server.process import Server
 
 PLAN = {"content": THREE_ITEMS}
 SLOW = PLAN | {"latency": 0.05}
+NOBODY = 65534
 FEW = ("--set", "bootstrap.target=20", "--set", "bootstrap.window=8")
 
 NO_STRACE = syscalls.missing()
@@ -284,6 +289,113 @@ def test_a_run_that_can_open_no_file_ends_with_a_code_and_loses_nothing(
     assert done.returncode in (7, 70, 75), done.stderr
     assert "open files" in done.stderr or "unable to open" in done.stderr
     ends_the_same(server, out, clean)
+
+
+def threads_of(user: int) -> int:
+    """How many threads a user has now."""
+    n = 0
+    for path in Path("/proc").glob("[0-9]*/status"):
+        try:
+            found = dict(row.split(":", 1) for row in path.read_text().splitlines() if ":" in row)
+        except OSError:  # it has ended
+            continue
+        n += int(found["Threads"]) * (int(found["Uid"].split()[0]) == user)
+    return n
+
+
+READS_ALL = "-all,+dac_read_search,+dac_override"
+AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", "--clear-groups", f"--inh-caps={READS_ALL}",
+             f"--ambient-caps={READS_ALL}"]  # fmt: skip
+
+
+@pytest.mark.parametrize("more", [1, 5, 7])
+def test_a_run_that_may_start_few_threads_ends_with_a_code_and_loses_nothing(
+    clean: Ran, server: Server, more: int
+) -> None:
+    """Where the tests are root's as another user: root has no such limit."""
+    user = os.geteuid() or NOBODY
+    before = [] if os.geteuid() else AS_NOBODY
+    if before and (
+        shutil.which("setpriv") is None or finish([*before, sys.executable, "-V"]).returncode
+    ):
+        pytest.skip("no other user can run this")
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        os.chown(folder, user, -1)
+        most = threads_of(user) + more
+        limit = f"import resource; resource.setrlimit(resource.RLIMIT_NPROC, ({most}, {most}))"
+        given = command(out, server)
+        given[2] = f"{limit}\n{given[2]}"
+        done = finish([*before, *given])
+        assert done.returncode == 7, done.stderr
+        assert "no more threads" in done.stderr
+        ends_the_same(server, out, clean)
+
+
+def address_space(given: list[str]) -> int:
+    """How much address space a command takes at most, by its last `VmPeak`."""
+    process = subprocess.Popen(given, env=environment(), stderr=subprocess.DEVNULL)
+    peak = 0
+    while process.poll() is None:
+        try:
+            text = Path(f"/proc/{process.pid}/status").read_text()
+        except OSError:
+            break
+        peak = max([peak, *(int(row.split()[1]) for row in text.splitlines() if "VmPeak" in row)])
+        time.sleep(0.01)
+    assert process.wait() == 0
+    return peak * 1024
+
+
+def test_a_run_without_memory_ends_and_loses_nothing(
+    clean: Ran, server: Server, tmp_path: Path
+) -> None:
+    """Wherever it is that memory ends, in Python or in a library, which may crash the process."""
+    whole = address_space(command(tmp_path / "whole", server))
+    codes = []
+    for share in (20, 40, 60, 70):
+        most = whole * share // 100
+        done = finish(
+            command(tmp_path / "run", server),
+            preexec_fn=lambda most=most: resource.setrlimit(resource.RLIMIT_AS, (most, most)),
+        )
+        codes.append(done.returncode)
+        assert done.returncode < 0 or done.stderr, "not a word"
+        assert "this is a bug" not in done.stderr
+    assert sum(code != 0 for code in codes) >= 2, codes
+    ends_the_same(server, tmp_path / "run", clean)
+
+
+# row 7: a process that is stopped for longer than its requests and its lease last
+
+
+def test_a_process_that_was_stopped_goes_on_and_its_run_is_still_its_own(
+    clean: Ran, server: Server, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    server.set_plan(PLAN | {"latency": 0.3})
+    short = "from pipeline.run import lock; lock.LEASE_S = 1.5"
+    given = command(out, server)
+    given[2] = f"{short}\n{given[2]}"
+    process = subprocess.Popen(given, env=environment(), stderr=subprocess.PIPE, text=True)
+    in_flight: list[int] = []
+
+    def stop() -> None:
+        os.kill(process.pid, signal.SIGSTOP)
+        in_flight.append(server.counts()["in_flight"])
+
+    once_replied(server, 20, stop).join()
+    time.sleep(0.1)
+    asked = sent(server)
+    time.sleep(3)  # twice the lease, three times what a request may take
+    assert sent(server) == asked
+    os.kill(process.pid, signal.SIGCONT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert in_flight[0] > 0
+    assert books.data_files(out) == books.data_files(clean.out)
+    assert json.loads((out / "lock").read_text())["epoch"] == 1, "the lease was lost and retaken"
+    assert sent(server) <= len(books.replied(out)) + C, "more was asked again than was in flight"
 
 
 # row 42: the clock
