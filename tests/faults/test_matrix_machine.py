@@ -327,8 +327,8 @@ def test_a_run_that_may_start_few_threads_ends_with_a_code_and_loses_nothing(
         given = command(out, server)
         given[2] = f"{limit}\n{given[2]}"
         done = finish([*before, *given])
-        assert done.returncode == 7, done.stderr
-        assert "no more threads" in done.stderr
+        assert done.returncode in (7, 75), done.stderr  # 75: OpenBLAS sends its process SIGINT
+        assert "no more threads" in done.stderr or "SIGINT came" in done.stderr
         ends_the_same(server, out, clean)
 
 
