@@ -37,7 +37,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="drain-") as name:
         folder = Path(name)
         source = _rows(folder / "rows.jsonl", given.rows)
-        results = [_imports(folder, after_s) for after_s in (0.1, 0.3, 0.6, 1.0)]
+        results = [_imports(folder, after_s) for after_s in (0.0, 0.2, 0.5, 1.0)]
         results += [
             _curate(folder, source, reached, before)
             for reached in ("01-import/kept", "02-filter", "03-dedup", "data/alpaca")
@@ -45,7 +45,8 @@ def main() -> None:
             if not before or _can_be_first()
         ]
         with running_server(folder / "server.jsonl") as server:
-            server.set_plan({"latency": given.reply})
+            slow = {"fault": "late", "delay_s": given.reply, "match": {"kind": "chat"}}
+            server.set_plan([slow])
             results.append(_asking(folder, server.url, lambda: server.counts()["in_flight"]))
     sys.exit(0 if all(results) else 1)
 
@@ -94,8 +95,16 @@ def _wait(process: subprocess.Popen[bytes], is_so: Callable[[], object]) -> None
 
 def _imports(folder: Path, after_s: float) -> bool:
     process = _start("self-instruct", "--out", str(folder / f"imports-{after_s}"))
+    _wait(process, lambda: _listens(process.pid))  # before, the interpreter itself is starting
     time.sleep(after_s)
-    return _end(f"{after_s} s after its start", process, process.pid, 0.5)
+    return _end(f"{after_s} s after it listens", process, process.pid, 0.5)
+
+
+def _listens(pid: int) -> bool:
+    """Whether a process has a handler of its own for SIGTERM."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    caught = next(row for row in status.splitlines() if row.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def _curate(folder: Path, source: Path, reached: str, before: tuple[str, ...]) -> bool:
@@ -114,10 +123,9 @@ def _curate(folder: Path, source: Path, reached: str, before: tuple[str, ...]) -
 
 
 def _asking(folder: Path, url: str, in_flight: Callable[[], int]) -> bool:
-    process = _start(
-        "self-instruct", "--out", str(folder / "asking"), "--teacher", f"openai:test-model@{url}"
-    )
-    _wait(process, in_flight)
+    teacher = ("--teacher", f"openai:test-model@{url}", "--set", "teacher.idle_timeout_s=120")
+    process = _start("self-instruct", "--out", str(folder / "asking"), *teacher)
+    _wait(process, lambda: in_flight() > 1)  # the list of models is asked for alone
     time.sleep(1)
     return _end(f"{in_flight()} replies in flight", process, process.pid, 22)
 

@@ -102,7 +102,7 @@ class CountedStage:
         if self.state.complete or self.state.stopped is None:
             return False
         try:
-            return pq.read_metadata(self.run.path / where).num_rows > entry.rows
+            return int(pq.read_metadata(self.run.path / where).num_rows) > entry.rows
         except (pa.ArrowException, OSError):
             return False
 
