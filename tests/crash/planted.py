@@ -235,7 +235,7 @@ BUGS = (
     ),
     Bug(
         "retry without count",
-        (("pipeline/teacher/openai_teacher.py", "max_retries=0", "max_retries=2"),),
+        (("pipeline/teacher/transport.py", "max_retries=0", "max_retries=2"),),
         failures,
     ),
     Bug(
