@@ -34,6 +34,7 @@ from pipeline.run.prepare import Prepared
 from pipeline.run.reuse import reuse
 from pipeline.stage import DraftStage, FilterStage, ImportStage, LLMStage
 from pipeline.teacher.asker import Asker
+from pipeline.teacher.buyer import Buyer
 from pipeline.teacher.call import Teacher, Unanswered
 from pipeline.teacher.journal import Journal
 from pipeline.teacher.journal_reader import JournalReader
@@ -111,7 +112,7 @@ async def _execute(prepared: Prepared, listener: Listener, lease: Lease) -> RunM
 
 def _note_drift(context: Context, state: RunManifest) -> None:
     """Say once, and in the manifest, that another model answered than the one that was asked."""
-    names = context.asker.answered_as if context.asker is not None else set()
+    names = context.asker.buyer.answered_as if context.asker is not None else set()
     if names - set(state.answered_as):
         state.answered_as = sorted({*state.answered_as, *names})
         context.listener(
@@ -165,14 +166,9 @@ async def _asker(
     try:
         if not prepared.is_replay:
             await teacher.check()
-        yield Asker(
-            teacher,
-            journal,
-            ledger,
-            settings,
-            concurrency=_concurrency(prepared, listener),
-            old=old,
-        )
+        concurrency = _concurrency(prepared, listener)
+        buyer = Buyer(teacher, journal, ledger, settings, concurrency=concurrency)
+        yield Asker(buyer, old=old)
     except Unanswered as error:
         raise InterruptedRunError(
             f"the teacher cannot be reached: {error}. Start the same command again once it can."
@@ -225,7 +221,7 @@ def _signals(asker: Asker | None) -> Iterator[None]:
         reason = InterruptedRunError(f"{name} came: start the same command again to go on.")
         if asker is not None:
             again = seen.count(signal.SIGINT) > 1
-            asker.stop(reason, grace_s=0 if again else None)
+            asker.buyer.stop(reason, grace_s=0 if again else None)
         elif task is not None:
             task.cancel()
 
@@ -235,7 +231,7 @@ def _signals(asker: Asker | None) -> Iterator[None]:
     try:
         yield
         if seen and asker is not None:
-            asker.raise_if_stopped()
+            asker.buyer.raise_if_stopped()
     except asyncio.CancelledError as error:
         raise InterruptedRunError("the run was told to end; the same command goes on.") from error
     finally:

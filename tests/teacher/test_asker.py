@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.errors import InterruptedRunError
 from pipeline.teacher.asker import Asker, Settled
+from pipeline.teacher.buyer import Buyer
 from pipeline.teacher.call import Call, canonical
 from pipeline.teacher.journal import INTENT, REPLY, Journal
 from pipeline.teacher.journal_reader import JournalReader
@@ -51,7 +52,8 @@ def with_asker(
         old_journal = JournalReader(old / "journal.sqlite") if old else None
         ledger = Ledger(Budget(), {})
         settings = TeacherSettings(outage_limit_s=60, grace_s=grace_s)
-        asker = Asker(teacher, journal, ledger, settings, concurrency=concurrency, old=old_journal)
+        buyer = Buyer(teacher, journal, ledger, settings, concurrency=concurrency)
+        asker = Asker(buyer, old=old_journal)
         try:
             return await work(asker)
         finally:
@@ -204,12 +206,12 @@ def test_after_a_stop_nothing_more_is_sent_and_what_is_in_flight_is_kept(
         tasks = [asyncio.create_task(asker.ask(asker.number(call(n)))) for n in range(20)]
         while asked(wire) - before < 4:
             await asyncio.sleep(0.01)
-        asker.stop(InterruptedRunError("told to"))
+        asker.buyer.stop(InterruptedRunError("told to"))
         found = await asyncio.gather(*tasks, return_exceptions=True)
         assert sum(isinstance(one, Settled) for one in found) == 4
         assert sum(isinstance(one, InterruptedRunError) for one in found) == 16
         with pytest.raises(InterruptedRunError, match="told to"):
-            asker.raise_if_stopped()
+            asker.buyer.raise_if_stopped()
 
     with_asker(wire, tmp_path, work)
     assert asked(wire) - before == 4
@@ -225,7 +227,7 @@ def test_what_outlasts_the_grace_is_cut(wire: Server, tmp_path: Path) -> None:
         while asked(wire) == before:
             await asyncio.sleep(0.01)
         began = time.monotonic()
-        asker.stop(InterruptedRunError("told to"))
+        asker.buyer.stop(InterruptedRunError("told to"))
         with pytest.raises(InterruptedRunError):
             await task
         assert 0.1 < time.monotonic() - began < 2
