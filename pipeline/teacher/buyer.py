@@ -30,6 +30,8 @@ from pipeline.teacher.settings import TeacherSettings
 
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 60.0
+HELD_BACK = "held_back"
+"""What a request is called that was written down, and the run ended before it left."""
 
 
 class Buyer:
@@ -104,6 +106,8 @@ class Buyer:
                     found = await self._send_once(call, key)
                     if isinstance(found, Record):
                         return found
+                    if found.outcome == HELD_BACK:
+                        continue
                     failing_since = failing_since or time.monotonic()
                     self._give_up_after(failing_since, found)
                     if found.outcome == "rate_limited":
@@ -128,22 +132,28 @@ class Buyer:
             **how(call),
         }
         actual: Spend | None = None
-        billed = False
+        billed = sent = False
         try:
             noted = self._note(INTENT, call, key, note)
             await noted
-            billed = True
+            await self._pace.wait_out_pause()  # one may have begun while the disk was waited for
+            if self._stop.is_set():
+                raise Unanswered(HELD_BACK, "the run ended before it was sent", is_sent=False)
+            billed = sent = True
             received = await self._send(call)
             record = await self._keep(call, key, received, worst)
             n_in, n_out = record.note["input_tokens"], record.note["output_tokens"]
             actual = None if n_in is None else Spend(n_in, n_out)
         except Unanswered as error:
-            billed = error.is_billed
+            billed, sent = error.is_billed, error.is_sent
             failure: dict[str, Any] = {
                 "model": model,
                 "outcome": error.outcome,
                 "detail": error.detail[:300],
             }
+            if not sent:
+                failure["sent"] = False
+                self.bought[f"{call.stage}.requests"] -= error.outcome != HELD_BACK
             if billed:
                 failure["worst"] = [worst.input_tokens, worst.output_tokens]
             self._note(FAILURE, call, key, failure)
@@ -156,7 +166,7 @@ class Buyer:
             self._note(FAILURE, call, key, failure)
             raise
         finally:
-            self.ledger.settle(model, worst, actual, billed=billed)
+            self.ledger.settle(model, worst, actual, billed=billed, sent=sent)
         return record
 
     async def _send(self, call: Call) -> Received:

@@ -161,7 +161,7 @@ class OpenAITeacher:
                 "authorities to trust as SSL_CERT_FILE in the environment."
             )
         if any(isinstance(found, NEVER_SENT) for found in chain):
-            return Unanswered("unreachable", said, is_billed=False)
+            return Unanswered("unreachable", said, is_sent=False)
         return Unanswered("timeout" if isinstance(first, TimeoutError) else "connection", said)
 
     def _said(self, error: openai.APIStatusError) -> str:

@@ -1,6 +1,8 @@
 """Rows 25 and 49: the cap, by the server's own books."""
 
+import json
 import os
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -8,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.teacher.journal_reader import JournalReader
 from tests.faults import matrix
 from tests.faults.matrix import Ran
 from tests.run import books
@@ -116,3 +119,22 @@ def test_the_overshoot_of_a_server_that_bills_more_than_was_allowed_is_what_was_
     billed = ran.billed["prompt_tokens"] + ran.billed["completion_tokens"]
     assert billed <= cap + matrix.C * largest
     matrix.check_interval(ran, exact=True)
+
+
+def test_a_request_that_never_left_takes_no_place_under_the_cap(
+    server: Server, tmp_path: Path
+) -> None:
+    server.set_plan(plan({"fault": "refuse_connections", "for_s": 1.0, "match": {"nth": 10}}))
+    settings = ("budget.requests=30", "bootstrap.target=4000", "teacher.outage_limit_s=20")
+    ran = matrix.run(server, tmp_path / "run", *settings, until="bootstrap", deadline_s=40)
+    assert ran.code == 3
+    assert ran.faults["refuse_connections"] == 1
+    failures = [json.loads(r["note"]) for r in books.records(ran.out) if r["kind"] == "failure"]
+    never_left = [note for note in failures if note.get("sent") is False]
+    assert {note["outcome"] for note in never_left} == {"unreachable"}
+    assert matrix.ledger(ran.out).sent == 30
+    lost = len(failures) - len(never_left)  # on connections that the server had just closed
+    assert 30 - lost <= ran.requests <= 30
+    assert lost <= matrix.C
+    with closing(JournalReader(ran.out / "journal.sqlite")) as reader:
+        assert [requests for _, requests, *_ in reader.usage("bootstrap")] == [30]
