@@ -5,9 +5,11 @@ This package imports nothing heavy at the top: `synth --help` must not wait for 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import io
 import os
+import resource
 import sys
 import traceback
 from contextlib import suppress
@@ -23,6 +25,7 @@ from pipeline.terminal import safe
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 """What the system says of a disk that is full, read-only or failing."""
+PR_SET_DUMPABLE = 4
 
 app = typer.Typer(
     name="synth",
@@ -51,12 +54,24 @@ def main() -> None:
     Without the interpreter's own end: threads that pyarrow has just started abort the process in
     one of fifty, with another exit code than ours.
     """
+    _leave_no_core()
     _make_streams_usable()
     code = _run()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # said already, by `_run`
             stream.flush()
     os._exit(code)
+
+
+def _leave_no_core() -> None:
+    """Let no crash write this process's memory to a file: a key stands in it.
+
+    A limit of 0 is not heeded where cores go to a program; a process that is not dumpable has none,
+    and nobody but root reads its memory or its environment.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    with suppress(AttributeError, OSError):  # Linux has it
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0)
 
 
 def _make_streams_usable() -> None:
