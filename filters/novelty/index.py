@@ -187,18 +187,34 @@ class NoveltyIndex:
         reached = (one > 0 and self.limit.is_reached(one, *lengths) for one, *lengths in pairs)
         return np.fromiter(reached, np.bool_, len(lcs))
 
+    @property
+    def is_nearly_large(self) -> bool:
+        """Whether the compiled engine is soon needed and not there: call `load_compiled` before.
+
+        Loading takes half a second, and making it many, the first time on a machine. Without that
+        call a comparison does it, which an event loop waits for.
+        """
+        if self._engine != "auto" or self._large is not None:
+            return False
+        unread = 0 if self._small else self._pool.size
+        return self._small_us + ENTRY_US * unread >= 0.8 * SMALL_US
+
+    def load_compiled(self) -> None:
+        """Load the compiled engine, in any thread while nothing is compared."""
+        from filters.novelty.scan import ScanSearch  # numba: half a second to import
+
+        try:
+            self._large, self._small = ScanSearch(self._pool, self.limit), None
+        except (OSError, EOFError, pickle.UnpicklingError):
+            # numba stops at a full disk or a damaged file in its cache; slower, the run goes on
+            if self._engine == "numba":
+                raise
+            self._engine = "numpy"
+
     def _search(self, n_texts: int) -> Search:
         """The engine for the next `n_texts`."""
         if self._large is None and not self._stays_small(n_texts):
-            from filters.novelty.scan import ScanSearch  # numba: half a second to import
-
-            try:
-                self._large, self._small = ScanSearch(self._pool, self.limit), None
-            except (OSError, EOFError, pickle.UnpicklingError):
-                # numba stops at a full disk or a damaged file in its cache; slower, the run goes on
-                if self._engine == "numba":
-                    raise
-                self._engine = "numpy"
+            self.load_compiled()
         if self._large is not None:
             return self._large
         if self._small is None:

@@ -3,6 +3,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -369,3 +370,19 @@ def test_kept_rows_are_all_kept_when_filtered_again(texts: list[str | None]) -> 
     assert found.height == len(column)
     kept = column.filter(found["reason"].is_null())
     assert novelty(kept)["reason"].is_null().all()
+
+
+def test_the_compiled_engine_can_be_loaded_in_another_thread_before_a_comparison_needs_it() -> None:
+    texts = [f"name the rivers of {n} and {n * n}" for n in range(20_000)]
+    ours, plain = NoveltyIndex(), NoveltyIndex(engine="numpy")
+    ours.add(texts[:10_000])
+    assert not ours.is_nearly_large
+    ours.add(texts[10_000:])
+    assert ours.is_nearly_large
+    with ThreadPoolExecutor(1) as other:
+        other.submit(ours.load_compiled).result()
+    assert not ours.is_nearly_large
+    plain.add(texts)
+    assert not plain.is_nearly_large
+    for text in ("name the rivers of 7 and 49", "write a letter to the mayor", ""):
+        assert ours.nearest(text) == plain.nearest(text)
