@@ -3,7 +3,6 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -372,17 +371,22 @@ def test_kept_rows_are_all_kept_when_filtered_again(texts: list[str | None]) -> 
     assert novelty(kept)["reason"].is_null().all()
 
 
-def test_the_compiled_engine_can_be_loaded_in_another_thread_before_a_comparison_needs_it() -> None:
+def test_the_compiled_engine_loads_beside_and_answers_stay_the_same_before_and_after() -> None:
     texts = [f"name the rivers of {n} and {n * n}" for n in range(20_000)]
+    asked = ["name the rivers of 7 and 49", "write a letter to the mayor", ""]
     ours, plain = NoveltyIndex(), NoveltyIndex(engine="numpy")
     ours.add(texts[:10_000])
-    assert not ours.is_nearly_large
+    ours.load_early()
+    assert ours._loader is None, "it is not needed soon"
     ours.add(texts[10_000:])
-    assert ours.is_nearly_large
-    with ThreadPoolExecutor(1) as other:
-        other.submit(ours.load_compiled).result()
-    assert not ours.is_nearly_large
     plain.add(texts)
-    assert not plain.is_nearly_large
-    for text in ("name the rivers of 7 and 49", "write a letter to the mayor", ""):
+    ours.load_early()
+    assert ours._loader is not None
+    for text in asked:
         assert ours.nearest(text) == plain.nearest(text)
+    ours._loader.join()
+    for text in asked:
+        assert ours.nearest(text) == plain.nearest(text)
+        assert ours.filter([text]).accepted.tolist() == plain.filter([text]).accepted.tolist()
+    assert type(ours._large).__name__ == "ScanSearch"
+    assert ours._small is None
