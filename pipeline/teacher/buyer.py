@@ -156,7 +156,9 @@ class Buyer:
                 self.bought[f"{call.stage}.requests"] -= error.outcome != HELD_BACK
             if billed:
                 failure["worst"] = [worst.input_tokens, worst.output_tokens]
-            self._note(FAILURE, call, key, failure)
+            failed = self._note(FAILURE, call, key, failure)
+            if not sent:
+                await failed  # the books of a stage that ends now must not count it
             if error.outcome == "rate_limited" or error.wait_s:
                 self._pace.limited(error.wait_s)
             return error
