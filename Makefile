@@ -2,7 +2,8 @@
 # make test    the tests
 # make check   what CI runs: format, lint, types, tests
 # make demo    the main job with the offline teacher
-# make lock    write constraints.txt anew from the newest versions that fit
+# make lock    write constraints.txt anew from the newest versions that fit, and requirements.lock
+# make audit   ask for advisories about what requirements.lock installs, and list it (SBOM)
 
 PYTHON ?= python3
 # many tests wait for a server or a child process: a worker more than a small machine has cores
@@ -13,7 +14,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # tests must not fetch models or data sets, and torch is quicker on one thread for small models
 TEST_ENV := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 OMP_NUM_THREADS=1
 
-.PHONY: setup test check lint types demo lock
+.PHONY: setup test check lint types demo lock requirements.lock audit
 
 setup: .venv/.done
 
@@ -44,3 +45,17 @@ lock:
 	.venv-lock/bin/uv pip freeze --python .venv-lock/bin/python | grep -v '^synth' | sed 's/+cpu$$//' > constraints.new
 	{ sed -n '/^#/p' constraints.txt; cat constraints.new; } > constraints.tmp && mv constraints.tmp constraints.txt
 	rm -rf .venv-lock constraints.new
+	$(MAKE) requirements.lock
+
+# the core alone, with the hashes of all its files: pip install --require-hashes -r requirements.lock
+requirements.lock: setup
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --custom-compile-command 'make requirements.lock' -c constraints.txt pyproject.toml -o $@
+
+.venv-audit/.done: Makefile
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet pip-audit==2.10.1 cyclonedx-bom==7.5.0
+	touch $@
+
+audit: .venv-audit/.done
+	.venv-audit/bin/python scripts/audit.py --tools .venv-audit/bin --sbom dist/sbom.cdx.json

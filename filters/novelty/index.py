@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any, Literal, Protocol, get_args
 from uuid import uuid4
 
@@ -142,6 +143,7 @@ class NoveltyIndex:
         self._small_us = 0.0
         self._small: NumpySearch | None = None
         self._large: Search | None = None
+        self._loader: Thread | None = None
 
     def __len__(self) -> int:
         """How many entries the pool has."""
@@ -187,19 +189,39 @@ class NoveltyIndex:
         reached = (one > 0 and self.limit.is_reached(one, *lengths) for one, *lengths in pairs)
         return np.fromiter(reached, np.bool_, len(lcs))
 
+    def load_early(self) -> None:
+        """Load the compiled engine in a thread of its own where it is soon needed.
+
+        That takes half a second, and many where the engine is compiled, the first time on a
+        machine; until then the small engine answers. Without this call a comparison waits for it.
+        """
+        if self._engine != "auto" or self._large is not None or self._loader is not None:
+            return
+        unread = 0 if self._small else self._pool.size
+        if self._small_us + ENTRY_US * unread >= 0.8 * SMALL_US:
+            self._loader = Thread(target=self._load_compiled, name="novelty", daemon=True)
+            self._loader.start()
+
+    def _load_compiled(self) -> None:
+        from filters.novelty.scan import ScanSearch  # numba: half a second to import
+
+        try:
+            self._large = ScanSearch(self._pool, self.limit)
+        except (OSError, EOFError, pickle.UnpicklingError):
+            # numba stops at a full disk or a damaged file in its cache; slower, the run goes on
+            if self._engine == "numba":
+                raise
+            self._engine = "numpy"
+
     def _search(self, n_texts: int) -> Search:
         """The engine for the next `n_texts`."""
         if self._large is None and not self._stays_small(n_texts):
-            from filters.novelty.scan import ScanSearch  # numba: half a second to import
-
-            try:
-                self._large, self._small = ScanSearch(self._pool, self.limit), None
-            except (OSError, EOFError, pickle.UnpicklingError):
-                # numba stops at a full disk or a damaged file in its cache; slower, the run goes on
-                if self._engine == "numba":
-                    raise
-                self._engine = "numpy"
+            if self._loader is None:
+                self._load_compiled()
+            elif len(self._vocabulary) >= LARGEST_VOCABULARY:  # more than the small one can hold
+                self._loader.join()
         if self._large is not None:
+            self._small = None
             return self._large
         if self._small is None:
             self._small = NumpySearch(self._pool, self.limit)

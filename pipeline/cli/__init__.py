@@ -6,12 +6,16 @@ and a signal must not find a process that does not yet listen.
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
+import resource
 import sys
 from contextlib import suppress
 
 from pipeline import signals
+
+PR_SET_DUMPABLE = 4
 
 
 def main() -> None:
@@ -20,6 +24,7 @@ def main() -> None:
     Without the interpreter's own end: threads that pyarrow has just started abort the process in
     one of fifty, with another exit code than ours.
     """
+    _leave_no_core()
     _make_streams_usable()
     signals.install()
     from pipeline.cli.commands import run  # takes a while
@@ -29,6 +34,17 @@ def main() -> None:
         with suppress(OSError):  # said already, by `run`
             stream.flush()
     os._exit(code)
+
+
+def _leave_no_core() -> None:
+    """Let no crash write this process's memory to a file: a key stands in it.
+
+    A limit of 0 is not heeded where cores go to a program; a process that is not dumpable has none,
+    and nobody but root reads its memory or its environment.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    with suppress(AttributeError, OSError):  # Linux has it
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0)
 
 
 def _make_streams_usable() -> None:

@@ -160,7 +160,7 @@ class Context:
             return
         self._told = time.monotonic()
         name = folder.state.name
-        bought = self.asker.bought if self.asker is not None else Counter[str]()
+        bought = self.asker.buyer.bought if self.asker is not None else Counter[str]()
         spend = Spend(bought[f"{name}.input_tokens"], bought[f"{name}.output_tokens"])
         price = self.prepared.recipe.settings.prices.get(self.prepared.teacher.model)
         progress = Progress(

@@ -105,6 +105,7 @@ class Drafting:
                 elif call.slot % 16 == 0:
                     await asyncio.sleep(0)  # replaying must not shut signals and commits out
                 open_slots.popleft()
+                self.index.load_early()  # neither the loop nor the next slots wait for a compiler
                 self.commit(call, settled)
                 self.context.tell(self.folder, target, min(self.folder.kept, target))
                 self.check_stall()

@@ -35,6 +35,7 @@ from pipeline.run.reuse import reuse
 from pipeline.signals import Ending
 from pipeline.stage import DraftStage, FilterStage, ImportStage, LLMStage
 from pipeline.teacher.asker import Asker
+from pipeline.teacher.buyer import Buyer
 from pipeline.teacher.call import Teacher, Unanswered
 from pipeline.teacher.journal import Journal
 from pipeline.teacher.journal_reader import JournalReader
@@ -121,7 +122,7 @@ async def _execute(
 
 def _note_drift(context: Context, state: RunManifest) -> None:
     """Say once, and in the manifest, that another model answered than the one that was asked."""
-    names = context.asker.answered_as if context.asker is not None else set()
+    names = context.asker.buyer.answered_as if context.asker is not None else set()
     if names - set(state.answered_as):
         state.answered_as = sorted({*state.answered_as, *names})
         context.listener(
@@ -178,16 +179,10 @@ async def _asker(
     try:
         if not prepared.is_replay:
             await _unless_told(ending, teacher.check())
-        asker = Asker(
-            teacher,
-            journal,
-            ledger,
-            settings,
-            concurrency=_concurrency(prepared, listener),
-            old=old,
-        )
-        _hook(asker, ending)
-        yield asker
+        concurrency = _concurrency(prepared, listener)
+        buyer = Buyer(teacher, journal, ledger, settings, concurrency=concurrency)
+        _hook(buyer, ending)
+        yield Asker(buyer, old=old)
     except Unanswered as error:
         raise InterruptedRunError(
             f"the teacher cannot be reached: {error}. Start the same command again once it can."
@@ -239,13 +234,13 @@ async def _unless_told(ending: Ending, act: Coroutine[Any, Any, None]) -> None:
         raise
 
 
-def _hook(asker: Asker, ending: Ending) -> None:
-    """Let a signal stop the asker: it sends nothing more, and waits for its grace, or not."""
+def _hook(buyer: Buyer, ending: Ending) -> None:
+    """Let a signal stop the buyer: it sends nothing more, and waits for its grace, or not."""
     loop = asyncio.get_running_loop()
 
     def stop(at_once: bool) -> None:
         grace_s = 0.0 if at_once else ending.grace_s
-        _call(loop, lambda: asker.stop(ending.reason(), grace_s=grace_s))
+        _call(loop, lambda: buyer.stop(ending.reason(), grace_s=grace_s))
 
     ending.on_signal(stop)
 

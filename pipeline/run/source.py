@@ -19,6 +19,9 @@ from pipeline.schema import DROP_COLUMNS
 from pipeline.stage import Drop, Row
 from pipeline.stages import read_input
 
+MAX_LINE = 64 << 20
+"""Bytes of the longest line of JSON that is read: a line is held in memory whole."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -112,7 +115,9 @@ def _records(path: Path) -> Iterator[Row]:
                 yield from batch.to_pylist()
         return
     with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(iter(lambda: lines.readline(MAX_LINE + 1), b""), start=1):
+            if len(line) > MAX_LINE:
+                raise InputError(f"{path}: line {number} is longer than {MAX_LINE >> 20} MiB.")
             if not line.strip():
                 continue
             try:

@@ -99,14 +99,24 @@ class Unanswered(Exception):  # noqa: N818 - it is an outcome, handled where the
     """A request that brought no reply for a reason that passes."""
 
     def __init__(
-        self, outcome: str, detail: str, *, wait_s: float | None = None, is_billed: bool = True
+        self,
+        outcome: str,
+        detail: str,
+        *,
+        wait_s: float | None = None,
+        is_billed: bool = True,
+        is_sent: bool = True,
     ) -> None:
-        """`wait_s`: the pause the server asked for; `is_billed`: False where it said no."""
+        """`wait_s`: the pause the server asked for; `is_billed`: False where it said no.
+
+        `is_sent`: False where the request never left, so that nobody can have billed it.
+        """
         super().__init__(f"{outcome}: {detail}")
         self.outcome = outcome
         self.detail = detail
         self.wait_s = wait_s
-        self.is_billed = is_billed
+        self.is_billed = is_billed and is_sent
+        self.is_sent = is_sent
 
 
 def read_envelope(kind: str, raw: bytes) -> Answer | BadReply:

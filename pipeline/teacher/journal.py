@@ -48,14 +48,18 @@ CREATE INDEX IF NOT EXISTS by_stage ON records (stage, slot);
 
 
 USAGE = """
-SELECT json_extract(note, '$.model') AS model, sum(kind = 'intent'), sum(kind = 'reply'),
+SELECT json_extract(note, '$.model') AS model,
+  sum(kind = 'intent') - coalesce(sum(json_extract(note, '$.sent') = 0), 0), sum(kind = 'reply'),
   coalesce(sum(json_extract(note, '$.input_tokens')), 0),
   coalesce(sum(json_extract(note, '$.output_tokens')), 0),
   sum(kind = 'reply' AND json_extract(note, '$.input_tokens') IS NULL)
 FROM records WHERE stage = ? AND json_extract(note, '$.copied') IS NULL
 GROUP BY model ORDER BY model
 """
-"""By model: requests, replies, input and output tokens, replies without usage; no copies."""
+"""By model: requests that left, replies, input and output tokens, replies without usage.
+
+No copies. The failure of a request that never left says `"sent": false`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,13 +234,15 @@ class Journal:
             "WITH own AS (SELECT kind, key, json_extract(note, '$.model') AS model,"
             "  json_extract(note, '$.input_tokens') AS n_in,"
             "  json_extract(note, '$.output_tokens') AS n_out,"
+            "  coalesce(json_extract(note, '$.sent'), 1) AS sent,"
             "  json_extract(note, '$.worst[0]') AS worst_in,"
             "  json_extract(note, '$.worst[1]') AS worst_out"
             "  FROM records WHERE json_extract(note, '$.copied') IS NULL),"
             " open AS (SELECT model, sum(kind = 'intent') - sum(kind != 'intent') AS n,"
             "  max(worst_in) AS worst_in, max(worst_out) AS worst_out"
             "  FROM own GROUP BY key, model HAVING n > 0)"
-            " SELECT 'sent', model, count(*), 0, 0 FROM own WHERE kind = 'intent' GROUP BY model"
+            " SELECT 'sent', model, sum(kind = 'intent') - sum(sent = 0), 0, 0 FROM own"
+            "  GROUP BY model"
             " UNION ALL SELECT 'confirmed', model, count(*), sum(n_in), sum(n_out) FROM own"
             "  WHERE n_in IS NOT NULL GROUP BY model"
             " UNION ALL SELECT 'unknown', model, count(*), sum(worst_in), sum(worst_out) FROM own"

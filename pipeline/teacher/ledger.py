@@ -92,11 +92,22 @@ class Ledger:
         self.in_flight += 1
 
     def settle(
-        self, model: str, worst: Spend, actual: Spend | None, *, billed: bool = True
+        self,
+        model: str,
+        worst: Spend,
+        actual: Spend | None,
+        *,
+        billed: bool = True,
+        sent: bool = True,
     ) -> None:
-        """Replace a reservation by `actual`; if that is null by its worst case, if `billed`."""
+        """Replace a reservation by `actual`; if that is null by its worst case, if `billed`.
+
+        A request that was never `sent` is none.
+        """
         self.reserved[model] -= worst
         self.in_flight -= 1
+        if not sent:
+            self.requests -= 1
         if actual is not None:
             self.confirmed[model] += actual
         elif billed:

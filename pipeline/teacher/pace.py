@@ -57,6 +57,14 @@ class Pace:
                 self._retries -= 1
         else:
             self._save_retries(0.1)
+        await self._take_turn()
+
+    async def wait_out_pause(self) -> None:
+        """Wait once more where a pause has begun since the request was let leave."""
+        while not self._stop.is_set() and self._resume_at > _now():
+            await self._take_turn()
+
+    async def _take_turn(self) -> None:
         async with self._turn:
             await self._wait(self._until_free)
             if self._stop.is_set():

@@ -162,7 +162,7 @@ def _wait_until(is_so: Callable[[], bool], process: campaign.Process) -> None:
         time.sleep(0.01)
 
 
-STORE, ASKER = "pipeline/store.py", "pipeline/teacher/asker.py"
+STORE, BUYER = "pipeline/store.py", "pipeline/teacher/buyer.py"
 SYNC = '        os.fsync(file.fileno())\n    crashpoint("shard_staged")'
 BUGS = (
     Bug("no fsync", ((STORE, SYNC, '    crashpoint("shard_staged")'),), write_order),
@@ -186,7 +186,7 @@ BUGS = (
     ),
     Bug(
         "no intent record",
-        ((ASKER, "noted = self._note(INTENT, call, key, note)", "noted = asyncio.sleep(0)"),),
+        ((BUYER, "noted = self._note(INTENT, call, key, note)", "noted = asyncio.sleep(0)"),),
         nothing_wrong,
     ),
     Bug(
@@ -225,7 +225,7 @@ BUGS = (
         "drop on parse error",
         (
             (
-                ASKER,
+                BUYER,
                 "        await self.journal.append(REPLY, key",
                 "        if isinstance(found, Answer):\n"
                 "            await self.journal.append(REPLY, key",
@@ -235,7 +235,7 @@ BUGS = (
     ),
     Bug(
         "retry without count",
-        (("pipeline/teacher/openai_teacher.py", "max_retries=0", "max_retries=2"),),
+        (("pipeline/teacher/transport.py", "max_retries=0", "max_retries=2"),),
         failures,
     ),
     Bug(

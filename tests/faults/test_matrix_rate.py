@@ -2,7 +2,7 @@
 
 The full figures (a minute of warm-up, 90 % and 2 %, halved and doubled) are held on a clock that
 runs ahead in tests/teacher/test_pace.py. Here 9 s of them are seen over HTTP; with SYNTH_SOAK set
-two minutes of them.
+six minutes, a minute of each limit after a minute of getting used to it.
 """
 
 import os
@@ -32,28 +32,29 @@ def ask_for(server: Server, out: Path, target: int, **limiter: object) -> matrix
     plan = {"content": {"items": 1}, "latency": 0.05}
     server.set_plan(plan | {"limiter": {"rps": LIMIT, **limiter}})
     settings = (f"bootstrap.target={target}", *SETTINGS)
-    return matrix.run(server, out, *settings, until="bootstrap", deadline_s=240)
+    return matrix.run(server, out, *settings, until="bootstrap", deadline_s=600)
 
 
 def test_a_limited_server_is_used_and_hardly_asked_too_often(
     server: Server, tmp_path: Path
 ) -> None:
-    """Loose, for 9 s with 2 s of warm-up: 75 % of the limit, 5 % of refusals."""
+    """Loose, for 5 s after 2 s of warm-up: 75 % of the limit, which a busy machine may cost."""
     ran = ask_for(server, tmp_path / "run", 190)
     assert ran.code == 0
     assert ran.faults["limiter"] > 0
     passed, refused = share(server, 2, 7, LIMIT)
     assert passed >= 0.75
-    assert refused <= 0.05
+    assert refused <= 0.02
     matrix.check_interval(ran, exact=True)
 
 
-@pytest.mark.skipif("SYNTH_SOAK" not in os.environ, reason="two minutes; set SYNTH_SOAK")
+@pytest.mark.skipif("SYNTH_SOAK" not in os.environ, reason="six minutes; set SYNTH_SOAK")
 def test_a_limit_that_is_halved_and_doubled_is_found_again(server: Server, tmp_path: Path) -> None:
-    schedule = [[0, 1], [30, 0.5], [60, 1]]
-    ran = ask_for(server, tmp_path / "run", 2500, schedule=schedule)
+    schedule = [[0, 1], [120, 0.5], [240, 1]]
+    ran = ask_for(server, tmp_path / "run", 6900, schedule=schedule)
     assert ran.code == 0
-    for start, end, rate in ((10, 30, LIMIT), (45, 60, LIMIT / 2), (110, 120, LIMIT)):
+    for start, end, rate in ((60, 120, LIMIT), (180, 240, LIMIT / 2), (300, 355, LIMIT)):
         passed, refused = share(server, start, end, rate)
+        matrix.say(f"from {start} s: {passed:.3f} of the limit, {refused:.4f} refused")
         assert passed >= 0.9, (start, passed)
         assert refused <= 0.02, (start, refused)

@@ -1,5 +1,6 @@
 """Rows 10-12, 14 and 15: a teacher that says wait, no, or nothing at all."""
 
+import os
 import shutil
 import subprocess
 import time
@@ -153,6 +154,50 @@ def test_a_server_that_fails_every_request_is_asked_seldom_then_left_with_75(
     assert again.code == 0
     assert books.data_files(again.out) == books.data_files(clean.out)
     matrix.check_interval(ran, again, exact=True)
+
+
+@pytest.mark.skipif("SYNTH_SOAK" not in os.environ, reason="a minute; set SYNTH_SOAK")
+def test_a_minute_of_failures_is_waited_out_seldom_asking_and_no_row_is_lost(
+    server: Server, clean: Ran, tmp_path: Path
+) -> None:
+    server.set_plan(plan({"fault": "status", "status": 503, "match": {"until": 60.0}}))
+    settings = ("teacher.outage_limit_s=1800",)
+    ran = matrix.run(server, tmp_path / "run", *settings, deadline_s=300)
+    assert ran.code == 0
+    assert ran.faults["status"] > C
+    began = server.history("fault")[0]["t"] / 1e9
+    struck = [at - began for at in matrix.asked_at(server) if at - began < 60]
+    matrix.say(
+        f"{len(struck)} requests in the minute, {len([at for at in struck if at > 10])} after 10 s"
+    )
+    assert len([at for at in struck if at > 10]) <= 3 * 50
+    assert books.data_files(ran.out) == books.data_files(clean.out)
+    matrix.check_interval(ran, exact=True)
+
+
+@pytest.mark.skipif("SYNTH_SOAK" not in os.environ, reason="half an hour; set SYNTH_SOAK")
+def test_half_an_hour_of_failures_is_asked_seldom_and_left_with_75(
+    clean: Ran, tmp_path: Path
+) -> None:
+    """The outage limit as it is by default; then the same command ends as if nothing had been."""
+    with running_server(tmp_path / "history.jsonl", max_seconds=2400) as server:
+        server.set_plan(plan({"fault": "status", "status": 503, "match": {"nth": {"min": 30}}}))
+        settings = ("teacher.outage_limit_s=1800",)
+        ran = matrix.run(server, tmp_path / "run", *settings, deadline_s=2000)
+        assert ran.code == 75
+        began = server.history("fault")[0]["t"] / 1e9
+        struck = [at - began for at in matrix.asked_at(server) if at > began]
+        late = [at for at in struck if at > 60]
+        matrix.say(
+            f"{len(struck)} requests in {struck[-1]:.0f} s, {len(late)} after the first minute"
+        )
+        assert 1800 <= ran.seconds <= 1800 + 2 * 60
+        assert len(late) <= 3 * (struck[-1] - 60)
+        matrix.check_interval(ran, exact=True)
+        server.set_plan(plan())
+        again = matrix.run(server, tmp_path / "run")
+        assert again.code == 0
+        assert books.data_files(again.out) == books.data_files(clean.out)
 
 
 def test_connections_refused_for_a_time_are_tried_again_and_cost_nothing(

@@ -177,6 +177,7 @@ def test_the_model_that_answered_instead_is_recorded(server: Server, tmp_path: P
     notes = [json.loads(r["note"]) for r in books.records(ran.out) if r["kind"] == "reply"]
     drifted = [note for note in notes if note.get("answered_as") == "another-model"]
     assert len(drifted) == ran.faults["other_model"] > 0
+    assert json.loads((ran.out / "run.json").read_bytes())["answered_as"] == ["another-model"]
 
 
 @pytest.mark.parametrize(

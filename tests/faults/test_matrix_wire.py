@@ -1,5 +1,6 @@
 """Rows 16-19, 26, 33, 34: replies that break off, stall, drip, swell, come late or come twice."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -84,20 +85,25 @@ def test_silence_and_dribble_end_at_their_deadline(
 def test_the_other_slots_go_on_at_full_speed_beside_one_that_stalls(
     server: Server, tmp_path: Path
 ) -> None:
-    """One of eight connections stalls: the other seven carry what seven carried before."""
-    server.set_plan(plan({"fault": "stall", "match": {"nth": 60}}, latency=0.1))
-    settings = ("teacher.timeout_s=1", "teacher.idle_timeout_s=1")
-    settings += ("bootstrap.target=360", "bootstrap.window=256")
-    ran = matrix.run(server, tmp_path / "run", *settings, until="bootstrap")
+    """One of eight connections stalls: the other seven carry what seven carried before.
+
+    A second is short for two rates on a busy machine; the soak looks at ten and asks for 95 %.
+    """
+    seconds, at_least = (10, 0.95) if "SYNTH_SOAK" in os.environ else (1, 0.85)
+    server.set_plan(plan({"fault": "stall", "match": {"nth": 60 * seconds}}, latency=0.1))
+    settings = (f"teacher.timeout_s={seconds}", f"teacher.idle_timeout_s={seconds}")
+    settings += (f"bootstrap.target={360 * seconds}", f"bootstrap.window={256 * seconds}")
+    ran = matrix.run(server, tmp_path / "run", *settings, until="bootstrap", deadline_s=60)
     assert ran.code == 0
     assert ran.faults["stall"] == 1
     (stalled,), (ended,) = server.history("fault"), server.history("abort")
     replies = [event["t"] for event in server.history("reply")]
     before = [t for t in replies if t < stalled["t"]][10:]
     during = [t for t in replies if stalled["t"] < t < ended["t"]]
-    assert during[-1] - during[0] > 0.5e9
+    assert during[-1] - during[0] > 0.5e9 * seconds
     rates = [len(times) / (times[-1] - times[0]) for times in (before, during)]
-    assert rates[1] >= 0.8 * 7 / 8 * rates[0]  # 0.95 on a machine that does nothing else
+    matrix.say(f"{rates[1] / rates[0] * 8 / 7:.3f} of what seven of eight carried")
+    assert rates[1] >= at_least * 7 / 8 * rates[0]
 
 
 HARMLESS = ["close_after", "chunked", "continue_100", "cookies", "http10_close"]

@@ -369,3 +369,24 @@ def test_kept_rows_are_all_kept_when_filtered_again(texts: list[str | None]) -> 
     assert found.height == len(column)
     kept = column.filter(found["reason"].is_null())
     assert novelty(kept)["reason"].is_null().all()
+
+
+def test_the_compiled_engine_loads_beside_and_answers_stay_the_same_before_and_after() -> None:
+    texts = [f"name the rivers of {n} and {n * n}" for n in range(20_000)]
+    asked = ["name the rivers of 7 and 49", "write a letter to the mayor", ""]
+    ours, plain = NoveltyIndex(), NoveltyIndex(engine="numpy")
+    ours.add(texts[:10_000])
+    ours.load_early()
+    assert ours._loader is None, "it is not needed soon"
+    ours.add(texts[10_000:])
+    plain.add(texts)
+    ours.load_early()
+    assert ours._loader is not None
+    for text in asked:
+        assert ours.nearest(text) == plain.nearest(text)
+    ours._loader.join()
+    for text in asked:
+        assert ours.nearest(text) == plain.nearest(text)
+        assert ours.filter([text]).accepted.tolist() == plain.filter([text]).accepted.tolist()
+    assert type(ours._large).__name__ == "ScanSearch"
+    assert ours._small is None

@@ -1,12 +1,16 @@
 """Row 54: a key is in nothing that is written or said, whatever fails."""
 
+import os
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from pipeline.cli import app
 from tests.run import books, processes
 from tests.security.command import codings, environment, holding, line, synth
 from tests.teacher_server.process import Server, auth_hash
@@ -54,12 +58,19 @@ def test_no_command_tells_the_key_though_the_server_repeats_it(
         ("verify", str(run)),
         ("export", str(run), "--format", "jsonl"),
         ("doctor", *teacher(server)),
+        ("plan", *given),
+        ("replay", str(run)),
+        ("recipes",),
+        ("stages",),
+        ("--help",),
     ]
+    others = {str(command.name) for command in app.registered_commands} - {c[0] for c in commands}
+    commands += [(name, str(run)) for name in sorted(others)]  # come what may
     if variable == "TEACHERS_WORD":
         commands = commands[:1]
     for command in commands:
         done = synth(*command, variables={variable: KEY})
-        assert done.returncode == 0, (command, done.stderr)
+        assert done.returncode == 0 or command[0] in others, (command, done.stderr)
         assert holding(KEY, done.stdout, done.stderr) == [], command
     assert holding(KEY, tmp_path / "run") == []
     assert server.faults("echo_key") > 20
@@ -186,3 +197,49 @@ def test_a_run_that_is_told_to_end_leaves_no_key_and_shows_none_to_ps(
     assert while_working == []
     assert b"self-instruct" in shown
     assert holding(KEY, said, errors, run, shown) == []
+
+
+LET_DUMP = (
+    "import resource\n"
+    "hard = resource.getrlimit(resource.RLIMIT_CORE)[1]\n"
+    "resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))"
+)
+
+
+def has_dumped(
+    command: list[str], folder: Path, server: Server, variables: Mapping[str, str]
+) -> bool:
+    """Whether a core was written as a process that had asked for replies crashed in `folder`."""
+    before = server.counts().get("replies", 0)
+    with subprocess.Popen(
+        command, cwd=folder, env=environment(**variables), stdout=subprocess.DEVNULL
+    ) as process:
+        processes.wait_until(lambda: server.counts().get("replies", 0) > before)
+        process.send_signal(signal.SIGSEGV)
+        _, status = os.waitpid(process.pid, 0)
+        process.returncode = -os.WTERMSIG(status)
+    assert process.returncode == -signal.SIGSEGV
+    return os.WCOREDUMP(status)
+
+
+def test_a_crash_leaves_no_core_for_the_key_to_stand_in(server: Server, tmp_path: Path) -> None:
+    """A process with the same key that lets itself be dumped is dumped, key and all."""
+    ask = (
+        f"import urllib.request as u; u.urlopen('{server.url}/models'); import time; time.sleep(60)"
+    )
+    other = tmp_path / "other"
+    other.mkdir()
+    variables = {"OPENAI_API_KEY": KEY}
+    if not has_dumped([sys.executable, "-c", f"{LET_DUMP}\n{ask}"], other, server, variables):
+        pytest.skip("this machine writes no cores: a hard limit of 0, or no right to")
+    server.set_plan({"content": {"items": 3}, "latency": 0.2})
+    given = ("run", "self-instruct", "--out", str(tmp_path / "run"), *teacher(server), *SMALL)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    assert not has_dumped(line(*given, before=LET_DUMP), mine, server, variables)
+    assert list(mine.iterdir()) == []
+    assert holding(KEY, tmp_path / "run") == []
+    if cores := list(other.iterdir()):
+        assert holding(KEY, other) != []
+        for core in cores:
+            core.unlink()

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import pytest
 
 from pipeline.errors import InterruptedRunError
 from pipeline.teacher.asker import Asker, Settled
+from pipeline.teacher.buyer import Buyer
 from pipeline.teacher.call import Call, canonical
-from pipeline.teacher.journal import INTENT, REPLY, Journal
+from pipeline.teacher.journal import FAILURE, INTENT, REPLY, Journal
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.teacher.ledger import Ledger
 from pipeline.teacher.openai_teacher import OpenAITeacher
@@ -51,7 +54,8 @@ def with_asker(
         old_journal = JournalReader(old / "journal.sqlite") if old else None
         ledger = Ledger(Budget(), {})
         settings = TeacherSettings(outage_limit_s=60, grace_s=grace_s)
-        asker = Asker(teacher, journal, ledger, settings, concurrency=concurrency, old=old_journal)
+        buyer = Buyer(teacher, journal, ledger, settings, concurrency=concurrency)
+        asker = Asker(buyer, old=old_journal)
         try:
             return await work(asker)
         finally:
@@ -204,12 +208,12 @@ def test_after_a_stop_nothing_more_is_sent_and_what_is_in_flight_is_kept(
         tasks = [asyncio.create_task(asker.ask(asker.number(call(n)))) for n in range(20)]
         while asked(wire) - before < 4:
             await asyncio.sleep(0.01)
-        asker.stop(InterruptedRunError("told to"))
+        asker.buyer.stop(InterruptedRunError("told to"))
         found = await asyncio.gather(*tasks, return_exceptions=True)
         assert sum(isinstance(one, Settled) for one in found) == 4
         assert sum(isinstance(one, InterruptedRunError) for one in found) == 16
         with pytest.raises(InterruptedRunError, match="told to"):
-            asker.raise_if_stopped()
+            asker.buyer.raise_if_stopped()
 
     with_asker(wire, tmp_path, work)
     assert asked(wire) - before == 4
@@ -225,7 +229,7 @@ def test_what_outlasts_the_grace_is_cut(wire: Server, tmp_path: Path) -> None:
         while asked(wire) == before:
             await asyncio.sleep(0.01)
         began = time.monotonic()
-        asker.stop(InterruptedRunError("told to"))
+        asker.buyer.stop(InterruptedRunError("told to"))
         with pytest.raises(InterruptedRunError):
             await task
         assert 0.1 < time.monotonic() - began < 2
@@ -258,3 +262,65 @@ def test_a_pause_holds_every_request_back(wire: Server, tmp_path: Path) -> None:
     found = with_asker(wire, tmp_path, lambda asker: ask_all(asker, calls), concurrency=1)
     assert all(one.reply is not None for one in found)
     assert wire.counts().get("early", 0) == early
+
+
+@contextmanager
+def slow_disk(path: Path) -> Iterator[None]:
+    """No commit of the journal ends before this does."""
+    other = sqlite3.connect(path / "journal.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+
+
+def test_a_pause_that_begins_while_the_disk_is_waited_for_holds_the_request_back(
+    wire: Server, tmp_path: Path
+) -> None:
+    pause = {"fault": "rate_limit", "retry_after": 1, "hold": True, "times": 1}
+    wire.set_plan({"rules": [pause], "latency": 0.3})
+    early = wire.counts().get("early", 0)
+
+    async def work(asker: Asker) -> None:
+        before, refused = asked(wire), wire.faults("rate_limit")
+        tasks = [asyncio.create_task(asker.ask(asker.number(call(1))))]
+        while asked(wire) == before:
+            await asyncio.sleep(0.01)
+        with slow_disk(tmp_path):
+            tasks += [asyncio.create_task(asker.ask(asker.number(call(n)))) for n in (2, 3)]
+            while wire.faults("rate_limit") == refused:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)  # the refusal is here, and both still wait for the disk
+            assert asked(wire) == before + 1
+        assert all(one.reply is not None for one in await asyncio.gather(*tasks))
+
+    with_asker(wire, tmp_path, work)
+    assert wire.counts().get("early", 0) == early
+    assert kinds(tmp_path).count(INTENT) == 4
+
+
+def test_a_run_that_ends_while_the_disk_is_waited_for_sends_nothing_and_books_nothing(
+    wire: Server, tmp_path: Path
+) -> None:
+    wire.set_plan([])
+    before = asked(wire)
+
+    async def work(asker: Asker) -> None:
+        with slow_disk(tmp_path):
+            task = asyncio.create_task(asker.ask(asker.number(call(1))))
+            await asyncio.sleep(0.2)
+            asker.buyer.stop(InterruptedRunError("told to"))
+        with pytest.raises(InterruptedRunError, match="told to"):
+            await task
+        assert asker.buyer.ledger.requests == 0
+        assert asker.buyer.ledger.taken("test-model").tokens == 0
+        await asker.journal.settle()
+        assert {(book, n, n_in) for book, _, n, n_in, _ in asker.journal.spent()} == {
+            ("sent", 0, 0)
+        }
+
+    with_asker(wire, tmp_path, work)
+    assert asked(wire) == before
+    assert kinds(tmp_path) == [INTENT, FAILURE]

@@ -11,7 +11,8 @@ import pytest
 
 from pipeline.errors import TeacherError
 from pipeline.teacher.call import Answer, Call, Received, Unanswered, canonical, read_envelope
-from pipeline.teacher.openai_teacher import OpenAITeacher, _wait_s
+from pipeline.teacher.openai_teacher import OpenAITeacher
+from pipeline.teacher.retry_after import asked_wait_s
 from pipeline.teacher.settings import TeacherSettings
 from pipeline.teacher.uri import parse
 from tests.teacher_server.process import Server, auth_hash, running_server
@@ -206,7 +207,7 @@ def test_only_a_real_key_is_taken_out_of_replies(
 def test_a_pause_is_seconds_or_a_date_by_the_servers_own_clock(
     headers: dict[str, str], wait_s: float | None
 ) -> None:
-    assert _wait_s(headers) == wait_s
+    assert asked_wait_s(headers) == wait_s
 
 
 def test_a_server_that_is_not_there_is_unreachable(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.teacher.openai_teacher import MAX_WAIT_S, _wait_s
+from pipeline.teacher.retry_after import MAX_WAIT_S, asked_wait_s
 
 NOON = "Fri, 20 Nov 2026 12:00:00 GMT"
 
@@ -35,10 +35,10 @@ NOON = "Fri, 20 Nov 2026 12:00:00 GMT"
 def test_a_pause_is_read_from_a_number_or_a_date_and_is_bounded(
     headers: dict[str, str], wait_s: float | None
 ) -> None:
-    assert _wait_s(headers) == wait_s
+    assert asked_wait_s(headers) == wait_s
 
 
 @given(st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms", "date"]), st.text()))
 def test_no_header_is_an_error(headers: dict[str, str]) -> None:
-    wait_s = _wait_s(headers)
+    wait_s = asked_wait_s(headers)
     assert wait_s is None or (0 < wait_s <= MAX_WAIT_S and math.isfinite(wait_s))
