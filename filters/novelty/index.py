@@ -2,13 +2,14 @@
 
 Two engines give the same answers. Small pools are searched by numpy and rapidfuzz, which are
 ready at once. Once a run has enough to compare, numba takes over: 10 to 20 times faster, but a
-second to load. A compiled wheel of our own would save that second and little else, as the scan
-runs near the speed of memory, and it would cost every platform a build; rapidfuzz, the compiled
-wheel that exists, compares with every entry and is 100 times slower at 50,000 of them.
+second to load, and ten to compile the first time on a machine. It loads in a thread, and numpy
+goes on until then; only a call that would take numpy long waits for it. A compiled wheel of our
+own would save that second and little else, as the scan runs near the speed of memory, and it would
+cost every platform a build; rapidfuzz, the compiled wheel that exists, compares with every entry
+and is 100 times slower at 50,000 of them.
 """
 
 import os
-import pickle
 import struct
 import zipfile
 import zlib
@@ -21,6 +22,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
+from filters.novelty.loading import loading
 from filters.novelty.numpy_search import LARGEST_VOCABULARY, NumpySearch
 from filters.novelty.pool import Pool
 from filters.novelty.words import Ids, Offsets, Vocabulary
@@ -28,11 +30,11 @@ from filters.rouge import Rule, Tokens, f_measure, limit
 
 Engine = Literal["auto", "numpy", "numba"]
 
-FORMAT = 1  # of saved files; raised when an older file cannot be read the same way
-# The numpy engine's work, in microseconds on a common machine, after which numba takes over:
-# about what numba costs to load. Counted, not timed, so that a run repeats.
+FORMAT = 1  # of saved files; raised with any change of tokens or of what a file holds
+# The numpy engine's work, in microseconds on a common machine, after which numba is loaded:
+# about what that costs. Counted, not timed, so that a small run never loads it.
 SMALL_US = 500_000
-TEXT_US, PAIR_US, ENTRY_US = 60, 0.025, 20
+TEXT_US, PAIR_US, ENTRY_US = 60, 0.012, 25
 # What numpy and zipfile raise for a file that is none of ours, was cut off or has a wrong byte.
 DAMAGE = (
     ArithmeticError,
@@ -155,6 +157,12 @@ class NoveltyIndex:
     def add(self, texts: Sequence[str]) -> None:
         """Append texts to the pool, whatever they are like."""
         self._pool.append(*self._vocabulary.encode(texts))
+        self._foresee()
+
+    def _foresee(self) -> None:
+        """Begin to load the compiled engine where the next text will be met by many entries."""
+        if self._engine == "auto" and self._work_us(1) >= SMALL_US:
+            loading()
 
     def nearest(self, text: str) -> Nearest | None:
         """Find the entry most like `text`, None in an empty pool. The pool stays as it is."""
@@ -189,35 +197,47 @@ class NoveltyIndex:
 
     def _search(self, n_texts: int) -> Search:
         """The engine for the next `n_texts`."""
-        if self._large is None and not self._stays_small(n_texts):
-            from filters.novelty.scan import ScanSearch  # numba: half a second to import
+        if self._large is None and not self._stays_small(n_texts) and self._has_loaded(n_texts):
+            from filters.novelty.scan import ScanSearch
 
-            try:
-                self._large, self._small = ScanSearch(self._pool, self.limit), None
-            except (OSError, EOFError, pickle.UnpicklingError):
-                # numba stops at a full disk or a damaged file in its cache; slower, the run goes on
-                if self._engine == "numba":
-                    raise
-                self._engine = "numpy"
+            self._large, self._small = ScanSearch(self._pool, self.limit), None
         if self._large is not None:
             return self._large
         if self._small is None:
             self._small = NumpySearch(self._pool, self.limit)
         return self._small
 
+    def _has_loaded(self, n_texts: int) -> bool:
+        """Whether the compiled engine is ready; waits where numpy would take long over this."""
+        ready = loading()
+        is_patient = self._engine == "auto" and len(self._vocabulary) < LARGEST_VOCABULARY
+        if is_patient and ready.is_alive() and self._work_us(n_texts) < SMALL_US:
+            return False
+        ready.join()
+        if ready.failure is None:
+            return True
+        if self._engine == "numba":
+            raise ready.failure
+        self._engine = "numpy"  # slower, the run goes on
+        return False
+
     def _stays_small(self, n_texts: int) -> bool:
         if self._engine != "auto":
             return self._engine == "numpy"
+        self._small_us += self._work_us(n_texts)
+        return self._small_us < SMALL_US and len(self._vocabulary) < LARGEST_VOCABULARY
+
+    def _work_us(self, n_texts: int) -> float:
+        """About what the numpy engine would need for the next `n_texts`."""
         unread = 0 if self._small else self._pool.size
         pairs = n_texts * (self._pool.size + n_texts / 2)
-        self._small_us += ENTRY_US * unread + TEXT_US * n_texts + PAIR_US * pairs
-        return self._small_us < SMALL_US and len(self._vocabulary) < LARGEST_VOCABULARY
+        return ENTRY_US * unread + TEXT_US * n_texts + PAIR_US * pairs
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the index to a file (.npz without pickles), whole or not at all."""
         ids, offsets = self._pool.contents()
         target = Path(path)
-        staged = target.with_name(f".{target.name}.{uuid4().hex}")
+        staged = target.with_name(f".new-{target.name}.{uuid4().hex}")
         try:
             with staged.open("wb") as file:
                 np.savez(
@@ -281,4 +301,5 @@ class NoveltyIndex:
         if not consistent:
             raise ValueError("its parts do not fit together")
         index._pool.append(ids, offsets)
+        index._foresee()
         return index
