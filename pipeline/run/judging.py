@@ -58,6 +58,7 @@ def run_filter_stage(context: Context, index: int, step: Step) -> None:
         context.done.append(folder.state)
         return
     columns = columns_read(step.stage, step.config)
+    columns += tuple(name for name in step.stage.may_read if name in folder.state.columns)
     shards = context.input_shards()
     judge = step.stage.judge
     frame = store.read_frame(shards, columns)
