@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
@@ -26,7 +26,7 @@ def compiled(function: Function) -> Function:
     except RuntimeError:  # numba found no place that it may write to
         dispatcher = numba.njit(nogil=True)(function)
     with contextlib.suppress(RuntimeError):  # raised where there is none to read from, either
-        dispatcher._cache = _ReadOnlyCache(function)
+        cast(Any, dispatcher)._cache = _ReadOnlyCache(function)  # type: ignore[no-untyped-call]
     return cast(Function, dispatcher)
 
 
@@ -41,16 +41,19 @@ def _check_readable(locator: Any) -> None:  # noqa: ANN401 - untyped package
         raise OSError
 
 
-class _ReadOnlyImpl(CompileResultCacheImpl):  # type: ignore[misc] # untyped package
+class _ReadOnlyImpl(CompileResultCacheImpl):
     """Where numba looks, with a folder of machine code in place of one that can be written."""
 
-    _locator_classes: ClassVar[list[type]] = [
-        type(locator.__name__, (locator,), {"ensure_cache_path": _check_readable})
-        for locator in CompileResultCacheImpl._locator_classes
-    ]
+    def __init__(self, function: object) -> None:
+        """Raises RuntimeError where no such folder is."""
+        self._locator_classes = [
+            type(locator.__name__, (locator,), {"ensure_cache_path": _check_readable})
+            for locator in CompileResultCacheImpl._locator_classes
+        ]
+        super().__init__(function)  # type: ignore[no-untyped-call]
 
 
-class _ReadOnlyCache(FunctionCache):  # type: ignore[misc] # untyped package
+class _ReadOnlyCache(FunctionCache):
     """numba's cache in a place that cannot be written."""
 
     _impl_class = _ReadOnlyImpl

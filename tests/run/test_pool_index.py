@@ -58,6 +58,7 @@ def test_a_resumed_run_reads_the_file_and_ends_as_one_without(
 ) -> None:
     (before,) = files(given)
     assert len(opened(given, run_seeds(given), config_of(given)).restore([])) > 150  # readable
+    (given / ".index/.new-half").write_bytes(b"what a killed process was writing")
     run_synth(given, "bootstrap.target=300", "shard_rows=40")
     (after,) = files(given)
     assert after != before  # the pool has grown by half
