@@ -46,10 +46,11 @@ class _ReadOnlyImpl(CompileResultCacheImpl):
 
     def __init__(self, function: object) -> None:
         """Raises RuntimeError where no such folder is."""
-        self._locator_classes = [
+        locators: list[Any] = [
             type(locator.__name__, (locator,), {"ensure_cache_path": _check_readable})
             for locator in CompileResultCacheImpl._locator_classes
         ]
+        self._locator_classes = locators
         super().__init__(function)  # type: ignore[no-untyped-call]
 
 
