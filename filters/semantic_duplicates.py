@@ -53,33 +53,37 @@ def semantic_duplicates(
 
 
 def _met(directions: Vectors, threshold: float) -> dict[int, tuple[int, float]]:
-    """The kept row that each dropped one met, and their cosine."""
+    """The kept row that each dropped one met, and their cosine.
+
+    Those of kept rows move to the front of `directions`, so that there is no second copy.
+    """
     kept = np.zeros(len(directions), np.int64)  # the first `n_kept` of them are in use
-    kept_directions = np.empty_like(directions)
     n_kept = 0
     met = dict[int, tuple[int, float]]()
     for start in range(0, len(directions), BLOCK):
-        block = directions[start : start + BLOCK]
-        likely = _likely_pairs(block, kept_directions[:n_kept], threshold)
+        block = directions[start : start + BLOCK].copy()
+        likely = _likely_pairs(block, directions[:n_kept], threshold)
         inside = _likely_pairs(block, block, threshold)
-        for i in range(len(block)):
-            one = start + i
-            others = [int(kept[k]) for k in likely.get(i, ())]
-            others += [start + j for j in inside.get(i, ()) if j < i and start + j not in met]
-            cosines = [(_cosine(directions[one], directions[other]), -other) for other in others]
+        for i, one in enumerate(block):
+            others = [(int(kept[k]), directions[k]) for k in likely.get(i, ())]
+            before = (j for j in inside.get(i, ()) if j < i and start + j not in met)
+            others += [(start + j, block[j]) for j in before]
+            cosines = [(_cosine(one, vector), -other) for other, vector in others]
             cosine, other = max(cosines, default=(-2.0, 0))
             if cosine >= threshold:
-                met[one] = -other, cosine
-        new = [start + i for i in range(len(block)) if start + i not in met]
-        kept[n_kept : n_kept + len(new)] = new
-        kept_directions[n_kept : n_kept + len(new)] = directions[new]
+                met[start + i] = -other, cosine
+        new = [i for i in range(len(block)) if start + i not in met]
+        kept[n_kept : n_kept + len(new)] = start + np.array(new, np.int64)
+        directions[n_kept : n_kept + len(new)] = block[new]
         n_kept += len(new)
     return met
 
 
 def _directions(vectors: pl.Series) -> tuple[NDArray[np.int64], Vectors]:
     """The rows that have a direction, and their vectors at length 1."""
-    rows, parts, lengths = [], [], set[int]()
+    rows = np.zeros(len(vectors), np.int64)  # the first `n` are in use
+    directions, n = np.zeros((0, 0), np.float32), 0
+    lengths = set[int]()
     for start in range(0, len(vectors), OTHERS):
         part = vectors.slice(start, OTHERS).cast(pl.List(pl.Float64))
         lengths.update(part.list.len().drop_nulls().unique().to_list())
@@ -93,11 +97,12 @@ def _directions(vectors: pl.Series) -> tuple[NDArray[np.int64], Vectors]:
         usable = np.isfinite(largest[:, 0]) & (largest[:, 0] > 0)
         scaled = matrix[usable] / largest[usable]  # squares neither overflow nor vanish
         norms = np.linalg.norm(scaled, axis=1, keepdims=True)
-        rows.append(start + there[usable].astype(np.int64))
-        parts.append((scaled / norms).astype(np.float32))
-    if not parts:
-        return np.zeros(0, np.int64), np.zeros((0, 0), np.float32)
-    return np.concatenate(rows), np.concatenate(parts)
+        if not n:
+            directions = np.empty((len(vectors), max(lengths)), np.float32)
+        end = n + len(scaled)
+        rows[n:end], directions[n:end] = start + there[usable], scaled / norms
+        n = end
+    return rows[:n], directions[:n]
 
 
 def _likely_pairs(block: Vectors, others: Vectors, threshold: float) -> dict[int, list[int]]:

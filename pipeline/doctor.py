@@ -11,6 +11,7 @@ import platform
 import re
 import shutil
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from importlib import metadata
@@ -55,6 +56,7 @@ def examine(teachers: tuple[str, ...]) -> tuple[str, bool]:
             is_well = is_well and is_there
             lines.append(f"  {'' if is_there else 'NOT '}{state}")
     lines += ["", "here"]
+    lines.append(f"  compiled code  {_compiled()}")
     free = shutil.disk_usage(".").free
     low = "" if free >= LOW_DISK_BYTES else f", and a run wants {LOW_DISK_BYTES // 2**20} MiB"
     is_well = is_well and not low
@@ -65,6 +67,26 @@ def examine(teachers: tuple[str, ...]) -> tuple[str, bool]:
         is_well = False
         lines.append(f"  seed tasks     {shorten(str(error), LONGEST)}")
     return "\n".join(lines) + "\n", is_well
+
+
+def _compiled() -> str:
+    """Compile the novelty filter, or read what was compiled, so that no run has to wait for it."""
+    try:
+        from filters.novelty.loading import loading
+
+        began = time.monotonic()
+        loading().join()
+        if loading().failure is not None:
+            return f"cannot be kept or read ({loading().failure}): novelty runs without, slower"
+        from filters.compiled import place
+        from filters.novelty import kernels
+    except ImportError as error:
+        return f"{error.name} is missing: pip install synth"
+    took = f"ready after {time.monotonic() - began:.1f} s"
+    where = place(kernels.stream)
+    if where is None:
+        return f"{took}, and again in every process: set NUMBA_CACHE_DIR to a folder of yours"
+    return f"{took}, kept in {where}"
 
 
 def requirements() -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:

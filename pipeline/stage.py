@@ -192,8 +192,8 @@ class FilterStage:
     """A stage that judges every row by its columns and removes nothing itself.
 
     `judge(frame, config)` returns one row an entry, in order, with `reason`, `detail` and `ref`.
-    `reads(config)` names the columns that it needs, `files(config)` the files of the user's own
-    that its verdicts depend on.
+    `reads(config)` names the columns that it needs, `may_read` those that it takes where rows have
+    them, `files(config)` the files of the user's own that its verdicts depend on.
     """
 
     name: str
@@ -202,6 +202,7 @@ class FilterStage:
     judge: Callable[[pl.DataFrame, Any], pl.DataFrame]
     reads: Callable[[Any], tuple[str, ...]]
     writes: tuple[str, ...] = ()
+    may_read: tuple[str, ...] = ()
     files: Callable[[Any], tuple[str, ...]] = lambda config: ()
     summary: str = ""
 

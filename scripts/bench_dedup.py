@@ -13,8 +13,9 @@ Python strings to the pairs or the verdicts, compiled code and imports loaded be
 peak. A pair is found where it is reported; it is joined where its rows are in one cluster, also by
 way of others. The packages report candidates, or what their own estimate confirms ("checked").
 
-With --large, so many rows (the real ones, then copies with a few words changed) are written to
-shards and judged through signature files.
+text-dedup needs other versions of what synth needs: give it an environment of its own, and its
+Python with --text-dedup. With --large, so many rows (the real ones, then copies with a few words
+changed) are written to shards and judged through signature files.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import multiprocessing
 import os
 import random
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -33,6 +35,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -258,6 +261,37 @@ def decontaminate_large(folder: Path, prompts: Path) -> Case:
     return {"seconds": time.process_time() - start, "dropped": dropped}
 
 
+def text_dedup(data: Path, python: Path) -> Case:
+    """text-dedup's MinHash command in an environment of its own, with tokens of its own.
+
+    Its CPU time contains the start of its process; the rows that it kept are all that it tells.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows = pl.DataFrame({"text": texts_of(data)})
+        rows.write_parquet(folder / "texts.parquet")
+        given = {
+            "path": "parquet", "data_files": folder / "texts.parquet", "split": "train",
+            "column": "text", "output": folder / "out", "cache_dir": folder / "cache",
+            "threshold": THRESHOLD, "num_perm": PERMUTATIONS, "ngram": NGRAM, "hash_func": "xxh3",
+            "num_proc": 1,
+        }  # fmt: skip
+        command = [str(python), "-m", "text_dedup.minhash"]
+        command += [part for key, value in given.items() for part in (f"--{key}", str(value))]
+        subprocess.run(
+            command, check=True, capture_output=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}
+        )
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        kept = 0
+        for path in (folder / "out").glob("*.arrow"):
+            kept += pa.ipc.open_stream(path).read_all().num_rows
+    return {
+        "seconds": used.ru_utime + used.ru_stime,
+        "peak_gb": used.ru_maxrss / 2**20,
+        "dropped": rows.height - kept,
+    }
+
+
 def peak_gb() -> float:
     """The highest memory use of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -315,10 +349,17 @@ def main() -> None:
     folder = Path(os.environ.get("SYNTH_REFERENCE_DIR", ".")) / "data"
     parser.add_argument("--data", type=Path, default=folder / "instructions_real.parquet")
     parser.add_argument("--prompts", type=Path, default=folder / "benchmark_prompts.parquet")
+    parser.add_argument("--text-dedup", type=Path, metavar="PYTHON", help="one that has it")
     parser.add_argument("--large", type=int, default=0, metavar="ROWS", help="also so many rows")
     args = parser.parse_args()
 
     table(args.data)
+    if args.text_dedup:
+        case = measured(text_dedup, args.data, args.text_dedup)
+        print(
+            f"\ntext-dedup: {case['seconds']:.2f} CPU s; {case['dropped']} rows dropped; "
+            f"peak {case['peak_gb']:.2f} GB"
+        )
     case = measured(decontamination, args.data, args.prompts)
     print(
         f"\ndecontamination: {case['seconds']:.2f} CPU s, {case['indexed']:.2f} of them for the "

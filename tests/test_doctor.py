@@ -142,3 +142,16 @@ def test_disk_and_seed_tasks_are_named() -> None:
     text, _ = examine(())
     assert "GiB" in line(text, "free disk")
     assert "175" in line(text, "seed tasks")
+
+
+def test_the_compiled_code_is_made_ready_and_its_place_is_named() -> None:
+    from filters.compiled import place
+    from filters.novelty import kernels
+
+    text, _ = examine(())
+    said = line(text, "  compiled code  ")
+    assert kernels.stream.signatures  # compiled or read
+    kept_in = place(kernels.stream)
+    assert kept_in is not None
+    assert [*kept_in.glob("kernels.stream-*.nbi")]
+    assert said.endswith(f" s, kept in {kept_in}")

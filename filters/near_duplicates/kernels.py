@@ -7,7 +7,7 @@ function is in, not of the files that it calls into.
 import numpy as np
 from numpy.typing import NDArray
 
-from filters.novelty.kernels import compiled
+from filters.compiled import compiled
 from filters.shingles import (
     END,
     LAST_FACTOR,

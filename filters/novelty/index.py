@@ -2,26 +2,27 @@
 
 Two engines give the same answers. Small pools are searched by numpy and rapidfuzz, which are
 ready at once. Once a run has enough to compare, numba takes over: 10 to 20 times faster, but a
-second to load. A compiled wheel of our own would save that second and little else, as the scan
-runs near the speed of memory, and it would cost every platform a build; rapidfuzz, the compiled
-wheel that exists, compares with every entry and is 100 times slower at 50,000 of them.
+second to load, and ten to compile the first time on a machine. It loads in a thread, and numpy
+goes on until then; only a call that would take numpy long waits for it. A compiled wheel of our
+own would save that second and little else, as the scan runs near the speed of memory, and it would
+cost every platform a build; rapidfuzz, the compiled wheel that exists, compares with every entry
+and is 100 times slower at 50,000 of them.
 """
 
 import os
-import pickle
 import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 from typing import Any, Literal, Protocol, get_args
 from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
+from filters.novelty.loading import loading
 from filters.novelty.numpy_search import LARGEST_VOCABULARY, NumpySearch
 from filters.novelty.pool import Pool
 from filters.novelty.words import Ids, Offsets, Vocabulary
@@ -29,11 +30,11 @@ from filters.rouge import Rule, Tokens, f_measure, limit
 
 Engine = Literal["auto", "numpy", "numba"]
 
-FORMAT = 1  # of saved files; raised when an older file cannot be read the same way
-# The numpy engine's work, in microseconds on a common machine, after which numba takes over:
-# about what numba costs to load. Counted, not timed, so that a run repeats.
+FORMAT = 1  # of saved files; raised with any change of tokens or of what a file holds
+# The numpy engine's work, in microseconds on a common machine, after which numba is loaded:
+# about what that costs. Counted, not timed, so that a small run never loads it.
 SMALL_US = 500_000
-TEXT_US, PAIR_US, ENTRY_US = 60, 0.025, 20
+TEXT_US, PAIR_US, ENTRY_US = 60, 0.012, 25
 # What numpy and zipfile raise for a file that is none of ours, was cut off or has a wrong byte.
 DAMAGE = (
     ArithmeticError,
@@ -143,7 +144,6 @@ class NoveltyIndex:
         self._small_us = 0.0
         self._small: NumpySearch | None = None
         self._large: Search | None = None
-        self._loader: Thread | None = None
 
     def __len__(self) -> int:
         """How many entries the pool has."""
@@ -157,6 +157,12 @@ class NoveltyIndex:
     def add(self, texts: Sequence[str]) -> None:
         """Append texts to the pool, whatever they are like."""
         self._pool.append(*self._vocabulary.encode(texts))
+        self._foresee()
+
+    def _foresee(self) -> None:
+        """Begin to load the compiled engine where the next text will be met by many entries."""
+        if self._engine == "auto" and self._work_us(1) >= SMALL_US:
+            loading()
 
     def nearest(self, text: str) -> Nearest | None:
         """Find the entry most like `text`, None in an empty pool. The pool stays as it is."""
@@ -189,57 +195,49 @@ class NoveltyIndex:
         reached = (one > 0 and self.limit.is_reached(one, *lengths) for one, *lengths in pairs)
         return np.fromiter(reached, np.bool_, len(lcs))
 
-    def load_early(self) -> None:
-        """Load the compiled engine in a thread of its own where it is soon needed.
-
-        That takes half a second, and many where the engine is compiled, the first time on a
-        machine; until then the small engine answers. Without this call a comparison waits for it.
-        """
-        if self._engine != "auto" or self._large is not None or self._loader is not None:
-            return
-        unread = 0 if self._small else self._pool.size
-        if self._small_us + ENTRY_US * unread >= 0.8 * SMALL_US:
-            self._loader = Thread(target=self._load_compiled, name="novelty", daemon=True)
-            self._loader.start()
-
-    def _load_compiled(self) -> None:
-        from filters.novelty.scan import ScanSearch  # numba: half a second to import
-
-        try:
-            self._large = ScanSearch(self._pool, self.limit)
-        except (OSError, EOFError, pickle.UnpicklingError):
-            # numba stops at a full disk or a damaged file in its cache; slower, the run goes on
-            if self._engine == "numba":
-                raise
-            self._engine = "numpy"
-
     def _search(self, n_texts: int) -> Search:
         """The engine for the next `n_texts`."""
-        if self._large is None and not self._stays_small(n_texts):
-            if self._loader is None:
-                self._load_compiled()
-            elif len(self._vocabulary) >= LARGEST_VOCABULARY:  # more than the small one can hold
-                self._loader.join()
+        if self._large is None and not self._stays_small(n_texts) and self._has_loaded(n_texts):
+            from filters.novelty.scan import ScanSearch
+
+            self._large, self._small = ScanSearch(self._pool, self.limit), None
         if self._large is not None:
-            self._small = None
             return self._large
         if self._small is None:
             self._small = NumpySearch(self._pool, self.limit)
         return self._small
 
+    def _has_loaded(self, n_texts: int) -> bool:
+        """Whether the compiled engine is ready; waits where numpy would take long over this."""
+        ready = loading()
+        is_patient = self._engine == "auto" and len(self._vocabulary) < LARGEST_VOCABULARY
+        if is_patient and ready.is_alive() and self._work_us(n_texts) < SMALL_US:
+            return False
+        ready.join()
+        if ready.failure is None:
+            return True
+        if self._engine == "numba":
+            raise ready.failure
+        self._engine = "numpy"  # slower, the run goes on
+        return False
+
     def _stays_small(self, n_texts: int) -> bool:
         if self._engine != "auto":
             return self._engine == "numpy"
+        self._small_us += self._work_us(n_texts)
+        return self._small_us < SMALL_US and len(self._vocabulary) < LARGEST_VOCABULARY
+
+    def _work_us(self, n_texts: int) -> float:
+        """About what the numpy engine would need for the next `n_texts`."""
         unread = 0 if self._small else self._pool.size
         pairs = n_texts * (self._pool.size + n_texts / 2)
-        self._small_us += ENTRY_US * unread + TEXT_US * n_texts + PAIR_US * pairs
-        return self._small_us < SMALL_US and len(self._vocabulary) < LARGEST_VOCABULARY
+        return ENTRY_US * unread + TEXT_US * n_texts + PAIR_US * pairs
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the index to a file (.npz without pickles), whole or not at all."""
         ids, offsets = self._pool.contents()
         target = Path(path)
-        staged = target.with_name(f".{target.name}.{uuid4().hex}")
+        staged = target.with_name(f".new-{target.name}.{uuid4().hex}")
         try:
             with staged.open("wb") as file:
                 np.savez(
@@ -303,4 +301,5 @@ class NoveltyIndex:
         if not consistent:
             raise ValueError("its parts do not fit together")
         index._pool.append(ids, offsets)
+        index._foresee()
         return index

@@ -5,34 +5,19 @@ a change of the file that a function is in, not of the files that it calls into.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-import numba
 import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
+from filters.compiled import compiled
 from filters.novelty.arrays import Bar, Classes, Int32s, Int64s, Pages, Scratch, State, Texts, Words
 
 PAGE = 512  # entries a page
 STRIP = 64  # words of 64 tokens that an LCS takes at once
 EMPTY = -1
 COARSE, FINE = 0, 1  # signatures for looking for duplicates only, and for the nearest entry
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def compiled(function: Function) -> Function:
-    """Compile at the first call, and keep the machine code for later processes.
-
-    numba keeps it beside this file, or under the user's cache folder where that cannot be
-    written, or in NUMBA_CACHE_DIR; it writes a file aside and renames it, so processes do not
-    disturb each other. With no such place it refuses, and every process compiles for itself.
-    """
-    try:
-        return cast(Function, numba.njit(cache=True, nogil=True)(function))
-    except RuntimeError:
-        return cast(Function, numba.njit(nogil=True)(function))
 
 
 def _ctpop(typing_context: object, word: object) -> tuple[object, Callable[..., object]]:

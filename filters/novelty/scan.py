@@ -11,6 +11,8 @@ There are two signatures. With about 4 bits a token the scan is fastest where on
 matters; the nearest of distant entries is found with half the time at 8 bits, as fewer are left.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +21,7 @@ from filters.novelty.arrays import Bar, Classes, Pages, Scratch, State, Texts
 from filters.novelty.kernels import EMPTY, PAGE, STRIP
 from filters.novelty.pool import Pool, grown
 from filters.novelty.words import Ids, Offsets
-from filters.rouge import Limit
+from filters.rouge import Limit, limit
 
 ROWS = 8192  # texts for which room is made at once, as if all were accepted
 WIDEST = 32  # words of a signature
@@ -52,15 +54,19 @@ def _scratch(longest: int, vocabulary: int) -> Scratch:
     )
 
 
+def load() -> Iterator[None]:
+    """Compile, or read what was compiled before, a part at a time.
+
+    What a full disk or a damaged file in numba's cache raises comes from here.
+    """
+    return ScanSearch(Pool(), limit(1.0, "strict")).compile()
+
+
 class ScanSearch:
     """Compares texts with all entries of a pool. Answers as `NumpySearch` does."""
 
     def __init__(self, pool: Pool, limit: Limit) -> None:
-        """Search `pool`; entries that it holds already are read at the first `run`.
-
-        The compiled code is made or read here. What a full disk or a damaged file in numba's
-        cache raises comes from here, therefore, and before the pool has changed.
-        """
+        """Search `pool`; entries that it holds already are read at the first `run`."""
         self._pool = pool
         self._bar = Bar(
             limit.numerator, limit.denominator, limit.threshold, limit.rule == "published"
@@ -78,9 +84,14 @@ class ScanSearch:
             lengths=np.zeros(16 * PAGE, np.int32),
         )
         self._scratch = _scratch(64, 1024)
+
+    def compile(self) -> Iterator[None]:
+        """Call each compiled function once, on nothing, and pause after it."""
         nothing = Texts(np.zeros(0, np.int32), np.zeros(1, np.int64))
         kernels.file_all(nothing, self._state, self._classes, self._pages, self._scratch)
+        yield
         self._stream(nothing, np.zeros(0, np.int64), np.zeros(0, np.int32), True, True)
+        yield
 
     def run(
         self, ids: Ids, offsets: Offsets, *, nearest: bool, grow: bool

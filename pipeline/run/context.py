@@ -56,6 +56,10 @@ class Context:
         """The kept shards of the stage before."""
         return store.shards(self.run / self.done[-1].folder, self.done[-1])
 
+    def input_columns(self) -> tuple[str, ...]:
+        """The columns of the rows that the stage before kept."""
+        return tuple(self.done[-1].columns)
+
     def input_rows(self) -> int:
         """How many rows the stage before kept."""
         return self.done[-1].kept

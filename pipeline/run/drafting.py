@@ -13,13 +13,14 @@ from collections import deque
 from collections.abc import Sequence
 from random import Random
 
-from filters.novelty import Nearest, NoveltyIndex
+from filters.novelty import Nearest
 from pipeline import store
 from pipeline.errors import StallError
 from pipeline.recipe import Step
 from pipeline.run.context import Context
 from pipeline.run.events import Message
 from pipeline.run.guard import Guard
+from pipeline.run.pool_index import PoolIndex
 from pipeline.seed_tasks import SeedTask
 from pipeline.stage import DraftStage, Drop, Pool, Row
 from pipeline.stages import bootstrap
@@ -54,9 +55,7 @@ class Drafting:
         self.guard = Guard(step.name)
         self.pool = Pool([(seed.id, seed.instruction) for seed in seeds])
         self.ids = [seed.id for seed in seeds]
-        self.index = NoveltyIndex(
-            threshold=step.config.threshold, rule=step.config.rule, tokens=step.config.tokens
-        )
+        self.pool_index = PoolIndex(self.folder, step.config, [seed.instruction for seed in seeds])
         self._restore(seeds)
         self.recent: deque[tuple[int, int]] = deque()  # candidates and kept of the last replies
 
@@ -68,7 +67,7 @@ class Drafting:
             self.pool.add(row["row_id"], row["instruction"], slot)
             self.ids.append(row["row_id"])
         texts = [seed.instruction for seed in seeds] + [row["instruction"] for row in kept]
-        self.index.add(texts)
+        self.index = self.pool_index.restore(texts)
 
     def draw(self, slot: int) -> Open:
         """Draw a slot's request and settle it from the journal, or start to ask.
@@ -105,7 +104,6 @@ class Drafting:
                 elif call.slot % 16 == 0:
                     await asyncio.sleep(0)  # replaying must not shut signals and commits out
                 open_slots.popleft()
-                self.index.load_early()  # neither the loop nor the next slots wait for a compiler
                 self.commit(call, settled)
                 self.context.tell(self.folder, target, min(self.folder.kept, target))
                 self.check_stall()
@@ -155,6 +153,7 @@ class Drafting:
                 dropped.append(row | drop.columns(met))
         self.recent.append((len(kept) + len(dropped), len(kept)))
         self.folder.add(kept, dropped, journal=self.context.journal.committed)
+        self.pool_index.keep(self.index)
 
     def _compare(
         self, instruction: str | None, drop: Drop | None

@@ -17,8 +17,8 @@ MIN_FREE_BYTES = 256 * 2**20
 BEFORE_RUN_JSON = {"lock", ".staging", "inputs", "recipe.yaml"}
 """What a run writes before it says that it is one: all that a process killed then leaves."""
 
-OWN = (*sorted(BEFORE_RUN_JSON), "run.json", "stages", "data", "log.jsonl", "journal.sqlite",
-       "journal.sqlite-wal", "journal.sqlite-shm", "journal.sqlite-journal")  # fmt: skip
+OWN = (*sorted(BEFORE_RUN_JSON), "run.json", "stages", "data", ".index", "log.jsonl",
+       *(f"journal.sqlite{end}" for end in ("", "-wal", "-shm", "-journal")))  # fmt: skip
 """All that a run writes into its folder."""
 
 

@@ -87,7 +87,9 @@ def _verdicts(context: Context, step: Step, shards: list[Path]) -> pl.DataFrame:
         return judge_apart(step.name, config, shards, context.run / ".staging", context.ending)
 
     def judge() -> pl.DataFrame:
-        frame = store.read_frame(shards, columns_read(stage, config))
+        columns = columns_read(stage, config)
+        columns += tuple(name for name in stage.may_read if name in context.input_columns())
+        frame = store.read_frame(shards, columns)
         return Guard(step.name).judge(frame, lambda part: stage.judge(part, config))
 
     return aside(judge, context.ending)

@@ -1,7 +1,8 @@
 """Drop rows that repeat another: exactly, then nearly.
 
 Exact duplicates are those of `filters.exact`; near-duplicates are found by MinHash and each pair is
-checked exactly (`filters.near_duplicates`). Of a cluster the row with the longest output stays.
+checked exactly (`filters.near_duplicates`). Of equal rows the first stays; of a cluster the row
+with the best `rating`, where rows were rated, then that with the longest output, then the first.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
         rows=config.rows,
         ngram=config.ngram,
         columns=config.columns,
+        rating=left["rating"] if "rating" in left.columns else None,
     )
     at = pl.Series("at", range(frame.height))
     both = (
@@ -88,4 +90,5 @@ STAGE = FilterStage(
     config=Config,
     judge=judge,
     reads=reads,
+    may_read=("rating",),
 )

@@ -1,9 +1,10 @@
 """Vectors from a sentence-transformers folder on this machine, in an embedding reply's envelope.
 
 Nothing is downloaded, no code of the folder's is run, and weights are read from safetensors alone.
-Calls that wait together are encoded in one batch. A text's numbers then differ in the last bits
-with the texts beside it (padding, and how the products are summed); with `teacher.concurrency=1`
-every text is encoded alone, and two runs give the same bytes.
+On a processor every text is encoded by itself: its numbers are then the same bytes whatever is
+asked beside it, and padding to the longest of a batch costs more than a batch saves. On a GPU calls
+that wait together are one batch, and a text's numbers differ in the last bits with the texts beside
+it; `teacher.concurrency=1` gives the same bytes there too.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 BATCH = 64
-"""The most texts that are encoded at once."""
+"""The most texts that are taken at once."""
 OURS = "sentence_transformers."
 """Where the code of every module of a folder has to come from."""
 UNSAFE = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -141,7 +142,7 @@ def _encode(model: SentenceTransformer, name: str, texts: list[str]) -> list[byt
         counts = _token_counts(model, unique)
         vectors = model.encode(
             unique,
-            batch_size=BATCH,
+            batch_size=BATCH if model.device.type == "cuda" else 1,
             show_progress_bar=False,
             convert_to_numpy=True,
             normalize_embeddings=True,

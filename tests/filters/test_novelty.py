@@ -1,8 +1,10 @@
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from rapidfuzz.distance import LCSseq
 from rouge_score.rouge_scorer import RougeScorer
 
+import filters.novelty as novelty_package
 from filters.novelty import Nearest, NoveltyIndex, Verdicts, novelty
 from filters.novelty.index import Engine
 from filters.novelty.words import Vocabulary
@@ -173,25 +176,79 @@ def test_a_small_run_does_not_load_the_compiler() -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
+FIRST_COMPARED_LATER_COMPILED = """
+from filters.novelty import NoveltyIndex, index
+from filters.novelty.loading import loading
+index.SMALL_US = 100  # two calls are work enough to begin to load, and none enough to wait
+novelty = NoveltyIndex()
+first = [novelty.filter([text]).accepted.item() for text in ("a b c", "a b c d")]
+is_beside = loading().is_alive()
+loading().join()
+second = novelty.filter(["c d e", "c d e f", "a b c"]).accepted.tolist()
+from filters.novelty import kernels, scan
+hits = kernels.stream.stats.cache_hits.total()
+print(first, second, is_beside, type(novelty._large).__name__, hits)
+"""
+
+
+def compared(cache: Path, *prefix: str, **more: str) -> str:
+    """What a process of its own says whose cache of compiled code lies there."""
+    command = [*prefix, sys.executable, "-c", FIRST_COMPARED_LATER_COMPILED]
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), **more}
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+ANSWERS = "[True, False] [True, False, False]"
+
+
+def test_numpy_answers_while_the_compiler_is_at_work(tmp_path: Path) -> None:
+    assert compared(tmp_path) == f"{ANSWERS} True ScanSearch 0"
+    assert compared(tmp_path).endswith("ScanSearch 1")  # read, not compiled
+
+
+def test_two_processes_compile_at_once_and_a_third_reads_what_they_left(tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        both = [*pool.map(compared, [tmp_path] * 2)]
+    assert [said.rpartition(" ")[0] for said in both] == [f"{ANSWERS} True ScanSearch"] * 2
+    assert compared(tmp_path).endswith("ScanSearch 1")
+    assert not [*tmp_path.rglob("*.tmp.*")]
+
+
+def test_compiled_code_is_read_from_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    cache, home = tmp_path / "cache", tmp_path / "home"
+    source, clean = Path(novelty_package.__file__).parents[1], shutil.ignore_patterns("__pycache__")
+    tree = Path(shutil.copytree(source, tmp_path / "filters", ignore=clean))
+    home.mkdir()
+    where = {"HOME": str(home), "XDG_CACHE_HOME": str(home), "PYTHONPATH": str(tmp_path),
+             "PYTHONSAFEPATH": "1"}  # fmt: skip
+    prefix = []
+    if os.geteuid() == 0:  # root writes anywhere, unless it gives that up
+        if not shutil.which("setpriv"):
+            pytest.skip("root can write anywhere, and there is no setpriv to give that up with")
+        prefix = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"]
+    compared(cache, **where)
+    writable = [path for path in (cache, home, tree) for path in (path, *path.rglob("*"))]
+    try:
+        for path in writable:
+            path.chmod(0o555)
+        before = sorted(tmp_path.rglob("*"))
+        assert compared(cache, *prefix, **where).endswith("ScanSearch 1")
+        # nowhere to read from, nowhere to write to: compiled for this process alone
+        assert compared(home / "none", *prefix, **where) == f"{ANSWERS} True ScanSearch 0"
+        assert sorted(tmp_path.rglob("*")) == before
+    finally:
+        for path in writable:
+            path.chmod(0o755)
+
+
 def test_a_damaged_cache_of_compiled_code_costs_time_and_no_answer(tmp_path: Path) -> None:
-    script = (
-        "from filters.novelty import NoveltyIndex, index; index.SMALL_US = 0;"
-        "print(NoveltyIndex().filter(['a b c', 'a b c d']).accepted.tolist())"
-    )
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-
-    def verdicts() -> str:
-        command = [sys.executable, "-c", script]
-        return subprocess.run(
-            command, env=environment, check=True, capture_output=True, text=True
-        ).stdout
-
-    assert verdicts() == "[True, False]\n"
+    compared(tmp_path)
     files = [*tmp_path.rglob("*.nbi")]
     assert files
     for file in files:
         file.write_bytes(b"")
-    assert verdicts() == "[True, False]\n"
+    assert compared(tmp_path) == f"{ANSWERS} True NoneType 0"
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -369,24 +426,3 @@ def test_kept_rows_are_all_kept_when_filtered_again(texts: list[str | None]) -> 
     assert found.height == len(column)
     kept = column.filter(found["reason"].is_null())
     assert novelty(kept)["reason"].is_null().all()
-
-
-def test_the_compiled_engine_loads_beside_and_answers_stay_the_same_before_and_after() -> None:
-    texts = [f"name the rivers of {n} and {n * n}" for n in range(20_000)]
-    asked = ["name the rivers of 7 and 49", "write a letter to the mayor", ""]
-    ours, plain = NoveltyIndex(), NoveltyIndex(engine="numpy")
-    ours.add(texts[:10_000])
-    ours.load_early()
-    assert ours._loader is None, "it is not needed soon"
-    ours.add(texts[10_000:])
-    plain.add(texts)
-    ours.load_early()
-    assert ours._loader is not None
-    for text in asked:
-        assert ours.nearest(text) == plain.nearest(text)
-    ours._loader.join()
-    for text in asked:
-        assert ours.nearest(text) == plain.nearest(text)
-        assert ours.filter([text]).accepted.tolist() == plain.filter([text]).accepted.tolist()
-    assert type(ours._large).__name__ == "ScanSearch"
-    assert ours._small is None

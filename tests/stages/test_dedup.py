@@ -57,3 +57,20 @@ def test_a_near_duplicate_is_dropped_after_the_exact_ones_and_the_longest_output
 def test_settings_of_near_duplicates_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match="permutations"):
         dedup.Config(permutations=64, bands=20, rows=20)
+
+
+def test_of_near_duplicates_the_best_rated_stays_where_rows_are_rated() -> None:
+    words = " ".join(f"word{i}" for i in range(60))
+    frame = pl.DataFrame(
+        {
+            "row_id": ["a", "b", "c"],
+            "instruction": [words, words + " more", words + " still more"],
+            "input": [""] * 3,
+            "output": ["yes", "yes", "yes and longer"],
+        }
+    )
+    ratings = pl.Series("rating", [None, 4.5, 3.0])
+    assert "rating" in dedup.STAGE.may_read
+    assert dedup.judge(frame, Config())["ref"].to_list() == ["c", "c", None]
+    rated = dedup.judge(frame.with_columns(ratings), Config())
+    assert rated["ref"].to_list() == ["b", None, "b"]

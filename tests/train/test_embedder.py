@@ -112,11 +112,16 @@ def test_vectors_have_length_1_and_state_their_tokens(folder: Path) -> None:
     assert short.output_tokens == 0
 
 
-def test_one_at_a_time_and_many_together_give_the_same_to_1e_5(folder: Path) -> None:
+def test_one_at_a_time_and_many_together_give_the_same_bytes(folder: Path) -> None:
+    import torch
+
     many = [f"{text} Number {n}." for n in range(30) for text in TEXTS]  # more than two batches
     together = vectors(folder, many)
     alone = vectors(folder, *([text] for text in many))
-    assert np.abs(together - alone).max() < 1e-5
+    if torch.cuda.is_available():  # encoded in batches there
+        assert np.abs(together - alone).max() < 1e-5
+    else:
+        assert np.array_equal(together, alone)
     assert np.abs(together[0] - together[1]).max() > 1e-2
 
 
