@@ -5,18 +5,15 @@ Both carry a format version. A reader of version N reads older ones; a newer one
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, computed_field
 
-from pipeline.crashpoint import crashpoint
+from pipeline.durable import replacing
 from pipeline.errors import DamagedError, RecipeError
 
 FORMAT = 1
@@ -179,15 +176,6 @@ class RunManifest(_Manifest):
     digest: str | None = None
 
 
-def _umask() -> int:
-    current = os.umask(0o077)
-    os.umask(current)
-    return current
-
-
-FILE_MODE = 0o666 & ~_umask()  # asked once: asking changes it for every thread
-"""Mode of the files that a run publishes: what the umask leaves."""
-
 M = TypeVar("M", RunManifest, StageManifest)
 
 
@@ -216,50 +204,6 @@ def replace(path: Path, manifest: BaseModel) -> None:
 
 
 def replace_bytes(path: Path, content: bytes) -> None:
-    """Write a small file beside its place, sync it, rename it over the old one, sync the folder."""
-    handle, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), FILE_MODE)
-            os.fsync(file.fileno())
-        crashpoint("manifest_written")
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    crashpoint("manifest_renamed")
-    sync_folder(path.parent)
-
-
-def sync_tree(folder: Path) -> None:
-    """Make every file below `folder` durable, and every name."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        else:
-            sync_folder(path)
-    sync_folder(folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and what is missing above it, each durable in the one that holds it.
-
-    A new one is for its owner alone: replies may hold what is nobody else's business.
-    """
-    missing = [path for path in folder.parents if not path.exists()]
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for path in (folder, *missing):
-        with contextlib.suppress(PermissionError):  # a folder that we may enter and not list
-            sync_folder(path.parent)
+    """Replace a small file as one step."""
+    with replacing(path) as file:
+        file.write(content)

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +23,7 @@ import pyarrow.parquet as pq
 
 from pipeline import manifest
 from pipeline.crashpoint import crashpoint
+from pipeline.durable import NEW, replacing, sync_folder
 from pipeline.errors import DamagedError
 from pipeline.manifest import FileEntry, Part, StageManifest
 from pipeline.schema import DROP_COLUMNS, arrow_schema
@@ -67,7 +66,7 @@ class StageFolder:
         for half in ("kept", "dropped"):
             (self.path / half).mkdir(parents=True, exist_ok=True)
         for folder in (self.path.parent, self.run):  # replacing stage.json syncs the third
-            manifest.sync_folder(folder)
+            sync_folder(folder)
         self.save()
 
     def begin_anew(self) -> None:
@@ -180,9 +179,16 @@ def write_shard(table: pa.Table, target: Path, run: Path) -> FileEntry:
     """
     staging = run / ".staging"
     staging.mkdir(exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=staging)
-    staged = Path(name)
-    with os.fdopen(handle, "wb") as file:
+    entries = []
+
+    def read_back(staged: Path) -> None:
+        crashpoint("shard_staged")
+        entry = describe(staged)
+        if entry.rows != table.num_rows:
+            raise DamagedError(f"{target}: of {table.num_rows} rows, {entry.rows} read back.")
+        entries.append(entry.model_copy(update={"path": target.name}))
+
+    with replacing(target, staging=staging, check=read_back) as file:
         pq.write_table(
             table,
             file,
@@ -191,17 +197,7 @@ def write_shard(table: pa.Table, target: Path, run: Path) -> FileEntry:
             row_group_size=ROW_GROUP,
             write_page_checksum=True,
         )
-        file.flush()
-        os.fchmod(file.fileno(), manifest.FILE_MODE)
-        os.fsync(file.fileno())
-    crashpoint("shard_staged")
-    entry = describe(staged)
-    if entry.rows != table.num_rows:
-        raise DamagedError(f"{target}: {table.num_rows} rows were written, {entry.rows} read back.")
-    staged.replace(target)
-    crashpoint("shard_renamed")
-    manifest.sync_folder(target.parent)
-    return entry.model_copy(update={"path": target.name})
+    return entries[0]
 
 
 def describe(path: Path) -> FileEntry:
@@ -271,5 +267,5 @@ def clear_staging(run: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-    for path in run.rglob(".new-*"):
+    for path in run.rglob(f"{NEW}*"):
         path.unlink()

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline import manifest, store
+from pipeline.durable import make_folder
 from pipeline.errors import (
     BudgetError,
     InterruptedRunError,
@@ -54,7 +55,7 @@ def execute(prepared: Prepared, listener: Listener) -> RunManifest:
         listener(Message(f"{prepared.run} is finished: nothing to do."))
         return prepared.existing
     try:
-        manifest.make_folder(prepared.run)
+        make_folder(prepared.run)
         with locked(prepared.run) as lease:
             check_links(prepared.run)
             store.clear_staging(prepared.run)
