@@ -24,13 +24,17 @@ from typing import Any
 from pipeline.crashpoint import crashpoint
 from pipeline.errors import DamagedError, LockedError, StorageError, SynthError
 
-INTENT, REPLY, FAILURE = "intent", "reply", "failure"
+INTENT, REPLY, FAILURE, LOST = "intent", "reply", "failure", "lost"
 FORMAT = 1
+BESIDE = ("-wal", "-shm", "-journal")
+"""How the names end of the files that SQLite keeps beside a database."""
+REPAIRED = "-repaired"
+"""How the name ends of a journal that a repair has written and not yet put in its place."""
 
 _CREATE = """
 CREATE TABLE IF NOT EXISTS records (
   number  INTEGER PRIMARY KEY,   -- consecutive, from 1
-  kind    TEXT NOT NULL,         -- intent, reply, failure
+  kind    TEXT NOT NULL,         -- intent, reply, failure, lost (teacher/salvage.py)
   key     BLOB NOT NULL,         -- what was asked (teacher/call.py), 16 bytes
   stage   TEXT NOT NULL,
   slot    INTEGER NOT NULL,
@@ -85,10 +89,12 @@ class Journal:
         """
         self.path = path
         self._epoch = epoch
+        if path.with_name(path.name + REPAIRED).exists():
+            raise DamagedError(f"a repair of {path} was cut off: start  synth repair  again.")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
         try:
-            self._db = _open(path)
-            self._reader = _open(path)
+            self._db = open_database(path)
+            self._reader = open_database(path)
             self._claim()
         except sqlite3.OperationalError as error:  # no space, no right, too many open files
             raise StorageError(f"the journal {path} cannot be opened: {error}.") from error
@@ -236,7 +242,8 @@ class Journal:
             " open AS (SELECT model, sum(kind = 'intent') - sum(kind != 'intent') AS n,"
             "  max(worst_in) AS worst_in, max(worst_out) AS worst_out"
             "  FROM own GROUP BY key, model HAVING n > 0)"
-            " SELECT 'sent', model, count(*), 0, 0 FROM own WHERE kind = 'intent' GROUP BY model"
+            " SELECT 'sent', model, count(*), 0, 0 FROM own"
+            "  WHERE kind IN ('intent', 'lost') GROUP BY model"
             " UNION ALL SELECT 'confirmed', model, count(*), sum(n_in), sum(n_out) FROM own"
             "  WHERE n_in IS NOT NULL GROUP BY model"
             " UNION ALL SELECT 'unknown', model, count(*), sum(worst_in), sum(worst_out) FROM own"
@@ -279,7 +286,8 @@ def _failed(future: asyncio.Future[None], error: SynthError) -> asyncio.Future[N
     return future
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open a journal's database for writing, with its tables; durable at every commit."""
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
     mode = database.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
