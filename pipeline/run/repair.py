@@ -140,8 +140,8 @@ class _Repair:
             sync_folder(self.run)
             lost = _listed(saved.lost)
             self.done.lines.append(
-                f"{JOURNAL}: {saved.kept} records are whole, {len(saved.lost)} are lost"
-                + (f": {lost}. What they cost counts as unknown." if lost else ".")
+                f"{JOURNAL}: {saved.kept} records are whole"
+                + (f"; lost: {lost}. What they cost counts as unknown." if lost else ".")
             )
         for name in ("", *BESIDE):
             path.with_name(path.name + name).unlink(missing_ok=True)

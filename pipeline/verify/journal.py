@@ -101,7 +101,7 @@ def _check_records(
             if record.kind == REPLY:
                 answered.add(record.key)
     if n_lost:
-        report.notes.append(f"{name}: {n_lost} records were lost before a repair, and are marked.")
+        report.notes.append(f"{name}: lost before a repair, and marked: {n_lost} records.")
     return stages, last
 
 
