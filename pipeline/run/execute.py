@@ -73,7 +73,8 @@ def execute(prepared: Prepared, listener: Listener) -> RunManifest:
 async def _execute(prepared: Prepared, listener: Listener, lease: Lease) -> RunManifest:
     state = _open_manifest(prepared)
     began = datetime.now(UTC)
-    journal = Journal(prepared.run / "journal.sqlite", lease.epoch)
+    reserve = int(prepared.recipe.settings.reserve_mib * 2**20)
+    journal = Journal(prepared.run / "journal.sqlite", lease.epoch, reserve)
     old = JournalReader(prepared.old_run / "journal.sqlite") if prepared.old_run else None
     context: Context | None = None
     try:

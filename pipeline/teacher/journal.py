@@ -3,7 +3,8 @@
 One SQLite table, append only. A record is an `intent` (this slot will ask this), a `reply` (the raw
 bytes that came back, before anything was made of them) or a `failure` (a request that brought no
 reply). Records carry consecutive numbers and a CRC. WAL with full sync; on a network file system,
-where WAL does not work, SQLite's rollback journal.
+where WAL does not work, SQLite's rollback journal. A reserve of room on the disk lets replies in
+flight be kept when it fills up (reserve.py).
 
 Commits are grouped: whatever was appended while one commit ran goes into the next, on a thread of
 its own, so that a slow disk makes the groups larger and not the requests slower.
@@ -23,6 +24,7 @@ from typing import Any
 
 from pipeline.crashpoint import crashpoint
 from pipeline.errors import DamagedError, LockedError, StorageError, SynthError
+from pipeline.teacher.reserve import Reserve, free_bytes
 
 INTENT, REPLY, FAILURE, LOST = "intent", "reply", "failure", "lost"
 FORMAT = 1
@@ -62,6 +64,20 @@ GROUP BY model ORDER BY model
 """By model: requests, replies, input and output tokens, replies without usage; no copies."""
 
 
+FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
+"""What SQLite says of ENOSPC, and of EDQUOT among others."""
+NEEDED = 256 * 2**20
+"""Bytes that a run wants free before it starts (run/folder.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits for one commit: outcomes to be kept, and requests that may then leave."""
+
+    to_keep: asyncio.Future[None]
+    to_send: asyncio.Future[None]
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One line of the journal."""
@@ -82,15 +98,17 @@ class Journal:
     committed and waiting records alike.
     """
 
-    def __init__(self, path: Path, epoch: int = 0) -> None:
+    def __init__(self, path: Path, epoch: int = 0, reserve_bytes: int = 0) -> None:
         """Open or create the journal. Raises `DamagedError` or `StorageError`.
 
-        `epoch` is the writer's: a commit is refused once a later one has opened the journal.
+        `epoch` is the writer's: a commit is refused once a later one has opened the journal. With
+        `reserve_bytes` set aside, replies are still kept when the disk is full; no intent is.
         """
         self.path = path
         self._epoch = epoch
         if path.with_name(path.name + REPAIRED).exists():
             raise DamagedError(f"a repair of {path} was cut off: start  synth repair  again.")
+        self._reserve = Reserve(path, reserve_bytes)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
         try:
             self._db = open_database(path)
@@ -111,8 +129,9 @@ class Journal:
         self._waiting: list[tuple[Any, ...]] = []
         self._waiting_replies: dict[bytes, Record] = {}
         self._waiting_intents: dict[bytes, list[tuple[str, int]]] = {}
-        self._done: asyncio.Future[None] | None = None
+        self._done: Waiting | None = None
         self._failed: SynthError | None = None
+        self._full: StorageError | None = None
         self._flusher: asyncio.Task[None] | None = None
 
     def _claim(self) -> None:
@@ -128,10 +147,12 @@ class Journal:
     ) -> asyncio.Future[None]:
         """Add a record; the future is done once it is durable, or holds the `StorageError`.
 
-        After one commit has failed nothing more is written: numbers stay consecutive.
+        After one commit has failed nothing more is written: numbers stay consecutive. Where the
+        disk was full and the reserve helped, outcomes are still written, and intents are refused.
         """
-        if self._failed is not None:
-            return _failed(asyncio.get_running_loop().create_future(), self._failed)
+        refused = self._failed or (self._full if kind == INTENT else None)
+        if refused is not None:
+            return _failed(asyncio.get_running_loop().create_future(), refused)
         self.last += 1
         text = json.dumps(note, ensure_ascii=False, separators=(",", ":"))
         crc = crc_of(self.last, kind, key, stage, slot, text, raw)
@@ -142,10 +163,10 @@ class Journal:
             self._waiting_intents.setdefault(key, []).append((stage, slot))
         loop = asyncio.get_running_loop()
         if self._done is None:
-            self._done = loop.create_future()
+            self._done = Waiting(loop.create_future(), loop.create_future())
         if self._flusher is None:
             self._flusher = loop.create_task(self._flush())
-        return self._done
+        return self._done.to_send if kind == INTENT else self._done.to_keep
 
     async def _flush(self) -> None:
         await asyncio.sleep(0)  # let what is ready append first
@@ -154,16 +175,13 @@ class Journal:
             batch, done = self._waiting, self._done
             self._waiting, self._done = [], None
             try:
-                await loop.run_in_executor(self._writer, self._commit, batch)
+                full = await loop.run_in_executor(self._writer, self._commit_at_all, batch)
             except (sqlite3.Error, LockedError) as error:
-                self._failed = (
-                    error
-                    if isinstance(error, LockedError)
-                    else StorageError(f"the journal {self.path} cannot be written: {error}.")
-                )
-                for future in (done, self._done):  # what waits now would wait for ever
-                    if future is not None:
-                        _failed(future, self._failed)
+                self._failed = error if isinstance(error, LockedError) else self._no_room(error)
+                for futures in (done, self._done):  # what waits now would wait for ever
+                    if futures is not None:
+                        _failed(futures.to_keep, self._failed)
+                        _failed(futures.to_send, self._failed)
                 self._waiting, self._done = [], None
                 break
             self.committed = batch[-1][0]
@@ -172,8 +190,31 @@ class Journal:
                     self._waiting_replies.pop(record[2], None)
                 elif record[1] == INTENT:
                     self._waiting_intents.pop(record[2], None)
-            done.set_result(None)
+            self._full = self._full or full
+            done.to_keep.set_result(None)
+            if self._full is None:
+                done.to_send.set_result(None)
+            else:
+                _failed(done.to_send, self._full)
         self._flusher = None
+
+    def _no_room(self, error: sqlite3.Error) -> StorageError:
+        free = free_bytes(self.path.parent)
+        room = "" if free is None else f" {free} bytes are free there, make room for {NEEDED}."
+        return StorageError(f"the journal {self.path} cannot be written: {error}.{room}")
+
+    def _commit_at_all(self, batch: list[tuple[Any, ...]]) -> StorageError | None:
+        """Commit; where there is no room, with that of the reserve, and say so."""
+        try:
+            self._commit(batch)
+        except sqlite3.OperationalError as error:
+            code = getattr(error, "sqlite_errorcode", None)
+            if code not in FULL or not self._reserve.free():
+                raise
+            said = self._no_room(error)
+            self._commit(batch)
+            return said
+        return None
 
     def _commit(self, batch: list[tuple[Any, ...]]) -> None:
         if not self.path.exists():  # a file that was removed takes writes as if nothing were wrong
@@ -261,17 +302,18 @@ class Journal:
         """Wait until everything appended is on disk. Raises `StorageError` where it is not."""
         while self._done is not None or self._flusher is not None:
             if self._done is not None:
-                await self._done
+                await self._done.to_keep
             else:
                 await asyncio.sleep(0)
-        if self._failed is not None:
-            raise self._failed
+        if (error := self._failed or self._full) is not None:
+            raise error
 
     def close(self) -> None:
         """Close the files; what was appended and not settled is given up."""
         self._writer.shutdown()
         self._reader.close()
         self._db.close()
+        self._reserve.free()
 
     def _checked(self, row: tuple[Any, ...]) -> Record:
         number, kind, key, stage, slot, text, raw, crc = row

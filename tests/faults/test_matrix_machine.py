@@ -195,13 +195,17 @@ def test_a_disk_that_fills_up_ends_the_run_and_it_goes_on_once_there_is_room(
         counts.append(sent(server))
 
     server.set_plan(PLAN | {"latency": 0.1})
-    thread = once_replied(server, 8, fill)
+    thread = once_replied(server, 20, fill)
     ran = matrix.run(server, small_disk / "run")
     thread.join()
     assert counts, "it was never full"
     assert ran.code == 7, ran.error
     assert "full" in str(ran.error) or "space" in str(ran.error)
-    assert ran.requests - counts[0] <= 2 * C
+    assert str(small_disk) in str(ran.error)
+    assert ran.requests - counts[0] <= C
+    assert sent(server) - 20 >= C / 2, "hardly anything was in flight"
+    assert len(books.replied(small_disk / "run")) == sent(server), "a reply was lost"
+    assert not (small_disk / "run/journal.sqlite-reserve").exists()
     again = matrix.run(server, small_disk / "run")
     assert (again.code, again.requests) == (7, 0), "it is still full"
     resize(small_disk, "size=300m")
