@@ -192,9 +192,9 @@ def test_a_disk_that_fills_up_ends_the_run_and_it_goes_on_once_there_is_room(
             line = ["mount", "-o", f"remount,size={used + 8192}", str(small_disk)]
             if subprocess.run(line, check=False, capture_output=True).returncode == 0:
                 break
-        counts.append(sent(server))
+        counts.extend((sent(server), server.counts()["in_flight"]))
 
-    server.set_plan(PLAN | {"latency": 0.1})
+    server.set_plan(PLAN | {"latency": 0.3})
     thread = once_replied(server, 20, fill)
     ran = matrix.run(server, small_disk / "run")
     thread.join()
@@ -203,7 +203,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_it_goes_on_once_there_is_room(
     assert "full" in str(ran.error) or "space" in str(ran.error)
     assert str(small_disk) in str(ran.error)
     assert ran.requests - counts[0] <= C
-    assert sent(server) - 20 >= C / 2, "hardly anything was in flight"
+    assert counts[1], "nothing was in flight"
     assert len(books.replied(small_disk / "run")) == sent(server), "a reply was lost"
     assert not (small_disk / "run/journal.sqlite-reserve").exists()
     again = matrix.run(server, small_disk / "run")
