@@ -111,7 +111,7 @@ class WriteLog:
     def state(self, cut: int, folder: Path, rng: Random, share: float) -> None:
         """Write the directory as it may be after a power cut at `cut` operations.
 
-        Each operation that no sync covers is there with the probability `share`, some writes in part.
+        Each operation that no sync covers is there with the probability `share`, or a part of it.
         """
         names: dict[str, int] = {}
         folders = {str(self.root)}
