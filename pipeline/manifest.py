@@ -14,10 +14,13 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, computed_field
 
 from pipeline.durable import replacing
-from pipeline.errors import DamagedError, RecipeError
+from pipeline.errors import DamagedError
+from pipeline.format_version import refuse_newer
 
 FORMAT = 1
 """Version of the run directory, its manifests and its journal."""
+NEEDS = "0.1.0"
+"""The first synth that reads this format."""
 
 Half = Literal["kept", "dropped"]
 """The two folders of a stage's shards."""
@@ -91,6 +94,7 @@ class StageManifest(_Manifest):
     """
 
     format: int = FORMAT
+    needs: str = NEEDS
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
     stage: str
     index: Annotated[int, Field(ge=0)]
@@ -155,6 +159,7 @@ class RunManifest(_Manifest):
     """
 
     format: int = FORMAT
+    needs: str = NEEDS
     synth: str
     recipe: str
     status: str
@@ -188,11 +193,8 @@ def read(model: type[M], path: Path) -> M:
     """Read a manifest; `DamagedError` where it is not whole, `RecipeError` where it is newer."""
     try:
         tree = json.loads(path.read_bytes())
-        if isinstance(tree, dict) and int(tree.get("format", 0)) > FORMAT:
-            raise RecipeError(
-                f"{path} has format {tree['format']}, and this synth knows {FORMAT}: "
-                "use the synth that wrote it, or a newer one."
-            )
+        if isinstance(tree, dict):
+            refuse_newer(path, int(tree.get("format", 0)), FORMAT, tree.get("needs"))
         return model.model_validate(tree)
     except (ValueError, ValidationError, TypeError) as error:
         raise DamagedError(f"{path} is damaged: {str(error)[:300]}") from error

@@ -21,10 +21,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import manifest
+from pipeline import manifest, schema
 from pipeline.crashpoint import crashpoint
 from pipeline.durable import NEW, replacing, sync_folder
 from pipeline.errors import DamagedError
+from pipeline.format_version import refuse_newer
 from pipeline.manifest import FileEntry, Part, StageManifest
 from pipeline.schema import DROP_COLUMNS, arrow_schema
 from pipeline.stage import Row
@@ -218,6 +219,8 @@ def opened(path: Path) -> Iterator[pq.ParquetFile]:
     """A shard, open for reading with its page checksums. Raises `DamagedError` while it is read."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            version = (file.schema_arrow.metadata or {}).get(b"synth.schema", b"0")
+            refuse_newer(path, int(version), schema.VERSION)
             yield file
     except (pa.ArrowException, OSError, ValueError) as error:  # a flipped name is no UTF-8
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):

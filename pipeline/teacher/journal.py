@@ -24,10 +24,13 @@ from typing import Any
 
 from pipeline.crashpoint import crashpoint
 from pipeline.errors import DamagedError, LockedError, StorageError, SynthError
+from pipeline.format_version import refuse_newer
+from pipeline.teacher.file_system import is_shared
 from pipeline.teacher.reserve import Reserve, free_bytes
 
 INTENT, REPLY, FAILURE, LOST = "intent", "reply", "failure", "lost"
 FORMAT = 1
+"""Version of the journal's tables: the database's `user_version`; 0 is 1."""
 BESIDE = ("-wal", "-shm", "-journal")
 """How the names end of the files that SQLite keeps beside a database."""
 REPAIRED = "-repaired"
@@ -331,12 +334,21 @@ def _failed(future: asyncio.Future[None], error: SynthError) -> asyncio.Future[N
 def open_database(path: Path) -> sqlite3.Connection:
     """Open a journal's database for writing, with its tables; durable at every commit."""
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-    mode = database.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-    if mode != "wal":
+    wanted = "DELETE" if is_shared(path.parent) else "WAL"
+    mode = database.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0]
+    if mode != wanted.lower():
         database.execute("PRAGMA journal_mode = DELETE")
     database.execute("PRAGMA synchronous = FULL")
+    check_format(path, database)
     database.executescript(_CREATE)
+    if database.execute("PRAGMA user_version").fetchone()[0] != FORMAT:
+        database.execute(f"PRAGMA user_version = {FORMAT}")
     return database
+
+
+def check_format(path: Path, database: sqlite3.Connection) -> None:
+    """Raise `RecipeError` where a later synth has written the journal."""
+    refuse_newer(path, int(database.execute("PRAGMA user_version").fetchone()[0]), FORMAT)
 
 
 def crc_of(number: int, kind: str, key: bytes, stage: str, slot: int, text: str, raw: bytes) -> int:
