@@ -14,12 +14,11 @@ NAMES = (
     "before_commit",  # of journal records: they are written and not yet durable
     "after_commit",  # durable, and nobody has been told
     "shard_staged",  # a shard is whole in .staging
-    "shard_renamed",  # it is in its place, whose name is not yet durable
     "part_unlisted",  # both shards of a part are in their places, stage.json does not say so
     "part_listed",
     "taken_back",  # stage.json lists nothing any more, the shards are still there
-    "manifest_written",  # beside its place
-    "manifest_renamed",  # in its place, whose name is not yet durable
+    "file_written",  # a shard, a manifest or an input is durable, and not in its place
+    "file_renamed",  # it is in its place, whose name is not yet durable
     "before_seal",  # all parts are listed, the stage is not said to be whole
     "sealed",
 )

@@ -5,23 +5,23 @@ Both carry a format version. A reader of version N reads older ones; a newer one
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, computed_field
 
-from pipeline.crashpoint import crashpoint
-from pipeline.errors import DamagedError, RecipeError
+from pipeline.durable import replacing
+from pipeline.errors import DamagedError
+from pipeline.format_version import refuse_newer
 
 FORMAT = 1
 """Version of the run directory, its manifests and its journal."""
+NEEDS = "0.1.0"
+"""The first synth that reads this format."""
 
 Half = Literal["kept", "dropped"]
 """The two folders of a stage's shards."""
@@ -95,6 +95,7 @@ class StageManifest(_Manifest):
     """
 
     format: int = FORMAT
+    needs: str = NEEDS
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
     stage: str
     index: Annotated[int, Field(ge=0)]
@@ -159,6 +160,7 @@ class RunManifest(_Manifest):
     """
 
     format: int = FORMAT
+    needs: str = NEEDS
     synth: str
     recipe: str
     status: str
@@ -191,15 +193,6 @@ class RunManifest(_Manifest):
         return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
-def _umask() -> int:
-    current = os.umask(0o077)
-    os.umask(current)
-    return current
-
-
-FILE_MODE = 0o666 & ~_umask()  # asked once: asking changes it for every thread
-"""Mode of the files that a run publishes: what the umask leaves."""
-
 M = TypeVar("M", RunManifest, StageManifest)
 
 
@@ -212,11 +205,8 @@ def read(model: type[M], path: Path) -> M:
     """Read a manifest; `DamagedError` where it is not whole, `RecipeError` where it is newer."""
     try:
         tree = json.loads(path.read_bytes())
-        if isinstance(tree, dict) and int(tree.get("format", 0)) > FORMAT:
-            raise RecipeError(
-                f"{path} has format {tree['format']}, and this synth knows {FORMAT}: "
-                "use the synth that wrote it, or a newer one."
-            )
+        if isinstance(tree, dict):
+            refuse_newer(path, int(tree.get("format", 0)), FORMAT, tree.get("needs"))
         return model.model_validate(tree)
     except (ValueError, ValidationError, TypeError) as error:
         raise DamagedError(f"{path} is damaged: {str(error)[:300]}") from error
@@ -228,50 +218,6 @@ def replace(path: Path, manifest: BaseModel) -> None:
 
 
 def replace_bytes(path: Path, content: bytes) -> None:
-    """Write a small file beside its place, sync it, rename it over the old one, sync the folder."""
-    handle, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), FILE_MODE)
-            os.fsync(file.fileno())
-        crashpoint("manifest_written")
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    crashpoint("manifest_renamed")
-    sync_folder(path.parent)
-
-
-def sync_tree(folder: Path) -> None:
-    """Make every file below `folder` durable, and every name."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        else:
-            sync_folder(path)
-    sync_folder(folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and what is missing above it, each durable in the one that holds it.
-
-    A new one is for its owner alone: replies may hold what is nobody else's business.
-    """
-    missing = [path for path in folder.parents if not path.exists()]
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for path in (folder, *missing):
-        with contextlib.suppress(PermissionError):  # a folder that we may enter and not list
-            sync_folder(path.parent)
+    """Replace a small file as one step."""
+    with replacing(path) as file:
+        file.write(content)

@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from pipeline import yaml_text
 from pipeline.errors import Problems, RecipeError
+from pipeline.format_version import refuse_newer
 from pipeline.package_data import RECIPES
 from pipeline.stage import (
     IDENTITY,
@@ -35,9 +36,14 @@ STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 """What a stage can be called in a recipe: its folder and its row ids are named for it."""
 
 
+FORMAT = 1
+"""Version of recipes, as `format` says it; one without it is of this one."""
+
+
 class RecipeSettings(Settings):
     """Everything in a recipe but its stages."""
 
+    format: Annotated[int, Field(ge=1, le=FORMAT), OPERATIONAL] = FORMAT
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"), OPERATIONAL]
     description: Annotated[str, OPERATIONAL] = ""
     seed: Annotated[int, Field(ge=0, lt=2**63), IDENTITY] = 42
@@ -45,6 +51,7 @@ class RecipeSettings(Settings):
     seeds: Annotated[str, OPERATIONAL] = "builtin"  # its content is identity
     prompts: Annotated[str | None, OPERATIONAL] = None  # their content is identity
     shard_rows: Annotated[int, Field(ge=1), IDENTITY] = 10_000
+    reserve_mib: Annotated[float, Field(ge=0), OPERATIONAL] = 64.0
     teacher: TeacherSettings = TeacherSettings()
     judge: TeacherSettings | None = None
     scorer: TeacherSettings | None = None
@@ -178,6 +185,8 @@ def parse(text: str, *, where: str, settings: Mapping[str, Any] | None = None) -
             problems.add(
                 RecipeError(f"{where}: line {line}: each of 'stages' is a mapping with a 'stage'.")
             )
+    if isinstance(tree.get("format"), int):
+        refuse_newer(where, tree["format"], FORMAT)
     named = {entry.get("name", entry["stage"]): entry for _, entry in entries}
     for path, value in (settings or {}).items():
         _lay_over(tree, named, path, value, problems)

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,9 +21,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import manifest
+from pipeline import manifest, schema
 from pipeline.crashpoint import crashpoint
+from pipeline.durable import NEW, replacing, sync_folder
 from pipeline.errors import DamagedError
+from pipeline.format_version import refuse_newer
 from pipeline.manifest import FileEntry, Part, StageManifest
 from pipeline.schema import DROP_COLUMNS, arrow_schema
 from pipeline.stage import Row
@@ -85,7 +85,7 @@ class StageFolder:
         for half in ("kept", "dropped"):
             (self.path / half).mkdir(parents=True, exist_ok=True)
         for folder in (self.path.parent, self.run):  # replacing stage.json syncs the third
-            manifest.sync_folder(folder)
+            sync_folder(folder)
         self.save()
 
     def begin_anew(self) -> None:
@@ -211,9 +211,16 @@ def write_shard(table: pa.Table, target: Path, run: Path) -> FileEntry:
     """
     staging = run / ".staging"
     staging.mkdir(exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=staging)
-    staged = Path(name)
-    with os.fdopen(handle, "wb") as file:
+    entries = []
+
+    def read_back(staged: Path) -> None:
+        crashpoint("shard_staged")
+        entry = describe(staged)
+        if entry.rows != table.num_rows:
+            raise DamagedError(f"{target}: of {table.num_rows} rows, {entry.rows} read back.")
+        entries.append(entry.model_copy(update={"path": target.name}))
+
+    with replacing(target, staging=staging, check=read_back) as file:
         pq.write_table(
             table,
             file,
@@ -222,17 +229,7 @@ def write_shard(table: pa.Table, target: Path, run: Path) -> FileEntry:
             row_group_size=ROW_GROUP,
             write_page_checksum=True,
         )
-        file.flush()
-        os.fchmod(file.fileno(), manifest.FILE_MODE)
-        os.fsync(file.fileno())
-    crashpoint("shard_staged")
-    entry = describe(staged)
-    if entry.rows != table.num_rows:
-        raise DamagedError(f"{target}: {table.num_rows} rows were written, {entry.rows} read back.")
-    staged.replace(target)
-    crashpoint("shard_renamed")
-    manifest.sync_folder(target.parent)
-    return entry.model_copy(update={"path": target.name})
+    return entries[0]
 
 
 def describe(path: Path) -> FileEntry:
@@ -253,6 +250,8 @@ def opened(path: Path) -> Iterator[pq.ParquetFile]:
     """A shard, open for reading with its page checksums. Raises `DamagedError` while it is read."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            version = (file.schema_arrow.metadata or {}).get(b"synth.schema", b"0")
+            refuse_newer(path, int(version), schema.VERSION)
             yield file
     except (pa.ArrowException, OSError, ValueError) as error:  # a flipped name is no UTF-8
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
@@ -302,5 +301,5 @@ def clear_staging(run: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-    for path in run.rglob(".new-*"):
+    for path in run.rglob(f"{NEW}*"):
         path.unlink()

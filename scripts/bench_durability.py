@@ -23,7 +23,7 @@ from tests.teacher_server.process import running_server
 SWITCHED_OFF = """
 from pipeline.teacher import journal, ledger
 
-opened = journal._open
+opened = journal.open_database
 
 def open_unsynced(path):
     database = opened(path)
@@ -33,7 +33,7 @@ def open_unsynced(path):
 async def reserve(self, model, worst):
     return None
 
-journal._open = open_unsynced
+journal.open_database = open_unsynced
 ledger.Ledger.reserve = reserve
 ledger.Ledger.settle = lambda self, model, worst, actual, *, billed=True: None
 """

@@ -44,6 +44,10 @@ SHOWN: tuple[tuple[str, str], ...] = (
     ),
     ("Recount everything: checksums, schema, rows, journal.", "synth verify runs/demo"),
     (
+        "Mend what `verify` finds damaged: whole replies are kept, only lost ones asked for again.",
+        "synth repair runs/demo",
+    ),
+    (
         "Other rules after the loop, in a new run: nothing is asked again.",
         "synth run self-instruct --from runs/demo --out runs/short "
         "--set 'filter.filters={word_count: {at_most: 30}, outputs: {}, instances: {}}'",

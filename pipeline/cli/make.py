@@ -1,4 +1,4 @@
-"""Commands that make something: `run`, `plan`, `export`."""
+"""Commands that make something: `run`, `replay`, `repair`, `plan`, `export`."""
 
 from __future__ import annotations
 
@@ -148,6 +148,22 @@ def replay(
         as_json=as_json,
         status=state.status,
         kept=state.kept,
+    )
+
+
+def repair(run: Annotated[str, typer.Argument(help="A run directory.")]) -> None:
+    """Mend a damaged run: keep what is whole, take back the rest, put the original aside."""
+    from pipeline.run.repair import repair as repair_run
+
+    done = repair_run(run)
+    if done.before is None:
+        sys.stdout.write(f"{safe(run)} is whole: nothing to repair.\n")
+        return
+    for line in done.lines:
+        sys.stdout.write(f"{safe(line)}\n")
+    sys.stdout.write(
+        f"{safe(run)} is repaired; what was there before is in {safe(str(done.before))}. Start the "
+        "command that made it again: only replies that are lost are asked for.\n"
     )
 
 

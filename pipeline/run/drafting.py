@@ -70,16 +70,17 @@ class Drafting:
         self.index = self.pool_index.restore(texts)
 
     def draw(self, slot: int) -> Open:
-        """Draw a slot's request and settle it from the journal, or start to ask.
+        """Take a slot as it was recorded and settled; else draw its request, and start to ask.
 
-        A replay takes both as they were recorded, and raises `NotRecordedError` where nothing was.
+        What is recorded is what would be drawn, but where a repair has lost an earlier reply. A
+        replay raises `NotRecordedError` where nothing is.
         """
-        if self.context.prepared.is_replay:
-            endpoint = self.context.prepared.recipe.settings.teacher.endpoint
-            found = self.asker.recorded(self.step.name, slot, endpoint)
-            if found is None:
-                raise NotRecordedError
+        endpoint = self.context.prepared.recipe.settings.teacher.endpoint
+        found = self.asker.recorded(self.step.name, slot, endpoint)
+        if found is not None:
             return found
+        if self.context.prepared.is_replay:
+            raise NotRecordedError
         n_drafts = self.pool.drafts_at(slot - self.window)
         rng = Random(f"{self.context.prepared.recipe.settings.seed}:{self.step.name}:{slot}")
         request = self.stage.ask(self.pool, n_drafts, self.config, rng)

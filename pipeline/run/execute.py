@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import manifest, signals, store
+from pipeline.durable import make_folder
 from pipeline.errors import (
     BudgetError,
     InterruptedRunError,
@@ -74,7 +75,7 @@ def execute(prepared: Prepared, listener: Listener) -> RunManifest:
 @contextmanager
 def _folder(run: Path) -> Iterator[Lease]:
     """The run's folder, there and this process's alone."""
-    manifest.make_folder(run)
+    make_folder(run)
     with locked(run) as lease:
         yield lease
 
@@ -84,7 +85,8 @@ async def _execute(
 ) -> RunManifest:
     state = _open_manifest(prepared)
     began = datetime.now(UTC)
-    journal = Journal(prepared.run / "journal.sqlite", lease.epoch)
+    reserve = int(prepared.recipe.settings.reserve_mib * 2**20)
+    journal = Journal(prepared.run / "journal.sqlite", lease.epoch, reserve)
     old = JournalReader(prepared.old_run / "journal.sqlite") if prepared.old_run else None
     context: Context | None = None
     try:

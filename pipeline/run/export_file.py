@@ -9,8 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -19,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import store
+from pipeline.durable import replacing
 from pipeline.errors import DamagedError, RecipeError, StorageError
 from pipeline.inspect import Run, open_run
-from pipeline.manifest import FILE_MODE, sync_folder
 from pipeline.schema import arrow_schema
 from pipeline.stage import Row
 
@@ -52,25 +50,11 @@ def write(run: Path, form: str, out: Path | None = None, stage: str | None = Non
     if run.resolve() in target.resolve().parents and not inside:
         raise RecipeError(f"--out {target} is inside the run: name a file elsewhere.")
     try:
-        _write_whole(target, found, name, WRITERS[form])
+        with replacing(target) as file:
+            WRITERS[form](file, found, name)
     except OSError as error:
         raise StorageError(f"{target} cannot be written: {error.strerror or error}.") from error
     return target
-
-
-def _write_whole(target: Path, run: Run, stage: str, writer: Writer) -> None:
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            writer(file, run, stage)
-            file.flush()
-            os.fchmod(file.fileno(), FILE_MODE)
-            os.fsync(file.fileno())
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    sync_folder(target.parent)
 
 
 def _parquet(file: IO[bytes], run: Run, stage: str) -> None:

@@ -10,15 +10,16 @@ from pathlib import Path
 from pipeline import manifest
 from pipeline.errors import Problems, RecipeError, StorageError, SynthError
 from pipeline.manifest import RunManifest
+from pipeline.teacher.journal import NEEDED
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.terminal import shorten
 
-MIN_FREE_BYTES = 256 * 2**20
 BEFORE_RUN_JSON = {"lock", ".staging", "inputs", "recipe.yaml"}
 """What a run writes before it says that it is one: all that a process killed then leaves."""
 
 OWN = (*sorted(BEFORE_RUN_JSON), "run.json", "stages", "data", ".index", "log.jsonl",
-       *(f"journal.sqlite{end}" for end in ("", "-wal", "-shm", "-journal")))  # fmt: skip
+       *(f"journal.sqlite{end}"
+         for end in ("", "-wal", "-shm", "-journal", "-reserve", "-repaired")))  # fmt: skip
 """All that a run writes into its folder."""
 
 
@@ -103,9 +104,9 @@ def check_writable(run: Path, problems: Problems) -> None:
         problems.add(StorageError(f"{parent} is on a file system that can only be read."))
         return
     free = shutil.disk_usage(parent).free
-    if free < MIN_FREE_BYTES:
+    if free < NEEDED:
         problems.add(
             StorageError(
-                f"{parent} has {free // 2**20} MiB free, and a run wants {MIN_FREE_BYTES // 2**20}."
+                f"{parent} has {free // 2**20} MiB free, and a run wants {NEEDED // 2**20}."
             )
         )

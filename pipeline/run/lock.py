@@ -13,6 +13,7 @@ neither a wrong clock nor one that jumps makes a lease look old.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -31,6 +32,9 @@ LEASE_S = 60.0
 """How long a lease lasts that its holder no longer renews; renewed every sixth of it."""
 GUARD_S = 1.5
 """How long to try for the moment in which the file is read and written."""
+
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What a file system says that has no locks, such as a network one without its lock service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +172,13 @@ def _guarded(path: Path) -> Iterator[int]:
     try:
         _try_for(GUARD_S, lambda: fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB), path)
         yield handle
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        raise StorageError(
+            f"{path}: this file system gives no locks ({error.strerror}), and without them two "
+            "processes could work on one run: name a folder on another with --out."
+        ) from error
     finally:
         os.close(handle)
 

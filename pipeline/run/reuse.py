@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 
 from pipeline import manifest, store
+from pipeline.durable import sync_folder, sync_tree
 from pipeline.errors import DamagedError
 from pipeline.manifest import StageManifest
 from pipeline.run.asking import NOT_ASKED
@@ -43,10 +44,10 @@ async def reuse(context: Context, index: int) -> None:
         part.journal = context.journal.committed
     state.usage = []
     manifest.replace(copy / "stage.json", state)
-    manifest.sync_tree(copy)
+    sync_tree(copy)
     new.parent.mkdir(exist_ok=True)
     copy.replace(new)
-    manifest.sync_folder(new.parent)
+    sync_folder(new.parent)
 
 
 async def _copy_records(context: Context, stage: str) -> None:

@@ -3,7 +3,8 @@
 One SQLite table, append only. A record is an `intent` (this slot will ask this), a `reply` (the raw
 bytes that came back, before anything was made of them) or a `failure` (a request that brought no
 reply). Records carry consecutive numbers and a CRC. WAL with full sync; on a network file system,
-where WAL does not work, SQLite's rollback journal.
+where WAL does not work, SQLite's rollback journal. A reserve of room on the disk lets replies in
+flight be kept when it fills up (reserve.py).
 
 Commits are grouped: whatever was appended while one commit ran goes into the next, on a thread of
 its own, so that a slow disk makes the groups larger and not the requests slower.
@@ -23,14 +24,22 @@ from typing import Any
 
 from pipeline.crashpoint import crashpoint
 from pipeline.errors import DamagedError, LockedError, StorageError, SynthError
+from pipeline.format_version import refuse_newer
+from pipeline.teacher.file_system import is_shared
+from pipeline.teacher.reserve import Reserve, free_bytes
 
-INTENT, REPLY, FAILURE = "intent", "reply", "failure"
+INTENT, REPLY, FAILURE, LOST = "intent", "reply", "failure", "lost"
 FORMAT = 1
+"""Version of the journal's tables: the database's `user_version`; 0 is 1."""
+BESIDE = ("-wal", "-shm", "-journal")
+"""How the names end of the files that SQLite keeps beside a database."""
+REPAIRED = "-repaired"
+"""How the name ends of a journal that a repair has written and not yet put in its place."""
 
 _CREATE = """
 CREATE TABLE IF NOT EXISTS records (
   number  INTEGER PRIMARY KEY,   -- consecutive, from 1
-  kind    TEXT NOT NULL,         -- intent, reply, failure
+  kind    TEXT NOT NULL,         -- intent, reply, failure, lost (teacher/salvage.py)
   key     BLOB NOT NULL,         -- what was asked (teacher/call.py), 16 bytes
   stage   TEXT NOT NULL,
   slot    INTEGER NOT NULL,
@@ -62,6 +71,20 @@ No copies. The failure of a request that never left says `"sent": false`.
 """
 
 
+FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
+"""What SQLite says of ENOSPC, and of EDQUOT among others."""
+NEEDED = 256 * 2**20
+"""Bytes that a run wants free before it starts (run/folder.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits for one commit: outcomes to be kept, and requests that may then leave."""
+
+    to_keep: asyncio.Future[None]
+    to_send: asyncio.Future[None]
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One line of the journal."""
@@ -82,17 +105,21 @@ class Journal:
     committed and waiting records alike.
     """
 
-    def __init__(self, path: Path, epoch: int = 0) -> None:
+    def __init__(self, path: Path, epoch: int = 0, reserve_bytes: int = 0) -> None:
         """Open or create the journal. Raises `DamagedError` or `StorageError`.
 
-        `epoch` is the writer's: a commit is refused once a later one has opened the journal.
+        `epoch` is the writer's: a commit is refused once a later one has opened the journal. With
+        `reserve_bytes` set aside, replies are still kept when the disk is full; no intent is.
         """
         self.path = path
         self._epoch = epoch
+        if path.with_name(path.name + REPAIRED).exists():
+            raise DamagedError(f"a repair of {path} was cut off: start  synth repair  again.")
+        self._reserve = Reserve(path, reserve_bytes)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
         try:
-            self._db = _open(path)
-            self._reader = _open(path)
+            self._db = open_database(path)
+            self._reader = open_database(path)
             self._claim()
         except sqlite3.OperationalError as error:  # no space, no right, too many open files
             raise StorageError(f"the journal {path} cannot be opened: {error}.") from error
@@ -109,8 +136,9 @@ class Journal:
         self._waiting: list[tuple[Any, ...]] = []
         self._waiting_replies: dict[bytes, Record] = {}
         self._waiting_intents: dict[bytes, list[tuple[str, int]]] = {}
-        self._done: asyncio.Future[None] | None = None
+        self._done: Waiting | None = None
         self._failed: SynthError | None = None
+        self._full: StorageError | None = None
         self._flusher: asyncio.Task[None] | None = None
 
     def _claim(self) -> None:
@@ -126,10 +154,12 @@ class Journal:
     ) -> asyncio.Future[None]:
         """Add a record; the future is done once it is durable, or holds the `StorageError`.
 
-        After one commit has failed nothing more is written: numbers stay consecutive.
+        After one commit has failed nothing more is written: numbers stay consecutive. Where the
+        disk was full and the reserve helped, outcomes are still written, and intents are refused.
         """
-        if self._failed is not None:
-            return _failed(asyncio.get_running_loop().create_future(), self._failed)
+        refused = self._failed or (self._full if kind == INTENT else None)
+        if refused is not None:
+            return _failed(asyncio.get_running_loop().create_future(), refused)
         self.last += 1
         text = json.dumps(note, ensure_ascii=False, separators=(",", ":"))
         crc = crc_of(self.last, kind, key, stage, slot, text, raw)
@@ -140,10 +170,10 @@ class Journal:
             self._waiting_intents.setdefault(key, []).append((stage, slot))
         loop = asyncio.get_running_loop()
         if self._done is None:
-            self._done = loop.create_future()
+            self._done = Waiting(loop.create_future(), loop.create_future())
         if self._flusher is None:
             self._flusher = loop.create_task(self._flush())
-        return self._done
+        return self._done.to_send if kind == INTENT else self._done.to_keep
 
     async def _flush(self) -> None:
         await asyncio.sleep(0)  # let what is ready append first
@@ -152,16 +182,13 @@ class Journal:
             batch, done = self._waiting, self._done
             self._waiting, self._done = [], None
             try:
-                await loop.run_in_executor(self._writer, self._commit, batch)
+                full = await loop.run_in_executor(self._writer, self._commit_at_all, batch)
             except (sqlite3.Error, LockedError) as error:
-                self._failed = (
-                    error
-                    if isinstance(error, LockedError)
-                    else StorageError(f"the journal {self.path} cannot be written: {error}.")
-                )
-                for future in (done, self._done):  # what waits now would wait for ever
-                    if future is not None:
-                        _failed(future, self._failed)
+                self._failed = error if isinstance(error, LockedError) else self._no_room(error)
+                for futures in (done, self._done):  # what waits now would wait for ever
+                    if futures is not None:
+                        _failed(futures.to_keep, self._failed)
+                        _failed(futures.to_send, self._failed)
                 self._waiting, self._done = [], None
                 break
             self.committed = batch[-1][0]
@@ -170,8 +197,31 @@ class Journal:
                     self._waiting_replies.pop(record[2], None)
                 elif record[1] == INTENT:
                     self._waiting_intents.pop(record[2], None)
-            done.set_result(None)
+            self._full = self._full or full
+            done.to_keep.set_result(None)
+            if self._full is None:
+                done.to_send.set_result(None)
+            else:
+                _failed(done.to_send, self._full)
         self._flusher = None
+
+    def _no_room(self, error: sqlite3.Error) -> StorageError:
+        free = free_bytes(self.path.parent)
+        room = "" if free is None else f" {free} bytes are free there, make room for {NEEDED}."
+        return StorageError(f"the journal {self.path} cannot be written: {error}.{room}")
+
+    def _commit_at_all(self, batch: list[tuple[Any, ...]]) -> StorageError | None:
+        """Commit; where there is no room, with that of the reserve, and say so."""
+        try:
+            self._commit(batch)
+        except sqlite3.OperationalError as error:
+            code = getattr(error, "sqlite_errorcode", None)
+            if code not in FULL or not self._reserve.free():
+                raise
+            said = self._no_room(error)
+            self._commit(batch)
+            return said
+        return None
 
     def _commit(self, batch: list[tuple[Any, ...]]) -> None:
         if not self.path.exists():  # a file that was removed takes writes as if nothing were wrong
@@ -241,7 +291,7 @@ class Journal:
             " open AS (SELECT model, sum(kind = 'intent') - sum(kind != 'intent') AS n,"
             "  max(worst_in) AS worst_in, max(worst_out) AS worst_out"
             "  FROM own GROUP BY key, model HAVING n > 0)"
-            " SELECT 'sent', model, sum(kind = 'intent') - sum(sent = 0), 0, 0 FROM own"
+            " SELECT 'sent', model, sum(kind IN ('intent', 'lost')) - sum(sent = 0), 0, 0 FROM own"
             "  GROUP BY model"
             " UNION ALL SELECT 'confirmed', model, count(*), sum(n_in), sum(n_out) FROM own"
             "  WHERE n_in IS NOT NULL GROUP BY model"
@@ -260,17 +310,18 @@ class Journal:
         """Wait until everything appended is on disk. Raises `StorageError` where it is not."""
         while self._done is not None or self._flusher is not None:
             if self._done is not None:
-                await self._done
+                await self._done.to_keep
             else:
                 await asyncio.sleep(0)
-        if self._failed is not None:
-            raise self._failed
+        if (error := self._failed or self._full) is not None:
+            raise error
 
     def close(self) -> None:
         """Close the files; what was appended and not settled is given up."""
         self._writer.shutdown()
         self._reader.close()
         self._db.close()
+        self._reserve.free()
 
     def _checked(self, row: tuple[Any, ...]) -> Record:
         number, kind, key, stage, slot, text, raw, crc = row
@@ -285,14 +336,24 @@ def _failed(future: asyncio.Future[None], error: SynthError) -> asyncio.Future[N
     return future
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open a journal's database for writing, with its tables; durable at every commit."""
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-    mode = database.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-    if mode != "wal":
+    wanted = "DELETE" if is_shared(path.parent) else "WAL"
+    mode = database.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0]
+    if mode != wanted.lower():
         database.execute("PRAGMA journal_mode = DELETE")
     database.execute("PRAGMA synchronous = FULL")
+    check_format(path, database)
     database.executescript(_CREATE)
+    if database.execute("PRAGMA user_version").fetchone()[0] != FORMAT:
+        database.execute(f"PRAGMA user_version = {FORMAT}")
     return database
+
+
+def check_format(path: Path, database: sqlite3.Connection) -> None:
+    """Raise `RecipeError` where a later synth has written the journal."""
+    refuse_newer(path, int(database.execute("PRAGMA user_version").fetchone()[0]), FORMAT)
 
 
 def crc_of(number: int, kind: str, key: bytes, stage: str, slot: int, text: str, raw: bytes) -> int:

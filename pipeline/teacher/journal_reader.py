@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline.errors import DamagedError
-from pipeline.teacher.journal import REPLY, USAGE, Record, crc_of
+from pipeline.teacher.journal import REPLY, USAGE, Record, check_format, crc_of
 
 
 class JournalReader:
@@ -35,6 +35,7 @@ class JournalReader:
         except (sqlite3.DatabaseError, OSError) as error:
             self._forget_copy()
             raise DamagedError(f"the journal {path} cannot be read: {error}.") from error
+        check_format(path, self._db)
 
     def __enter__(self) -> JournalReader:
         """Give itself."""

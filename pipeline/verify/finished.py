@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 
 import polars as pl
+import pyarrow as pa
 
 from pipeline.inspect import Run
 from pipeline.stages import export
@@ -39,15 +39,16 @@ def check_run_manifest(run: Run, report: Report) -> None:
 def check_export(run: Run, counted: list[CountedStage], report: Report) -> None:
     """`data/`: each configuration holds the kept rows of the last stage, split by root."""
     exports = [stage for stage in counted if stage.state.exported is not None]
-    held: dict[tuple[str, str], list[str]] = {}
+    held: dict[tuple[str, str], list[pa.ChunkedArray]] = {}
     is_readable = True
     for entry in run.manifest.data:
         _, form, name = (*entry.path.split("/"), "", "")[:3]
-        table = shard.read(run.path, entry.path, entry, export.SCHEMAS.get(form), report)
+        wanted = export.SCHEMAS.get(form)
+        table = shard.read(run.path, entry.path, entry, wanted, ("row_id",), report)
         if table is None or "row_id" not in table.column_names:
             is_readable = False
             continue
-        held.setdefault((form, name.split("-")[0]), []).extend(table["row_id"].to_pylist())
+        held.setdefault((form, name.split("-")[0]), []).append(table["row_id"])
     listed = {entry.path for entry in run.manifest.data}
     for path in sorted((run.path / "data").glob("*/*")):
         if (name := path.relative_to(run.path).as_posix()) not in listed:
@@ -62,23 +63,30 @@ def check_export(run: Run, counted: list[CountedStage], report: Report) -> None:
         report.find(stage.books, f"exported {stage.state.exported} rows of {source.state.kept}")
     config = export.Config.model_validate(stage.state.settings)
     seed = int(run.manifest.identity.get("seed", 0))
-    expected: dict[str, list[str]] = {"train": [], "validation": []}
-    for row_id, root_id in _roots(source.rows):
-        expected[export.split(root_id or row_id, seed, config)].append(row_id)
+    rows = _with_sides(source.rows, seed, config)
     for form in export.SCHEMAS:
-        for side, ids in expected.items():
-            found = held.get((form, side), [])
-            if found != ids:
+        for side in ("train", "validation"):
+            ids = rows.filter(side=side)["row_id"]
+            pieces = held.get((form, side), [])
+            chunks = [chunk for piece in pieces for chunk in piece.chunks]
+            found = pl.Series("row_id", pa.chunked_array(chunks, pa.string()))
+            if not found.equals(ids):
                 report.find(
                     f"data/{form}/{side}-*.parquet",
                     f"{len(found)} rows, not the {len(ids)} that {source.state.folder} has for it",
                 )
 
 
-def _roots(rows: pl.DataFrame) -> Iterator[tuple[str, str | None]]:
-    if rows.width:
-        kept = rows.filter("is_kept")
-        yield from kept.select("row_id", "root_id").iter_rows()
+def _with_sides(rows: pl.DataFrame, seed: int, config: export.Config) -> pl.DataFrame:
+    """The kept rows with the side of the export that each belongs to: `row_id`, `side`."""
+    if not rows.width:
+        return pl.DataFrame(schema={"row_id": pl.String, "side": pl.String})
+    root = pl.col("root_id").replace("", None)
+    kept = rows.filter("is_kept").select("row_id", root=pl.coalesce(root, "row_id"))
+    roots = kept["root"].unique()
+    sides = [export.split(root, seed, config) for root in roots]
+    side = pl.col("root").replace_strict(roots, pl.Series(sides, dtype=pl.String))
+    return kept.select("row_id", side=side)
 
 
 def check_inputs(run: Run, report: Report) -> None:

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import polars as pl
 
 from pipeline.errors import DamagedError
 from pipeline.inspect import Run
 from pipeline.stage import DraftStage, LLMStage
-from pipeline.teacher.journal import INTENT
+from pipeline.teacher.journal import LOST, REPLY
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.verify.report import Report
 from pipeline.verify.stage import CountedStage
 
 
-def check_journal(run: Run, counted: list[CountedStage], report: Report) -> None:
+@dataclass
+class Answers:
+    """What the journals of a run and of those before it say: which keys have a reply.
+
+    `own` are the stages that the run's own journal has records of, and `last` is its last number.
+    """
+
+    keys: set[bytes] = field(default_factory=set)
+    own: set[str] = field(default_factory=set)
+    last: int = 0
+
+    def hex_keys(self) -> pl.Series:
+        """The keys as rows carry them."""
+        return pl.Series("key", [key.hex() for key in self.keys], pl.String)
+
+    def are_elsewhere(self, run: Run, stage: CountedStage) -> bool:
+        """Whether a stage's replies are in the journal of the run that it was copied from."""
+        return run.manifest.made_from is not None and stage.state.name not in self.own
+
+
+def check_journal(run: Run, counted: list[CountedStage], report: Report) -> Answers:
     """Numbers, CRCs, and a reply to every request that a row names."""
+    answers = Answers()
     asking = [stage for stage in counted if isinstance(stage.kind, DraftStage | LLMStage)]
     if not asking:
-        return
-    own: set[str] = set()  # stages with records in this run's own journal
-    answered: set[bytes] = set()
-    last = 0
+        return answers
     for number, member in enumerate(run.lineage):
         path = member.path / "journal.sqlite"
         name = "journal.sqlite" if number == 0 else str(path)
@@ -31,31 +51,37 @@ def check_journal(run: Run, counted: list[CountedStage], report: Report) -> None
             with JournalReader(path) as reader:
                 for complaint in reader.complaints():
                     report.find(name, complaint)
-                stages, highest = _check_records(reader, name, answered, report)
+                stages, last = _check_records(reader, name, answers.keys, report)
                 if number == 0:
-                    own, last = stages, highest
-                    _check_usage(reader, [one for one in asking if one.state.name in own], report)
+                    answers.own, answers.last = stages, last
+                    _check_usage(
+                        reader, [one for one in asking if one.state.name in stages], report
+                    )
         except DamagedError as error:
             report.find(name, str(error))
+    keys = answers.hex_keys()
     for stage in asking:
-        is_copied = run.manifest.made_from is not None and stage.state.name not in own
+        is_copied = answers.are_elsewhere(run, stage)
         if is_copied and run.lineage[-1].manifest.made_from is not None:
             report.notes.append(
                 f"{stage.state.folder} was copied from {run.manifest.made_from}, which is not "
                 "there any more: its requests cannot be looked up."
             )
             continue
-        _check_requests(stage, answered, report)
+        _check_requests(stage, keys, report)
         used = max((part.journal for part in stage.state.parts), default=0)
-        if used > last and not is_copied:
-            report.find("journal.sqlite", f"ends at record {last}, {stage.books} used {used}")
+        if used > answers.last and not is_copied:
+            report.find(
+                "journal.sqlite", f"ends at record {answers.last}, {stage.books} used {used}"
+            )
+    return answers
 
 
 def _check_records(
     reader: JournalReader, name: str, answered: set[bytes], report: Report
 ) -> tuple[set[str], int]:
     stages: set[str] = set()
-    last = 0
+    last, n_lost = 0, 0
     for number, record in reader.records():
         report.records += 1
         if number != last + 1:
@@ -68,10 +94,14 @@ def _check_records(
         last = number
         if record is None:
             report.find(name, f"record {number} is damaged: its CRC does not hold")
+        elif record.kind == LOST:
+            n_lost += 1
         else:
             stages.add(record.stage)
-            if record.kind != INTENT:
+            if record.kind == REPLY:
                 answered.add(record.key)
+    if n_lost:
+        report.notes.append(f"{name}: lost before a repair, and marked: {n_lost} records.")
     return stages, last
 
 
@@ -102,43 +132,39 @@ def _check_usage(reader: JournalReader, stages: list[CountedStage], report: Repo
                 )
 
 
-def _check_requests(stage: CountedStage, answered: set[bytes], report: Report) -> None:
+def _check_requests(stage: CountedStage, answered: pl.Series, report: Report) -> None:
     """The last request of a row is the one that this stage made for it."""
-    if "requests" not in stage.rows.columns:
-        return
-    last = stage.rows.select(
-        "row_id", "part", "is_kept", pl.col("requests").list.last().alias("last")
-    )
-    fields = last.select(
-        "row_id",
-        "part",
-        "is_kept",
-        pl.col("last").struct.field("stage"),
-        pl.col("last").struct.field("key"),
-    )
-    for (part, is_kept), rows in fields.group_by("part", "is_kept", maintain_order=True):
-        entry = stage.state.parts[int(str(part))]
-        where = f"{stage.state.folder}/{entry.kept.path if is_kept else entry.dropped.path}"
-        other = rows.filter(pl.col("stage").ne_missing(stage.state.name))
-        if other.height:
-            report.find(
-                where,
-                f"{other.height} rows name no request of this stage, {other['row_id'][0]} first",
-            )
-        unknown = [
-            row_id
-            for row_id, name, key in rows.select("row_id", "stage", "key").iter_rows()
-            if name == stage.state.name and _bytes_of(key) not in answered
-        ]
-        if unknown:
-            report.find(
-                where,
-                f"no reply in the journal for {len(unknown)} rows, {unknown[0]} first",
-            )
+    last = _last_requests(stage)
+    other = last.filter(pl.col("stage").ne_missing(stage.state.name))
+    for (part, is_kept), rows in other.group_by("part", "is_kept", maintain_order=True):
+        report.find(
+            _shard_of(stage, part, is_kept),
+            f"{rows.height} rows name no request of this stage, {rows['row_id'][0]} first",
+        )
+    lost = rows_without_reply(stage, answered)
+    for (part, is_kept), rows in lost.group_by("part", "is_kept", maintain_order=True):
+        report.find(
+            _shard_of(stage, part, is_kept),
+            f"no reply in the journal for {rows.height} rows, {rows['row_id'][0]} first",
+        )
 
 
-def _bytes_of(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        return b""
+def rows_without_reply(stage: CountedStage, answered: pl.Series) -> pl.DataFrame:
+    """The rows whose last request, if it is this stage's own, has no reply among `answered`."""
+    last = _last_requests(stage)
+    own = last.filter(pl.col("stage").eq_missing(stage.state.name))
+    return own.filter(~pl.col("key").is_in(answered.implode()).fill_null(value=False))
+
+
+def _last_requests(stage: CountedStage) -> pl.DataFrame:
+    """One row a row of the stage: `row_id`, `part`, `is_kept`, and its last request's fields."""
+    if "request" not in stage.rows.columns:
+        empty = {"row_id": pl.String, "part": pl.Int32, "is_kept": pl.Boolean}
+        return pl.DataFrame(schema=empty | {"stage": pl.String, "key": pl.String})
+    last = pl.col("request").struct
+    return stage.rows.select("row_id", "part", "is_kept", last.field("stage"), last.field("key"))
+
+
+def _shard_of(stage: CountedStage, part: object, is_kept: object) -> str:
+    entry = stage.state.parts[int(str(part))].half("kept" if is_kept else "dropped")
+    return f"{stage.state.folder}/{entry.path}"

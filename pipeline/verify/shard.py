@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,37 +15,63 @@ from pipeline.verify.report import Report
 
 
 def read(
-    run: Path, where: str, entry: FileEntry, wanted: pa.Schema | None, report: Report
+    run: Path,
+    where: str,
+    entry: FileEntry,
+    wanted: pa.Schema | None,
+    columns: Sequence[str],
+    report: Report,
 ) -> pa.Table | None:
-    """One listed file, whole, compared with its entry; null where it cannot be read."""
+    """One listed file, compared with its entry; null where it cannot be read.
+
+    Gives `columns`, as far as the file has them. Where its SHA-256 is the one listed, every byte is
+    the one that was read back, pages and all, as it was published; else all of it is read again.
+    """
+    path = run / where
     try:
-        content = (run / where).read_bytes()
+        size = path.stat().st_size
+        digest = sha256(path)
     except OSError as error:
         report.find(where, f"listed, and cannot be read: {error.strerror}")
         return None
     report.files += 1
-    report.bytes += len(content)
-    if len(content) != entry.bytes:
-        report.find(where, f"{len(content)} bytes, {entry.bytes} are listed")
-    digest = hashlib.sha256(content).hexdigest()
+    report.bytes += size
+    if size != entry.bytes:
+        report.find(where, f"{size} bytes, {entry.bytes} are listed")
     if digest != entry.sha256:
         report.find(where, f"SHA-256 is {digest[:16]}..., {entry.sha256[:16]}... is listed")
     try:
-        table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            found = file.schema_arrow
+            names = [name for name in columns if name in found.names]
+            table = file.read(names if digest == entry.sha256 else None)
+            rows = file.metadata.num_rows
+    except (pa.ArrowException, OSError, ValueError) as error:
         report.find(where, f"cannot be read: {error}")
         return None
-    report.rows += table.num_rows
-    if table.num_rows != entry.rows:
-        report.find(where, f"{table.num_rows} rows, {entry.rows} are listed")
-    if wanted is not None and not table.schema.equals(wanted):
-        report.find(
-            where, f"the columns are {_named(table.schema)}, they should be {_named(wanted)}"
-        )
-    version = (table.schema.metadata or {}).get(b"synth.schema", b"none").decode(errors="replace")
+    report.rows += rows
+    if rows != entry.rows:
+        report.find(where, f"{rows} rows, {entry.rows} are listed")
+    if wanted is not None and not found.equals(wanted):
+        report.find(where, f"the columns are {_named(found)}, they should be {_named(wanted)}")
+    version = (found.metadata or {}).get(b"synth.schema", b"none").decode(errors="replace")
     if wanted is not None and wanted.metadata and version != str(schema.VERSION):
         report.find(where, f"schema version {version}, it should be {schema.VERSION}")
-    return table
+    return table.select(names)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, read once."""
+    with path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_whole(folder: Path, entry: FileEntry) -> bool:
+    """Whether a listed file is there, byte for byte."""
+    try:
+        return sha256(folder / entry.path) == entry.sha256
+    except OSError:
+        return False
 
 
 def _named(found: pa.Schema) -> str:

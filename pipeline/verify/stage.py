@@ -29,7 +29,7 @@ class CountedStage:
         self.report = report
         self.kind = next((stage for stage in STAGES if stage.name == state.stage), None)
         self.is_readable = True
-        self.rows = pl.DataFrame()  # NEEDED, `part`, `is_kept`; as far as the stage has them
+        self.rows = pl.DataFrame()  # NEEDED, `part`, `is_kept`; as far as there
 
     @property
     def books(self) -> str:
@@ -87,12 +87,15 @@ class CountedStage:
         except KeyError as error:
             self.report.find(self.books, str(error))
             wanted = None
-        table = shard.read(self.run.path, where, entry, wanted, self.report)
+        table = shard.read(self.run.path, where, entry, wanted, NEEDED, self.report)
         if table is None:
             self.is_readable = False
             return None
-        frame = pl.from_arrow(table.select([name for name in NEEDED if name in table.column_names]))
+        frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)
+        if "requests" in frame.columns:  # the last is this stage's own
+            last = pl.col("requests").list.last().alias("request")
+            frame = frame.with_columns(last).drop("requests")
         if half == "dropped" and "drop_reason" in frame.columns:
             self._check_reasons(where, frame, part)
         return frame

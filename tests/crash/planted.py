@@ -163,9 +163,10 @@ def _wait_until(is_so: Callable[[], bool], process: campaign.Process) -> None:
 
 
 STORE, BUYER = "pipeline/store.py", "pipeline/teacher/buyer.py"
-SYNC = '        os.fsync(file.fileno())\n    crashpoint("shard_staged")'
+DURABLE = "pipeline/durable.py"
+SYNC = '            os.fsync(file.fileno())\n        crashpoint("file_written")'
 BUGS = (
-    Bug("no fsync", ((STORE, SYNC, '    crashpoint("shard_staged")'),), write_order),
+    Bug("no fsync", ((DURABLE, SYNC, '        crashpoint("file_written")'),), write_order),
     Bug(
         "no fsync of the journal",
         (("pipeline/teacher/journal.py", "synchronous = FULL", "synchronous = OFF"),),
@@ -174,12 +175,12 @@ BUGS = (
     Bug(
         "rename before fsync",
         (
-            (STORE, SYNC, '    crashpoint("shard_staged")'),
+            (DURABLE, SYNC, '        crashpoint("file_written")'),
             (
-                STORE,
-                "    staged.replace(target)\n",
-                '    staged.replace(target)\n    with target.open("r+b") as file:\n'
-                "        os.fsync(file.fileno())\n",
+                DURABLE,
+                "        written.replace(target)\n",
+                '        written.replace(target)\n        with target.open("r+b") as file:\n'
+                "            os.fsync(file.fileno())\n",
             ),
         ),
         write_order,

@@ -12,7 +12,8 @@ from tests.crash import published
 from tests.run import books, processes
 
 SETTINGS = ("bootstrap.target=20", "shard_rows=15", "bootstrap.window=4")
-LATER = {"before_commit": 5, "after_commit": 6, "shard_renamed": 4, "manifest_renamed": 12}
+LATER = {"before_commit": 5, "after_commit": 6, "file_written": 9, "file_renamed": 12}
+PLACES = [*(f"{name}:{LATER.get(name, 1)}" for name in crashpoint.NAMES), "file_renamed:16"]
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +23,11 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("name", crashpoint.NAMES)
+@pytest.mark.parametrize("place", PLACES)
 def test_a_run_that_dies_there_loses_nothing(
-    name: str, clean: Path, run_synth: RunSynth, tmp_path: Path
+    place: str, clean: Path, run_synth: RunSynth, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    place = f"{name}:{LATER.get(name, 1)}"
     code, said = processes.finish(processes.command(out, SETTINGS), SYNTH_CRASH_AT=place)
     assert code == -signal.SIGKILL, f"{place} was not hit: {code} {said}"
     settled = [record for record in published.journal(out) if record.kind == "reply"]

@@ -189,6 +189,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_it_goes_on_once_there_is_room(
     clean: Ran, server: Server, small_disk: Path
 ) -> None:
     counts: list[int] = []
+    full_at: list[int] = []
 
     def fill() -> None:
         for _ in range(50):  # the run writes on between the look and the change
@@ -197,16 +198,23 @@ def test_a_disk_that_fills_up_ends_the_run_and_it_goes_on_once_there_is_room(
             line = ["mount", "-o", f"remount,size={used + 8192}", str(small_disk)]
             if subprocess.run(line, check=False, capture_output=True).returncode == 0:
                 break
+        full_at.append(time.monotonic_ns())
         counts.append(sent(server))
 
-    server.set_plan(PLAN | {"latency": 0.1})
-    thread = once_replied(server, 8, fill)
-    ran = matrix.run(server, small_disk / "run")
+    server.set_plan(PLAN | {"latency": 0.4})
+    more = ("teacher.timeout_s=10", "teacher.idle_timeout_s=10", "teacher.connect_timeout_s=5")
+    thread = once_replied(server, 20, fill)
+    ran = matrix.run(server, small_disk / "run", *more)
     thread.join()
     assert counts, "it was never full"
     assert ran.code == 7, ran.error
     assert "full" in str(ran.error) or "space" in str(ran.error)
-    assert ran.requests - counts[0] <= 2 * C
+    assert str(small_disk) in str(ran.error)
+    assert ran.requests - counts[0] <= C
+    late = [event for event in server.history("reply") if event["t"] > full_at[0]]
+    assert late, "nothing was in flight"
+    assert len(books.replied(small_disk / "run")) == sent(server), "a reply was lost"
+    assert not (small_disk / "run/journal.sqlite-reserve").exists()
     again = matrix.run(server, small_disk / "run")
     assert (again.code, again.requests) == (7, 0), "it is still full"
     resize(small_disk, "size=300m")
