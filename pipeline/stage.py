@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 """Columns of one row by name (`schema.py`)."""
 
+Role = Literal["teacher", "judge", "scorer"]
+"""Whom a stage asks: who writes, who rates, who measures token loss."""
+Endpoint = Literal["embeddings", "score"]
+"""What a stage has to be asked through that wants no text."""
+
 NOT_ASKED = "not_asked"
 """Why a replay drops a row to which the journal holds no reply."""
 
@@ -181,7 +186,8 @@ class LLMStage:
     `ask(row, config, rng)` builds the request; `read(reply, row, config)` gives the row's new
     columns or a `Drop`: one entry where the stage annotates rows, one an item where it
     `makes_rows`. `reads` names the columns that it needs, or tells them from the settings.
-    `endpoint` is what it has to be asked through; null is whatever the teacher's settings say.
+    `role` says whom it asks, `endpoint` what it has to be asked through; null is whatever the
+    settings of that role say.
     """
 
     name: str
@@ -192,7 +198,8 @@ class LLMStage:
     read: Callable[[Reply, Row, Any], list[Row | Drop]]
     reads: tuple[str, ...] | Callable[[Any], tuple[str, ...]]
     writes: tuple[str, ...]
-    endpoint: Literal["embeddings"] | None = None
+    role: Role = "teacher"
+    endpoint: Endpoint | None = None
     makes_rows: bool = False
     measure: Callable[[pl.DataFrame], dict[str, Any]] | None = None
     summary: str = ""
@@ -228,7 +235,8 @@ class ChainStage:
     writes: tuple[str, ...]
     requests_a_row: Callable[[Any], float]
     rows_a_row: Callable[[Any], float] = lambda config: 1.0
-    endpoint: Literal["embeddings"] | None = None
+    role: Role = "teacher"
+    endpoint: Endpoint | None = None
     makes_rows: bool = False
     measure: Callable[[pl.DataFrame], dict[str, Any]] | None = None
     summary: str = ""

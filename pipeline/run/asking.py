@@ -20,7 +20,6 @@ from pipeline.stage import NOT_ASKED, Drop, Request, Row, RowStage
 async def run_row_stage(context: Context, index: int, step: Step) -> None:
     """Ask about every row of the stage before that is not through yet."""
     assert isinstance(step.stage, RowStage)
-    assert context.asker is not None
     folder = context.open_stage(index, step)
     total = context.input_rows()
     if folder.state.dropped_by_reason.get(NOT_ASKED) and not context.prepared.is_replay:
@@ -34,9 +33,9 @@ async def run_row_stage(context: Context, index: int, step: Step) -> None:
         (slot, Talk(context, step, slot, row).start())
         for slot, row in enumerate(rows, start=folder.next_slot)
     )
-    ahead = 4 * context.prepared.recipe.settings.teacher.concurrency
+    ahead = 4 * context.prepared.model_of(step).concurrency
     guard = Guard(step.name)
-    async with Window(drawn, ahead, context.asker) as window:
+    async with Window(drawn, ahead, context.asker_of(step)) as window:
         async for _, talk in window:
             kept, dropped = _split(talk, step, guard)
             folder.add(kept, dropped, journal=context.journal.committed)

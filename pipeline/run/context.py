@@ -16,6 +16,7 @@ from pipeline.recipe import Step
 from pipeline.run.events import Listener, Progress, note
 from pipeline.run.lock import Lease
 from pipeline.run.prepare import Prepared
+from pipeline.run.roles import role_of
 from pipeline.stage import ImportStage, Request, RowStage, Sampling
 from pipeline.store import StageFolder
 from pipeline.teacher.asker import Asker, Settled
@@ -23,6 +24,7 @@ from pipeline.teacher.call import Call, canonical
 from pipeline.teacher.journal import Journal
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.teacher.ledger import Spend
+from pipeline.teacher.settings import Price
 from pipeline.usage import priced
 
 TELL_EVERY_S = 0.1
@@ -35,7 +37,7 @@ class Context:
 
     prepared: Prepared
     journal: Journal
-    asker: Asker | None
+    askers: dict[Role, Asker]
     listener: Listener
     lease: Lease
     old: JournalReader | None = None
@@ -100,10 +102,13 @@ class Context:
         self._told = 0.0
         return folder
 
+    def asker_of(self, step: Step) -> Asker:
+        """Who asks for a step."""
+        return self.askers[role_of(step)]
+
     def call(self, step: Step, slot: int, request: Request) -> Call:
         """A call for a slot of a stage that asks, numbered in slot order."""
-        assert self.asker is not None
-        return self.asker.number(self._call(step, slot, request))
+        return self.asker_of(step).number(self._call(step, slot, request))
 
     def call_of_row(
         self, step: Step, slot: int, request: Request, row_id: str, seen: Counter[bytes]
@@ -114,7 +119,8 @@ class Context:
         return dataclasses.replace(call, row=row_id, sample=seen[call.content] - 1)
 
     def _call(self, step: Step, slot: int, request: Request) -> Call:
-        settings = self.prepared.recipe.settings.teacher
+        model = self.prepared.model_of(step)
+        settings = model.settings
         template = self.prepared.templates[request.template]
         prompt = template.render(request.values)
         kind: str = settings.endpoint
@@ -124,8 +130,8 @@ class Context:
         parameters = sampling.parameters()
         if "max_tokens" in parameters:
             parameters[settings.max_tokens_name] = parameters.pop("max_tokens")
-        body: dict[str, Any] = {"model": self.prepared.teacher.model}
-        if sha256 := self.prepared.teacher.sha256:  # other weights under one name: another request
+        body: dict[str, Any] = {"model": model.name}
+        if sha256 := model.uri.sha256:  # other weights under one name: another request
             body["sha256"] = sha256
         if kind == "chat":
             system = [{"role": "system", "content": template.system}] if template.system else []
@@ -161,9 +167,9 @@ class Context:
             return
         self._told = time.monotonic()
         name = folder.state.name
-        bought = self.asker.bought if self.asker is not None else Counter[str]()
+        bought = sum((asker.bought for asker in self._all_askers()), Counter[str]())
         spend = Spend(bought[f"{name}.input_tokens"], bought[f"{name}.output_tokens"])
-        price = self.prepared.recipe.settings.prices.get(self.prepared.teacher.model)
+        price = self._price(name)
         progress = Progress(
             stage=name,
             done=done,
@@ -180,6 +186,13 @@ class Context:
         if now or self._told - self._noted >= NOTE_EVERY_S:
             self._noted = self._told
             note(self.run, progress)
+
+    def _all_askers(self) -> list[Asker]:
+        return list(dict.fromkeys(self.askers.values()))  # a judge can be the teacher
+
+    def _price(self, step_name: str) -> Price | None:
+        step = self.prepared.recipe.step(step_name)
+        return self.prepared.recipe.settings.prices.get(self.prepared.model_of(step).name)
 
     def _usage(self, folder: StageFolder) -> list[Tokens]:
         prices = self.prepared.recipe.settings.prices

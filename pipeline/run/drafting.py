@@ -44,10 +44,9 @@ class Drafting:
         """Take the pool up where the published shards end."""
         assert isinstance(step.stage, DraftStage)
         assert isinstance(step.config, bootstrap.Config)
-        assert context.asker is not None
         assert step.config.window is not None
         self.context = context
-        self.asker = context.asker
+        self.asker = context.asker_of(step)
         self.step = step
         self.stage = step.stage
         self.config = step.config
@@ -78,7 +77,7 @@ class Drafting:
         A replay takes both as they were recorded, and raises `NotRecordedError` where nothing was.
         """
         if self.context.prepared.is_replay:
-            endpoint = self.context.prepared.recipe.settings.teacher.endpoint
+            endpoint = self.context.prepared.model_of(self.step).settings.endpoint
             found = self.asker.recorded(self.step.name, slot, endpoint)
             if found is None:
                 raise NotRecordedError
