@@ -76,9 +76,7 @@ def shares(
         allowed = _level(counts.tolist(), target)
         ids = row_id.to_list()
         for number in range(bins):
-            members = sorted(
-                places[found == number].tolist(), key=lambda at: _draw(seed, ids[at])
-            )
+            members = sorted(places[found == number].tolist(), key=lambda at: _draw(seed, ids[at]))
             said = f"bin {number + 1} of {bins}: {allowed[number]} of {len(members)} rows drawn"
             for order, at in enumerate(members):
                 reasons[at] = None if order < allowed[number] else "over_share"

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -177,6 +178,17 @@ class RunManifest(_Manifest):
     data: list[FileEntry] = []
     texts: dict[OwnPath, str] = {}
     digest: str | None = None
+
+    def digest_of(self, stages: Iterable[StageManifest]) -> str:
+        """One SHA-256 over the names and digests of all data files, those of `stages` and ours."""
+        lines = [
+            f"{stage.folder}/{entry.path} {entry.sha256}"
+            for stage in stages
+            for part in stage.parts
+            for entry in (part.kept, part.dropped)
+        ]
+        lines += [f"{entry.path} {entry.sha256}" for entry in self.data]
+        return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
 def _umask() -> int:

@@ -88,6 +88,7 @@ class Sampling(Settings):
 class Request:
     """What a stage wants to ask: a template, the values it is rendered with, the tasks shown.
 
+    Without a template the values are asked about as they are (a scorer's endpoint).
     `sampling` is the stage's setting that says how the reply is decoded.
     """
 
@@ -98,15 +99,30 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """What a scorer found for an answer: mean token losses in nats, and tokens.
+
+    `loss` is that of the answer given its prompt, `alone` without it; both are null where no token
+    was measured. `tokens` were measured, `cut` did not fit into the context.
+    """
+
+    loss: float | None
+    alone: float | None
+    tokens: int
+    cut: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What a teacher answered; `finish_reason` is "stop", "length" (cut off) or "unknown".
 
-    `vector` is what an embeddings endpoint answers, which gives no text; empty elsewhere.
+    An embeddings endpoint gives a `vector` instead of a text, a scorer what it `measured`.
     """
 
     text: str
     finish_reason: str = "stop"
     vector: tuple[float, ...] = ()
+    measured: Measured | None = None
 
     @property
     def is_cut_off(self) -> bool:
@@ -296,6 +312,11 @@ Stage = AskingStage | FilterStage | ImportStage | ExportStage
 def columns_read(stage: Stage, config: StageConfig) -> tuple[str, ...]:
     """The columns that a stage needs under its settings."""
     return stage.reads(config) if callable(stage.reads) else stage.reads
+
+
+def role_of(stage: AskingStage) -> Role:
+    """Whom a stage asks."""
+    return "teacher" if isinstance(stage, DraftStage) else stage.role
 
 
 def prompts_of(stage: Stage, config: StageConfig) -> tuple[str, ...]:

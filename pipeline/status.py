@@ -79,7 +79,9 @@ def _status(
         name=state.name,
         state="complete"
         if state.complete
-        else state.stopped or ("running" if is_working else "open"),
+        else "running"
+        if is_working
+        else state.stopped or "open",
         candidates=now.kept + sum(now.dropped.values()) if now else state.candidates,
         kept=now.kept if now else state.kept,
         dropped=sum(now.dropped.values()) if now else state.dropped,

@@ -60,6 +60,24 @@ class StageFolder:
         self._kept: list[Row] = []
         self._dropped: list[Row] = []
         self._first_slot = self._next_slot = state.next_slot
+        self._short: Part | None = None
+        self._published = 0
+
+    def reopen(self) -> None:
+        """Take the part back up that a stop cut short: its slots come again, from the journal.
+
+        Only the part that they fill replaces it, under its name, so that readers never see fewer
+        rows and the files are those of a run that was never stopped.
+        """
+        state = self.state
+        if state.complete or state.stopped is None or not state.parts:
+            return
+        if state.parts[-1].candidates >= self.shard_rows:
+            return
+        self._published = state.kept
+        self._short = state.parts[-1]
+        state.parts = state.parts[:-1]
+        state.next_slot = self._first_slot = self._next_slot = self._short.first_slot
 
     def create(self) -> None:
         """Make the folders and write the manifest."""
@@ -72,7 +90,7 @@ class StageFolder:
 
     def begin_anew(self) -> None:
         """Take back everything that was published, because what it came from has changed."""
-        state = self.state
+        state, self._short, self._published = self.state, None, 0
         state.parts, state.next_slot, state.complete, state.exported = [], 0, False, None
         self._first_slot = self._next_slot = 0
         self.save()
@@ -83,7 +101,11 @@ class StageFolder:
 
     def save(self) -> None:
         """Replace `stage.json`."""
-        manifest.replace(self.path / "stage.json", self.state)
+        state = self.state
+        if self._short is not None:  # still what is published
+            parts = [*state.parts, self._short]
+            state = state.model_copy(update={"parts": parts, "next_slot": self._short.next_slot})
+        manifest.replace(self.path / "stage.json", state)
 
     @property
     def next_slot(self) -> int:
@@ -92,8 +114,8 @@ class StageFolder:
 
     @property
     def kept(self) -> int:
-        """Kept rows so far, published or not."""
-        return self.state.kept + len(self._kept)
+        """Kept rows so far, published or not; those of a part that comes again count once."""
+        return max(self.state.kept + len(self._kept), self._published)
 
     @property
     def candidates(self) -> int:
@@ -151,6 +173,7 @@ class StageFolder:
             )
         )
         self.state.next_slot = self._first_slot = self._next_slot = next_slot
+        self._short = None
         self.save()
         crashpoint("part_listed")
 
@@ -159,12 +182,20 @@ class StageFolder:
         if self._next_slot > self._first_slot or not self.state.parts:
             self.publish(journal=journal)
 
+    def stop(self, why: str, *, journal: int) -> None:
+        """Publish what there is so far and say why it ends there; `reopen` goes on."""
+        self.state.stopped = why
+        published = self._first_slot if self._short is None else self._short.next_slot
+        if self._next_slot > published:
+            self.publish(journal=journal)
+        self.save()
+
     def seal(self, *, journal: int) -> None:
         """Publish the rest and say that the stage is whole."""
         if self.state.exported is None:  # an export has no shards of its own
             self.flush(journal=journal)
         crashpoint("before_seal")
-        self.state.complete = True
+        self.state.complete, self.state.stopped = True, None
         self.save()
         crashpoint("sealed")
 

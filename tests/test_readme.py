@@ -42,7 +42,7 @@ def test_every_stage_is_in_the_table_of_stages(stage: Stage) -> None:
 
 
 def test_every_command_has_an_example_or_is_named() -> None:
-    from pipeline.cli import app
+    from pipeline.cli.commands import app
 
     for command in app.registered_commands:
         assert f"$ synth {command.name}" in README, command.name

@@ -222,7 +222,7 @@ def _status_text(run: Run, stages: list[StageStatus], worker: str | None) -> str
     lines = [
         f"{run.path}: {'cut off' if is_dead else state.status}",
         f"recipe {state.recipe}, teacher {state.teacher}, synth {state.synth}",
-        f"started {state.started}, {state.seconds:.1f} s at work, {state.kept} rows kept"
+        f"started {state.started}, {state.seconds:.1f} s at work, {_rows_kept(run, stages)}"
         + (f", {state.unused_replies} replies not used" if state.unused_replies else ""),
     ]
     if state.made_from is not None:
@@ -234,6 +234,14 @@ def _status_text(run: Run, stages: list[StageStatus], worker: str | None) -> str
             lines.append(f"{stage.name}: {name.replace('_', ' ')} {value}{meaning}")
     lines.append(f"next: {_next_step(run, stages, worker)}")
     return safe("\n".join(lines)) + "\n"
+
+
+def _rows_kept(run: Run, stages: list[StageStatus]) -> str:
+    """The rows of the run; while it works those of the stage at work, which it is still to say."""
+    begun = [stage for stage in stages if stage.state != "not begun"]
+    if run.manifest.status != "running" or not begun:
+        return f"{run.manifest.kept} rows kept"
+    return f"{begun[-1].kept} rows kept by {begun[-1].name} so far"
 
 
 def _table(stages: list[StageStatus]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from pipeline.terminal import safe
 
 if TYPE_CHECKING:
     from pipeline.manifest import RunManifest
-    from pipeline.run.prepare import Prepared
+    from pipeline.run.prepare import Options, Prepared
 
 OFFLINE = (
     "The teacher is 'offline': a grammar that ships with synth, not a language model. Name one "
@@ -74,27 +75,32 @@ def run(
     no_stall_stop: Annotated[
         bool, typer.Option("--no-stall-stop", help="Go on though hardly anything new comes.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be asked, as  synth plan  does.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Events as JSON on stdout.")] = False,
 ) -> None:
     """Run a recipe; the same command goes on with a run that was ended."""
     from pipeline.run.prepare import Options, prepare
 
-    prepared = prepare(
-        Options(
-            recipe=recipe,
-            out=out,
-            input=input_,
-            teacher=teacher,
-            judge=judge,
-            scorer=scorer,
-            seeds=seeds,
-            settings=settings or (),
-            limit=limit,
-            made_from=from_,
-            until=until,
-            may_stall=no_stall_stop,
-        )
+    options = Options(
+        recipe=recipe,
+        out=out,
+        input=input_,
+        teacher=teacher,
+        judge=judge,
+        scorer=scorer,
+        seeds=seeds,
+        settings=settings or (),
+        limit=limit,
+        made_from=from_,
+        until=until,
+        may_stall=no_stall_stop,
     )
+    if dry_run:
+        _print_plan(options, as_json=as_json)
+        return
+    prepared = prepare(options)
     with progress.shown(as_json=as_json) as listener:
         state = _work(prepared, listener)
     data = prepared.run / "data" if state.data else prepared.run / state.stages[-1] / "kept"
@@ -115,6 +121,8 @@ def _work(prepared: Prepared, listener: Listener) -> RunManifest:
 
     if prepared.is_offline_by_default:
         listener(Message(OFFLINE))
+    for left_out in prepared.recipe.left_out:
+        listener(Message(str(left_out)))
     if prepared.is_finished:
         return execute(prepared, listener)
     log = progress.to_log(prepared.run / "log.jsonl")
@@ -153,11 +161,12 @@ def plan(
     seeds: SeedsOption = None,
     settings: SetOption = None,
     limit: LimitOption = None,
+    from_: FromOption = None,
+    until: UntilOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="The plan as JSON.")] = False,
 ) -> None:
     """Say what a run would ask, in requests, tokens and money, before anything is sent."""
-    from pipeline.run.estimate import estimate
-    from pipeline.run.prepare import Options, prepare
+    from pipeline.run.prepare import Options
 
     options = Options(
         recipe=recipe,
@@ -167,9 +176,17 @@ def plan(
         seeds=seeds,
         settings=settings or (),
         limit=limit,
-        needs_key=False,
+        made_from=from_,
+        until=until,
     )
-    found = estimate(prepare(options))
+    _print_plan(options, as_json=as_json)
+
+
+def _print_plan(options: Options, *, as_json: bool) -> None:
+    from pipeline.run.estimate import estimate
+    from pipeline.run.prepare import prepare
+
+    found = estimate(prepare(dataclasses.replace(options, needs_key=False)))
     sys.stdout.write(
         json.dumps(found.as_dict(), indent=1) + "\n" if as_json else safe(found.as_text())
     )

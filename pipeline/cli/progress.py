@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 PLAIN_EVERY_S = 5.0
+JSON_EVERY_S = 0.5
 WIDE = 100
 
 
@@ -36,9 +37,15 @@ def shown(*, as_json: bool) -> Iterator[Listener]:
 
 
 def to_json(stream: TextIO) -> Listener:
-    """One JSON object a line, each whole at once."""
+    """One JSON object a line, each whole at once; two a second of a stage, and its end."""
+    told: dict[str, float] = {}
 
     def tell(event: Event) -> None:
+        if isinstance(event, Progress):
+            now = time.monotonic()
+            if event.state != "done" and now - told.get(event.stage, 0.0) < JSON_EVERY_S:
+                return
+            told[event.stage] = now
         kind = "progress" if isinstance(event, Progress) else "message"
         line = {"event": kind} | dataclasses.asdict(event)
         if isinstance(event, Progress):

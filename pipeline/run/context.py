@@ -16,8 +16,8 @@ from pipeline.recipe import Step
 from pipeline.run.events import Listener, Progress, note
 from pipeline.run.lock import Lease
 from pipeline.run.prepare import Prepared
-from pipeline.run.roles import role_of
-from pipeline.stage import ImportStage, Request, RowStage, Sampling
+from pipeline.signals import Ending
+from pipeline.stage import AskingStage, ImportStage, Request, Role, RowStage, Sampling, role_of
 from pipeline.store import StageFolder
 from pipeline.teacher.asker import Asker, Settled
 from pipeline.teacher.call import Call, canonical
@@ -37,10 +37,11 @@ class Context:
 
     prepared: Prepared
     journal: Journal
-    askers: dict[Role, Asker]
     listener: Listener
     lease: Lease
+    ending: Ending
     old: JournalReader | None = None
+    askers: dict[Role, Asker] = field(default_factory=dict)
     done: list[StageManifest] = field(default_factory=list)
     current: StageFolder | None = None
     _told: float = 0.0
@@ -67,6 +68,7 @@ class Context:
 
     def open_stage(self, index: int, step: Step) -> StageFolder:
         """The stage's folder as an earlier process left it, or a new one."""
+        self.ending.check()
         path = self.run / manifest.stage_folder(index, step.name) / "stage.json"
         if path.is_file():
             state = manifest.read(StageManifest, path)
@@ -93,6 +95,7 @@ class Context:
         folder = StageFolder(
             self.run, state, self.prepared.recipe.settings.shard_rows, fence=self.lease.check
         )
+        folder.reopen()
         folder.create()
         if self.prepared.is_replay and not isinstance(step.stage, ImportStage):
             folder.begin_anew()
@@ -104,7 +107,8 @@ class Context:
 
     def asker_of(self, step: Step) -> Asker:
         """Who asks for a step."""
-        return self.askers[role_of(step)]
+        assert isinstance(step.stage, AskingStage)
+        return self.askers[role_of(step.stage)]
 
     def call(self, step: Step, slot: int, request: Request) -> Call:
         """A call for a slot of a stage that asks, numbered in slot order."""
@@ -121,8 +125,6 @@ class Context:
     def _call(self, step: Step, slot: int, request: Request) -> Call:
         model = self.prepared.model_of(step)
         settings = model.settings
-        template = self.prepared.templates[request.template]
-        prompt = template.render(request.values)
         kind: str = settings.endpoint
         if isinstance(step.stage, RowStage) and step.stage.endpoint is not None:
             kind = step.stage.endpoint
@@ -133,10 +135,18 @@ class Context:
         body: dict[str, Any] = {"model": model.name}
         if sha256 := model.uri.sha256:  # other weights under one name: another request
             body["sha256"] = sha256
-        if kind == "chat":
+        if model.uri.scheme == "tiny":  # what it is depends on the rows that it learns from
+            body |= {"rows": self.input_digest(), "seed": self.prepared.recipe.settings.seed}
+        if kind == "score":
+            body |= request.values
+        elif kind == "chat":
+            template = self.prepared.templates[request.template]
+            prompt = template.render(request.values)
             system = [{"role": "system", "content": template.system}] if template.system else []
             body["messages"] = [*system, {"role": "user", "content": prompt}]
         else:
+            template = self.prepared.templates[request.template]
+            prompt = template.render(request.values)
             text = "\n\n".join(part for part in (template.system, prompt) if part)
             body["input" if kind == "embeddings" else "prompt"] = text
         body |= parameters
@@ -146,7 +156,7 @@ class Context:
             kind=kind,
             body=body,
             content=canonical(kind, body),
-            template=template.name,
+            template=request.template,
             values=request.values,
             shown=request.shown,
             limit_name=settings.max_tokens_name,
@@ -157,17 +167,22 @@ class Context:
         return {
             "stage": step.name,
             "key": settled.key.hex(),
-            "template": self.prepared.templates[template].label,
+            "template": self.prepared.templates[template].label if template else "",
             "model": settled.model,
         }
 
     def tell(self, folder: StageFolder, total: int | None, done: int, *, now: bool = False) -> None:
-        """Say how far a stage is, at most ten times a second unless `now`."""
+        """Say how far a stage is, at most ten times a second unless `now`.
+
+        Called at every step of every stage, so here a signal ends those that wait for nobody.
+        """
+        if not now:
+            self.ending.check()
         if not now and time.monotonic() - self._told < TELL_EVERY_S:
             return
         self._told = time.monotonic()
         name = folder.state.name
-        bought = sum((asker.bought for asker in self._all_askers()), Counter[str]())
+        bought = sum((asker.bought for asker in self.all_askers()), Counter[str]())
         spend = Spend(bought[f"{name}.input_tokens"], bought[f"{name}.output_tokens"])
         price = self._price(name)
         progress = Progress(
@@ -187,11 +202,14 @@ class Context:
             self._noted = self._told
             note(self.run, progress)
 
-    def _all_askers(self) -> list[Asker]:
+    def all_askers(self) -> list[Asker]:
+        """Each once."""
         return list(dict.fromkeys(self.askers.values()))  # a judge can be the teacher
 
     def _price(self, step_name: str) -> Price | None:
         step = self.prepared.recipe.step(step_name)
+        if not isinstance(step.stage, AskingStage):
+            return None
         return self.prepared.recipe.settings.prices.get(self.prepared.model_of(step).name)
 
     def _usage(self, folder: StageFolder) -> list[Tokens]:
@@ -200,11 +218,8 @@ class Context:
 
     def stop_short(self, why: str) -> None:
         """Publish what the open stage has so far and say why it ends there."""
-        folder = self.current
-        if folder is not None and not folder.state.complete:
-            folder.state.stopped = why
-            folder.flush(journal=self.journal.committed)
-            folder.save()
+        if self.current is not None and not self.current.state.complete:
+            self.current.stop(why, journal=self.journal.committed)
 
     def seal(self, folder: StageFolder, total: int | None, done: int) -> None:
         """Publish what is left of a stage, write its books, and go on."""

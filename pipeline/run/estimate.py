@@ -98,9 +98,9 @@ class Estimate:
 
 
 def estimate(prepared: Prepared) -> Estimate:
-    """Estimate a prepared run, less what an earlier process of it has asked already."""
-    run = open_run(prepared.run) if prepared.existing is not None else None
-    journal = prepared.run / "journal.sqlite"
+    """Estimate a prepared run, less what it, or the run that it is made from, has asked already."""
+    run = _known(prepared)
+    journal = (run.path if run is not None else prepared.run) / "journal.sqlite"
     with (
         JournalReader(journal) if run is not None and journal.is_file() else nullcontext() as reader
     ):
@@ -113,6 +113,16 @@ def estimate(prepared: Prepared) -> Estimate:
         stages=stages,
         assumptions=tuple(_assumptions(prepared, stages, is_offline=is_offline)),
     )
+
+
+def _known(prepared: Prepared) -> Run | None:
+    """The run whose replies count: this one, else the one it is made from, if that asked alike."""
+    if prepared.existing is not None:
+        return open_run(prepared.run)
+    if prepared.old_run is None:
+        return None
+    old = open_run(prepared.old_run)
+    return old if old.manifest.identity == prepared.identity else None
 
 
 def _stages(prepared: Prepared, run: Run | None, reader: JournalReader | None) -> Iterator[Asking]:
@@ -169,13 +179,14 @@ def _asking(
     n_in = math.ceil(left * mean(prompts)) if prompts else 0
     limits = [found.max_tokens for _, found in step.config if isinstance(found, Sampling)]
     most = None if None in limits else max((one for one in limits if one), default=None)
-    if isinstance(step.stage, RowStage) and step.stage.endpoint == "embeddings":
-        most = 0  # a vector is no text
+    if isinstance(step.stage, RowStage) and step.stage.endpoint is not None:
+        most = 0  # no text comes back
     expected = _reply_tokens(prepared, step, most, reader)
     n_out = math.ceil(left * expected)
     worst = None if most is None else left * most
-    price = prepared.recipe.settings.prices.get(prepared.teacher.model)
-    if price is None and prepared.teacher.scheme in ("offline", "st"):
+    model = prepared.model_of(step)
+    price = prepared.recipe.settings.prices.get(model.name)
+    if price is None and model.is_free:
         price = Price(input=Decimal(0), output=Decimal(0))
     return Asking(
         stage=step.name,
@@ -244,6 +255,8 @@ def _example_rows(prepared: Prepared, index: int, run: Run | None) -> Iterator[R
 
 
 def _tokens_of(prepared: Prepared, request: Request) -> float:
+    if not request.template:
+        return sum(len(str(value).encode()) for value in request.values.values()) / BYTES_A_TOKEN
     template = prepared.templates[request.template]
     text = (template.system or "") + template.render(request.values)
     return len(text.encode()) / BYTES_A_TOKEN
@@ -269,6 +282,7 @@ def _assumptions(
     prepared: Prepared, stages: tuple[Asking, ...], *, is_offline: bool
 ) -> Iterator[str]:
     settings = prepared.recipe.settings
+    yield from map(str, prepared.recipe.left_out)
     if not stages:
         return
     yield f"{BYTES_A_TOKEN} bytes a token, measured on up to {EXAMPLES} real prompts a stage"

@@ -5,24 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import resource
-import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline import manifest, store
+from pipeline import manifest, signals, store
 from pipeline.errors import (
     BudgetError,
-    InterruptedRunError,
     LockedError,
     StallError,
     StorageError,
     SynthError,
 )
-from pipeline.manifest import FileEntry, RunManifest, StageManifest
+from pipeline.manifest import FileEntry, RunManifest
 from pipeline.run import card
+from pipeline.run.askers import askers
 from pipeline.run.asking import run_row_stage
 from pipeline.run.context import Context
 from pipeline.run.drafting import STALLED, run_draft_stage
@@ -32,23 +30,17 @@ from pipeline.run.judging import run_export_stage, run_filter_stage, run_import_
 from pipeline.run.lock import Lease, locked
 from pipeline.run.prepare import Prepared
 from pipeline.run.reuse import reuse
+from pipeline.signals import Ending
 from pipeline.stage import (
     NOT_ASKED,
-    AskingStage,
     DraftStage,
     FilterStage,
     ImportStage,
     RowStage,
 )
-from pipeline.teacher.asker import Asker
-from pipeline.teacher.call import Teacher, Unanswered
 from pipeline.teacher.journal import Journal
 from pipeline.teacher.journal_reader import JournalReader
-from pipeline.teacher.ledger import Ledger
 from pipeline.version import VERSION
-
-OTHER_FILES = 48
-"""How many files a run opens beside its connections, and some to spare."""
 
 
 def execute(prepared: Prepared, listener: Listener) -> RunManifest:
@@ -61,13 +53,13 @@ def execute(prepared: Prepared, listener: Listener) -> RunManifest:
         listener(Message(f"{prepared.run} is finished: nothing to do."))
         return prepared.existing
     try:
-        manifest.make_folder(prepared.run)
-        with locked(prepared.run) as lease:
+        grace_s = prepared.recipe.settings.teacher.grace_s
+        with signals.drained(grace_s) as ending, _folder(prepared.run) as lease:
             check_links(prepared.run)
             store.clear_staging(prepared.run)
             if not prepared.is_replay:
                 _write_inputs(prepared)
-            return asyncio.run(_execute(prepared, listener, lease))
+            return asyncio.run(_execute(prepared, listener, lease, ending))
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise StorageError(
@@ -76,17 +68,26 @@ def execute(prepared: Prepared, listener: Listener) -> RunManifest:
         ) from error
 
 
-async def _execute(prepared: Prepared, listener: Listener, lease: Lease) -> RunManifest:
+@contextmanager
+def _folder(run: Path) -> Iterator[Lease]:
+    """The run's folder, there and this process's alone."""
+    manifest.make_folder(run)
+    with locked(run) as lease:
+        yield lease
+
+
+async def _execute(
+    prepared: Prepared, listener: Listener, lease: Lease, ending: Ending
+) -> RunManifest:
     state = _open_manifest(prepared)
     began = datetime.now(UTC)
     journal = Journal(prepared.run / "journal.sqlite", lease.epoch)
     old = JournalReader(prepared.old_run / "journal.sqlite") if prepared.old_run else None
     context: Context | None = None
     try:
-        async with _asker(prepared, journal, old, listener) as asker:
-            context = Context(prepared, journal, asker, listener, lease, old=old)
-            with _signals(asker):
-                state.data = await _run_stages(context, state)
+        context = Context(prepared, journal, listener, lease, ending, old=old)
+        async with askers(context) as context.askers:
+            state.data = await _run_stages(context, state)
         await journal.settle()
         is_whole = prepared.until is None and all(
             stage.complete and NOT_ASKED not in stage.dropped_by_reason for stage in context.done
@@ -106,7 +107,7 @@ async def _execute(prepared: Prepared, listener: Listener, lease: Lease) -> RunM
             state.unused_replies = _unused_replies(context)
             state.kept = context.done[-1].kept if context.done else 0
         state.seconds = round(state.seconds + (datetime.now(UTC) - began).total_seconds(), 3)
-        state.digest = _digest(state, context.done if context else [])
+        state.digest = state.digest_of(context.done if context else [])
         journal.close()
         if old is not None:
             old.close()
@@ -118,12 +119,11 @@ async def _execute(prepared: Prepared, listener: Listener, lease: Lease) -> RunM
 
 def _note_drift(context: Context, state: RunManifest) -> None:
     """Say once, and in the manifest, that another model answered than the one that was asked."""
-    names = context.asker.answered_as if context.asker is not None else set()
-    if names - set(state.answered_as):
-        state.answered_as = sorted({*state.answered_as, *names})
-        context.listener(
-            Message(f"{state.teacher} was asked; replies name {', '.join(state.answered_as)}.")
-        )
+    for asker in context.all_askers():
+        if asker.answered_as - set(state.answered_as):
+            state.answered_as = sorted({*state.answered_as, *asker.answered_as})
+            names = ", ".join(sorted(asker.answered_as))
+            context.listener(Message(f"{asker.teacher.name} was asked; replies name {names}."))
 
 
 def _write_manifest(prepared: Prepared, state: RunManifest, lease: Lease) -> None:
@@ -154,100 +154,7 @@ async def _run_stages(context: Context, state: RunManifest) -> list[FileEntry]:
             manifest.replace_bytes(context.run / "data" / "README.md", text.encode())
         state.stages = [done.folder for done in context.done]
         manifest.replace(context.run / "run.json", state)
-        await asyncio.sleep(0)  # a signal that came during a stage without a teacher
     return files
-
-
-@asynccontextmanager
-async def _asker(
-    prepared: Prepared, journal: Journal, old: JournalReader | None, listener: Listener
-) -> AsyncIterator[Asker | None]:
-    if not any(isinstance(step.stage, AskingStage) for step in prepared.steps):
-        yield None
-        return
-    settings = prepared.recipe.settings.teacher
-    ledger = Ledger(prepared.recipe.settings.budget, prepared.recipe.settings.prices)
-    ledger.load(journal.spent())
-    teacher = make_teacher(prepared)
-    try:
-        if not prepared.is_replay:
-            await teacher.check()
-        yield Asker(
-            teacher,
-            journal,
-            ledger,
-            settings,
-            concurrency=_concurrency(prepared, listener),
-            old=old,
-        )
-    except Unanswered as error:
-        raise InterruptedRunError(
-            f"the teacher cannot be reached: {error}. Start the same command again once it can."
-        ) from error
-    finally:
-        await teacher.close()
-
-
-def _concurrency(prepared: Prepared, listener: Listener) -> int:
-    """How many requests may be open: as set, as the window is wide, and as files may be open."""
-    settings = prepared.recipe.settings.teacher
-    wanted = min(settings.concurrency, prepared.window or settings.concurrency)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = wanted + OTHER_FILES
-    if soft < enough and soft < hard:
-        soft = enough if hard == resource.RLIM_INFINITY else min(enough, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft >= enough:
-        return wanted
-    fits = max(soft - OTHER_FILES, 1)
-    listener(Message(f"Only {fits} requests at a time: this process may open {soft} files."))
-    return fits
-
-
-def make_teacher(prepared: Prepared) -> Teacher:
-    """The teacher that the recipe names."""
-    if prepared.teacher.scheme == "offline":
-        from pipeline.teacher.offline_teacher import OfflineTeacher
-
-        return OfflineTeacher(prepared.recipe.settings.seed)
-    if prepared.teacher.scheme == "st":
-        from pipeline.train.embedder import LocalEmbedder
-
-        return LocalEmbedder(Path(prepared.teacher.folder), prepared.teacher.model)
-    from pipeline.teacher.openai_teacher import OpenAITeacher
-
-    return OpenAITeacher(prepared.teacher, prepared.key, prepared.recipe.settings.teacher)
-
-
-@contextmanager
-def _signals(asker: Asker | None) -> Iterator[None]:
-    """SIGTERM, SIGINT, SIGUSR1 and SIGHUP end the run in good order; a second SIGINT at once."""
-    loop = asyncio.get_running_loop()
-    seen: list[int] = []
-    task = asyncio.current_task()
-
-    def end(number: int) -> None:
-        name = signal.Signals(number).name
-        seen.append(number)
-        reason = InterruptedRunError(f"{name} came: start the same command again to go on.")
-        if asker is not None:
-            again = seen.count(signal.SIGINT) > 1
-            asker.stop(reason, grace_s=0 if again else None)
-        elif task is not None:
-            task.cancel()
-
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-    for number in numbers:
-        loop.add_signal_handler(number, end, number)
-    try:
-        yield
-        if seen and asker is not None:
-            asker.raise_if_stopped()
-    except asyncio.CancelledError as error:
-        raise InterruptedRunError("the run was told to end; the same command goes on.") from error
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
 
 
 def _open_manifest(prepared: Prepared) -> RunManifest:
@@ -295,18 +202,6 @@ def _unused_replies(context: Context) -> int:
         for state in context.done
         if state.usage
     )
-
-
-def _digest(state: RunManifest, stages: list[StageManifest]) -> str:
-    """One SHA-256 over the names and digests of all data files."""
-    lines = [
-        f"{stage.folder}/{entry.path} {entry.sha256}"
-        for stage in stages
-        for part in stage.parts
-        for entry in (part.kept, part.dropped)
-    ]
-    lines += [f"{entry.path} {entry.sha256}" for entry in state.data]
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
 def _now() -> str:

@@ -12,11 +12,14 @@ import pyarrow as pa
 from pipeline import store
 from pipeline.manifest import FileEntry
 from pipeline.recipe import Step
+from pipeline.run.apart import judge_apart
+from pipeline.run.aside import aside
 from pipeline.run.context import Context
 from pipeline.run.guard import Guard
 from pipeline.schema import DROP_COLUMNS, arrow_schema
-from pipeline.stage import Drop, ExportStage, FilterStage, columns_read
+from pipeline.stage import Drop, ExportStage, FilterStage, Row, columns_read
 from pipeline.stages import export
+from pipeline.stages import filter as filter_stage
 from pipeline.store import StageFolder
 
 EXPORT_ROWS = 50_000
@@ -48,20 +51,13 @@ def run_filter_stage(context: Context, index: int, step: Step) -> None:
     where the input has changed (a raised target), the stage begins anew.
     """
     assert isinstance(step.stage, FilterStage)
-    folder = context.open_stage(index, step)
-    digest = context.input_digest()
+    folder = _open_computed(context, index, step)
     total = context.input_rows()
-    if folder.state.input_digest != digest:
-        folder.state.input_digest = digest
-        folder.begin_anew()
     if folder.state.complete:
         context.done.append(folder.state)
         return
-    columns = columns_read(step.stage, step.config)
     shards = context.input_shards()
-    judge = step.stage.judge
-    frame = store.read_frame(shards, columns)
-    verdicts = Guard(step.name).judge(frame, lambda part: judge(part, step.config))
+    verdicts = _verdicts(context, step, shards)
     size = context.prepared.recipe.settings.shard_rows
     for number, table in enumerate(_recut(shards, folder, size)):
         if number < len(folder.state.parts):
@@ -72,6 +68,29 @@ def run_filter_stage(context: Context, index: int, step: Step) -> None:
         folder.publish_tables(kept, dropped, next_slot=first + table.num_rows, journal=0)
         context.tell(folder, total, folder.next_slot)
     context.seal(folder, total, total)
+
+
+def _open_computed(context: Context, index: int, step: Step) -> StageFolder:
+    """A stage computed from its whole input; it begins anew where that has changed."""
+    folder = context.open_stage(index, step)
+    if folder.state.input_digest != context.input_digest():
+        folder.state.input_digest = context.input_digest()
+        folder.begin_anew()
+    return folder
+
+
+def _verdicts(context: Context, step: Step, shards: list[Path]) -> pl.DataFrame:
+    """One verdict a row. A user's own code is run in a process of its own, ours in a thread."""
+    assert isinstance(step.stage, FilterStage)
+    stage, config = step.stage, step.config
+    if isinstance(config, filter_stage.Config) and filter_stage.files(config):
+        return judge_apart(step.name, config, shards, context.run / ".staging", context.ending)
+
+    def judge() -> pl.DataFrame:
+        frame = store.read_frame(shards, columns_read(stage, config))
+        return Guard(step.name).judge(frame, lambda part: stage.judge(part, config))
+
+    return aside(judge, context.ending)
 
 
 def _recut(shards: list[Path], folder: StageFolder, size: int) -> Iterator[pa.Table]:
@@ -110,12 +129,8 @@ def run_export_stage(context: Context, index: int, step: Step) -> list[FileEntry
     """Write `data/` from the kept rows of the stage before; gives the files that are in it."""
     assert isinstance(step.stage, ExportStage)
     assert isinstance(step.config, export.Config)
-    folder = context.open_stage(index, step)
-    digest = context.input_digest()
+    folder = _open_computed(context, index, step)
     total = context.input_rows()
-    if folder.state.input_digest != digest:
-        folder.state.input_digest = digest
-        folder.begin_anew()
     seed = context.prepared.recipe.settings.seed
     entries = []
     for form, schema in export.SCHEMAS.items():
@@ -124,10 +139,11 @@ def run_export_stage(context: Context, index: int, step: Step) -> list[FileEntry
         for side in ("train", "validation"):
             rows = (
                 export.render(row, form)
-                for row in store.read_rows(context.input_shards(), step.stage.reads)
+                for row in _until_told(context, step)
                 if export.split(row["root_id"] or row["row_id"], seed, step.config) == side
             )
             for number, batch in enumerate(_batched(rows)):
+                context.ending.check()
                 table = pa.Table.from_pylist(batch, schema)
                 path = target / f"{side}-{number:05d}.parquet"
                 entry = store.write_shard(table, path, context.run)
@@ -139,6 +155,14 @@ def run_export_stage(context: Context, index: int, step: Step) -> list[FileEntry
     folder.state.exported = total
     context.seal(folder, total, total)
     return entries
+
+
+def _until_told(context: Context, step: Step) -> Iterator[Row]:
+    """The rows to export, for as long as nobody tells the run to end."""
+    assert isinstance(step.stage, ExportStage)
+    for row in store.read_rows(context.input_shards(), step.stage.reads):
+        context.ending.check()
+        yield row
 
 
 def _batched(rows: Iterator[dict[str, object]]) -> Iterator[list[dict[str, object]]]:

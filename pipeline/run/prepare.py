@@ -24,11 +24,10 @@ from pipeline.run.roles import (
     check_prices,
     check_roles,
     find_models,
-    role_of,
 )
 from pipeline.run.settings import check_unchanged, fingerprints, settings_of
 from pipeline.run.source import Source, open_source
-from pipeline.stage import AskingStage, DraftStage, ImportStage, Role, Sampling, prompts_of
+from pipeline.stage import AskingStage, DraftStage, ImportStage, Role, Sampling, prompts_of, role_of
 from pipeline.stages import bootstrap, read_input
 from pipeline.teacher import uri
 
@@ -83,7 +82,8 @@ class Prepared:
 
     def model_of(self, step: Step) -> Model:
         """Whom a step asks."""
-        return self.models[role_of(step)]
+        assert isinstance(step.stage, AskingStage)
+        return self.models[role_of(step.stage)]
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -158,7 +158,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         existing=existing,
         old_run=old_run,
         until=options.until,
-        is_offline_by_default=needs_teacher and found.settings.teacher.uri is None,
+        is_offline_by_default="teacher" in asked and found.settings.teacher.uri is None,
         may_stall=options.may_stall,
         identity=settings.identity,
         extent=settings.extent,

@@ -12,9 +12,9 @@ from importlib.util import find_spec
 from typing import get_args
 
 from pipeline.errors import Problems, RecipeError, SynthError
-from pipeline.recipe import Recipe, Step
+from pipeline.recipe import Recipe
 from pipeline.run.source import Source
-from pipeline.stage import AskingStage, Role, RowStage
+from pipeline.stage import AskingStage, Role, RowStage, role_of
 from pipeline.stages import decontaminate
 from pipeline.teacher import uri
 from pipeline.teacher.settings import TeacherSettings
@@ -53,14 +53,9 @@ class Model:
         return self.settings.concurrency
 
 
-def role_of(step: Step) -> Role:
-    """Whom a step's stage asks."""
-    return step.stage.role if isinstance(step.stage, RowStage) else "teacher"
-
-
 def asked_roles(found: Recipe) -> tuple[Role, ...]:
     """The roles that the recipe's stages ask, in a fixed order."""
-    asked = {role_of(step) for step in found.steps if isinstance(step.stage, AskingStage)}
+    asked = {role_of(step.stage) for step in found.steps if isinstance(step.stage, AskingStage)}
     roles: tuple[Role, ...] = get_args(Role)
     return tuple(role for role in roles if role in asked)
 
@@ -78,7 +73,8 @@ def find_models(
     """
     asked = asked_roles(found)
     models: dict[Role, Model] = {}
-    for role in ("teacher", *(role for role in asked if role != "teacher")):
+    roles: tuple[Role, ...] = ("teacher", *(role for role in asked if role != "teacher"))
+    for role in roles:
         settings: TeacherSettings | None = getattr(found.settings, role)
         if settings is None and role == "judge":
             if "teacher" in models:
@@ -88,7 +84,10 @@ def find_models(
         default = "tiny" if role == "scorer" else "offline"
         try:
             models[role] = _model(
-                settings.uri or default, settings, environment, needs_key=needs_key and role in asked
+                settings.uri or default,
+                settings,
+                environment,
+                needs_key=needs_key and role in asked,
             )
         except SynthError as error:
             problems.add(error)
@@ -130,9 +129,9 @@ def check_abilities(
 ) -> None:
     """Each stage that asks has to be asking a model that can answer it, and that is installed."""
     for step in found.steps:
-        if not isinstance(step.stage, AskingStage) or role_of(step) not in models:
+        if not isinstance(step.stage, AskingStage) or role_of(step.stage) not in models:
             continue
-        model = models[role_of(step)]
+        model = models[role_of(step.stage)]
         endpoint = step.stage.endpoint if isinstance(step.stage, RowStage) else None
         said = _inability(step.name, model.uri, endpoint)
         if said is not None:
@@ -190,8 +189,8 @@ def check_offline(
         step.name
         for step in found.steps
         if isinstance(step.stage, AskingStage)
-        and role_of(step) in models
-        and models[role_of(step)].uri.scheme == "offline"
+        and role_of(step.stage) in models
+        and models[role_of(step.stage)].uri.scheme == "offline"
     ]
     writers = sorted(source.writers() - {"offline"}) if asking else []
     if writers:

@@ -23,7 +23,7 @@ from filters.opening import opening
 from filters.outputs import outputs
 from filters.word_count import word_count
 from pipeline.errors import RecipeError
-from pipeline.stage import DECISION, FilterStage, StageConfig
+from pipeline.stage import DECISION, OPERATIONAL, FilterStage, StageConfig
 
 Filter = Callable[..., pl.DataFrame]
 
@@ -37,13 +37,17 @@ FILTERS: dict[str, Filter] = {
 
 
 class Config(StageConfig):
-    """Settings of `filter`: which filters, in which order, each with its own settings."""
+    """Settings of `filter`: which filters, in which order, each with its own settings.
+
+    `own_timeout_s`: how many seconds all rows may take where filters of one's own are among them.
+    """
 
     filters: Annotated[
         dict[str, dict[str, Any]],
         Field(min_length=1, default_factory=lambda: {name: {} for name in FILTERS}),
         DECISION,
     ]
+    own_timeout_s: Annotated[float, Field(gt=0), OPERATIONAL] = 3600.0
 
     @field_validator("filters")
     @classmethod

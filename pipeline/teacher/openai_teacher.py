@@ -34,6 +34,15 @@ PATHS = {
     "completions": "/completions",
     "embeddings": "/embeddings",
 }
+
+
+def _path(client: openai.AsyncOpenAI, kind: str) -> str:
+    """Where a kind of call goes; vLLM's `/tokenize` stands beside `/v1`, not below it."""
+    if kind == "tokenize":
+        return f"{str(client.base_url).rstrip('/').removesuffix('/v1')}/tokenize"
+    return PATHS[kind]
+
+
 MAX_REFUSAL = 65_536
 MAX_WAIT_S = 600.0
 """The longest pause that a server's Retry-After is believed."""
@@ -106,7 +115,7 @@ class OpenAITeacher:
     async def _post(self, client: openai.AsyncOpenAI, call: Call) -> Received:
         try:
             response = await client.post(
-                PATHS[call.kind],
+                _path(client, call.kind),
                 cast_to=httpx2.Response,
                 body=dict(call.body),
                 options=UNREAD,

@@ -3,15 +3,18 @@
 What a template writes (roles, turn marks) is tokenised with the tokenizer's special tokens; what
 stands in the data is tokenised apart, as plain text, whatever it looks like. A model without a chat
 template gets the plain form of Superfiltering (Li et al. 2024, arXiv:2402.00530): instruction,
-newline, input, newline.
+newline, input, newline, after the tokenizer's bos, or its eos where there is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import TeacherError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 Message = Mapping[str, str]
 
@@ -19,22 +22,18 @@ Message = Mapping[str, str]
 class PromptIds:
     """Encodes prompts and answers for one tokenizer; both as lists of ids."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        """`tokenizer` is a fast one of transformers. Raises `TeacherError` without a start token."""
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        """`tokenizer` is a fast one. Raises `TeacherError` where nothing can begin a text."""
         self._tokenizer = tokenizer
         self.has_template = bool(tokenizer.chat_template)
-        first = tokenizer.bos_token_id
-        self._first = tokenizer.eos_token_id if first is None else first
+        self._first = tokenizer.bos_token_id
         if self._first is None:
+            self._first = tokenizer.eos_token_id
+        if self._first is None and not self.has_template:
             raise TeacherError(
                 "the scorer's tokenizer has neither a bos nor an eos token, so that nothing can "
                 "stand before an answer alone."
             )
-
-    @property
-    def first(self) -> list[int]:
-        """What stands before a text that nothing precedes: bos, or eos where there is none."""
-        return [self._first]
 
     def data(self, text: str) -> list[int]:
         """A text of the data: no special token, nothing added."""
@@ -44,9 +43,9 @@ class PromptIds:
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """The turns before the answer, up to where the answer begins."""
         if not self.has_template:
-            return self.first + self.data("".join(f"{turn['content']}\n" for turn in messages))
+            return [self._first, *self.data("".join(f"{turn['content']}\n" for turn in messages))]
         marks = [f"\ue000{number}\ue001" for number in range(len(messages))]
-        rendered = self._tokenizer.apply_chat_template(
+        found = self._tokenizer.apply_chat_template(
             [
                 {"role": turn["role"], "content": mark}
                 for turn, mark in zip(messages, marks, strict=True)
@@ -54,10 +53,12 @@ class PromptIds:
             tokenize=False,
             add_generation_prompt=True,
         )
+        assert isinstance(found, str)
+        rendered = found
         ids: list[int] = []
         for turn, mark in zip(messages, marks, strict=True):
-            before, found, rendered = rendered.partition(mark)
-            if not found:
+            before, there, rendered = rendered.partition(mark)
+            if not there:
                 raise TeacherError("the scorer's chat template leaves out or reorders a turn.")
             ids += self._written(before) + self.data(turn["content"])
         return ids + self._written(rendered)

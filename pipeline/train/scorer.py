@@ -54,14 +54,13 @@ class Loaded:
         examples = [
             token_loss.Example(
                 self.ids.prompt(turns(instruction, given, has_template=self.ids.has_template)),
-                self.ids.first,
                 self.ids.data(output),
             )
             for instruction, given, output in rows
         ]
         found = token_loss.losses(self.model, examples, context=self.context)
         return [
-            (losses, len(example.prompt) + len(example.first) + 2 * losses.tokens)
+            (losses, len(example.prompt) + 1 + 2 * losses.tokens)
             for losses, example in zip(found, examples, strict=True)
         ]
 
@@ -122,7 +121,8 @@ class LocalScorer:
     def _measure(self, rows: Sequence[Texts]) -> list[bytes]:
         found: list[bytes] = [b""] * len(rows)
         for number, loaded in enumerate(self._models):
-            places = [at for at, texts in enumerate(rows) if fold(texts, len(self._models)) == number]
+            n = len(self._models)
+            places = [at for at, texts in enumerate(rows) if fold(texts, n) == number]
             measured = loaded.measure([rows[at] for at in places])
             for at, (losses, shown) in zip(places, measured, strict=True):
                 found[at] = envelope(self.name, losses, shown)
@@ -156,17 +156,20 @@ def load_folder(folder: Path, context: int | None = None) -> list[Loaded]:
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     if not any(folder.glob("*.safetensors")):
         raise TeacherError(
             f"{folder} holds no weights in safetensors: save the model anew, others are not read."
         )
     has_gpu = torch.cuda.is_available()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
+        tokenizer: Any = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             local_files_only=True,
             trust_remote_code=False,
@@ -176,7 +179,7 @@ def load_folder(folder: Path, context: int | None = None) -> list[Loaded]:
     except Exception as error:  # a folder can be wrong in any way
         said = f"{type(error).__name__}: {error}".splitlines()[0][:300]
         raise TeacherError(f"{folder} cannot be loaded: {said}") from error
-    model = model.to("cuda" if has_gpu else "cpu").eval()
+    model.to(torch.device("cuda" if has_gpu else "cpu")).train(mode=False)
     reads = getattr(model.config, "max_position_embeddings", None) or 1024
     return [Loaded(model, PromptIds(tokenizer), min(context or reads, reads))]
 
@@ -190,11 +193,12 @@ def load_or_train(
     measured by weights that saw it. Both share one vocabulary, learned from a sample of all rows:
     losses by tokens of different vocabularies could not be compared.
     """
-    import torch
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     size = tiny.Size()
     if not (folder / "done").is_file():
-        threads = torch.get_num_threads()
         sample = _sample(rows(), seed)
         tokenizer = tiny.make_tokenizer((text for texts in sample for text in texts if text), size)
         ids = PromptIds(tokenizer)
@@ -204,19 +208,16 @@ def load_or_train(
             if others:
                 sequences = [_written(ids, texts) for texts in others]
                 tiny.train(model, sequences, seed=seed + number, steps=steps)
-            tiny.save(folder / str(number), model.eval(), tokenizer)
+            tiny.save(folder / str(number), model, tokenizer)
         (folder / "done").touch()
-        torch.set_num_threads(threads)
-    return [
-        loaded for number in range(FOLDS) for loaded in load_folder(folder / str(number))
-    ]
+    return [loaded for number in range(FOLDS) for loaded in load_folder(folder / str(number))]
 
 
 def _written(ids: PromptIds, texts: Texts) -> list[int]:
-    """A row as the tiny model reads it: prompt, answer, and the end of the answer."""
+    """A row as the tiny model reads it."""
     instruction, given, output = texts
     prompt = ids.prompt(turns(instruction, given, has_template=ids.has_template))
-    return [*prompt, *ids.data(output), *ids.first]
+    return [*prompt, *ids.data(output)]
 
 
 def _sample(rows: Iterable[Texts], seed: int) -> list[Texts]:

@@ -1,4 +1,4 @@
-"""A small causal language model, made from a configuration: no download, two hundred thousand weights.
+"""A small causal language model, made from a configuration: no download, 200,000 weights.
 
 It measures difficulty where no model is named, and stands in for a real one wherever only the
 machinery matters. Byte-level BPE, so that any text can be written; a chat template with generation
@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 END, START, STOP = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 TEMPLATE = (
@@ -35,7 +35,7 @@ class Size:
     context: int = 512
 
 
-def make_tokenizer(texts: Iterable[str], size: Size) -> Any:
+def make_tokenizer(texts: Iterable[str], size: Size) -> PreTrainedTokenizerFast:
     """A tokenizer whose vocabulary was learned from `texts`; the same texts give the same one."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -50,7 +50,7 @@ def make_tokenizer(texts: Iterable[str], size: Size) -> Any:
         show_progress=False,
     )
     inner.train_from_iterator(texts, trainer)
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=inner,
         eos_token=STOP,
         pad_token=END,
@@ -61,7 +61,7 @@ def make_tokenizer(texts: Iterable[str], size: Size) -> Any:
     return tokenizer
 
 
-def make_model(tokenizer: Any, size: Size, seed: int) -> PreTrainedModel:
+def make_model(tokenizer: PreTrainedTokenizerFast, size: Size, seed: int) -> PreTrainedModel:
     """A model with weights drawn from `seed`; the caller's own random numbers are left alone."""
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig
@@ -81,8 +81,10 @@ def make_model(tokenizer: Any, size: Size, seed: int) -> PreTrainedModel:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
-    model.generation_config = GenerationConfig(
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            config
+        )
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
     return model
@@ -127,17 +129,17 @@ def train(
             logits[:, :-1].reshape(-1, logits.shape[-1]), labels[:, 1:].reshape(-1)
         )
         optimizer.zero_grad()
-        lost.backward()
+        lost.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         falling.step()
         seen.append(lost.item())
-    model.eval()
+    model.train(mode=False)
     last = seen[-max(steps // 10, 1) :]
     return sum(last) / len(last)
 
 
-def save(folder: Path, model: PreTrainedModel, tokenizer: Any) -> None:
+def save(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
     """Write both into a folder that transformers, vLLM and `hf:FOLDER` load; safetensors alone."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

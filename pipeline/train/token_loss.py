@@ -3,7 +3,8 @@
 With s the mean cross-entropy in nats over an answer's tokens (no end token among them):
 conditional perplexity is exp(s(A|Q)); the IFD of Li et al. 2023 (Cherry, arXiv:2308.12032) is
 s(A|Q) / s(A); that of Superfiltering (arXiv:2402.00530) is exp(s(A|Q) - s(A)). Both losses are
-taken over the same tokens: "alone" puts the start token where the prompt was. An answer that does
+taken over the same tokens: "alone" leaves of the prompt only its first token, which is bos or
+what a chat template begins with. An answer that does
 not fit into the context beside its prompt is cut there, for both.
 """
 
@@ -22,10 +23,9 @@ LOGITS = 2**22
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One answer to measure: the ids of its prompt, of the start token, and of the answer."""
+    """One answer to measure: the ids of its prompt, at least one, and of the answer."""
 
     prompt: Sequence[int]
-    first: Sequence[int]
     answer: Sequence[int]
 
 
@@ -46,7 +46,7 @@ def losses(model: PreTrainedModel, examples: Sequence[Example], *, context: int)
     for example, answer in zip(examples, fitted, strict=True):
         if answer:
             sequences.append(([*example.prompt, *answer], len(example.prompt)))
-            sequences.append(([*example.first, *answer], len(example.first)))
+            sequences.append(([example.prompt[0], *answer], 1))
     sums = iter(_sums(model, sequences))
     found = []
     for example, answer in zip(examples, fitted, strict=True):

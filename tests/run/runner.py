@@ -6,6 +6,7 @@ Ends with the exit code of the error, its message on stderr.
 import argparse
 import sys
 
+from pipeline import signals
 from pipeline.errors import SynthError
 from pipeline.run.execute import execute
 from pipeline.run.prepare import Options, prepare
@@ -13,6 +14,7 @@ from pipeline.run.prepare import Options, prepare
 
 def main() -> int:
     """Prepare and run."""
+    signals.install()
     parser = argparse.ArgumentParser(prog="tests.run.runner")
     parser.add_argument("--recipe", default="self-instruct")
     parser.add_argument("--out", required=True)

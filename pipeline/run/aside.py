@@ -1,0 +1,38 @@
+"""Compute in a thread, so that a long computation does not keep the run from ending."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from pipeline.signals import Ending
+
+LOOK_EVERY_S = 0.1
+
+T = TypeVar("T")
+
+
+def aside(compute: Callable[[], T], ending: Ending) -> T:
+    """What `compute` gives or raises.
+
+    Raises `InterruptedRunError` once a signal has come: what the thread is at is then nobody's, and
+    ends with the process.
+    """
+    given: list[T] = []
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            given.append(compute())
+        except BaseException as error:  # noqa: BLE001 - raised again, where it is waited for
+            raised.append(error)
+
+    thread = threading.Thread(target=work, name="compute", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(LOOK_EVERY_S)
+        ending.check()
+    if raised:
+        raise raised[0]
+    return given[0]
