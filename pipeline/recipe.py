@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -24,6 +24,7 @@ from pipeline.package_data import RECIPES
 from pipeline.stage import (
     IDENTITY,
     OPERATIONAL,
+    Role,
     SettingClass,
     Settings,
     Stage,
@@ -69,11 +70,24 @@ class Step:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A stage that a recipe leaves out, because the role that it `needs` is not named."""
+
+    name: str
+    needs: Role
+
+    def __str__(self) -> str:
+        """What is said of it."""
+        return f"{self.name} is left out: no {self.needs} is named (--{self.needs})."
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """A validated recipe."""
+    """A validated recipe; what it leaves out is in none of its steps."""
 
     settings: RecipeSettings
     steps: tuple[Step, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
     def step(self, name: str) -> Step:
         """The step of that name; raises `RecipeError` with the names there are."""
@@ -190,6 +204,7 @@ def parse(text: str, *, where: str, settings: Mapping[str, Any] | None = None) -
     named = {entry.get("name", entry["stage"]): entry for _, entry in entries}
     for path, value in (settings or {}).items():
         _lay_over(tree, named, path, value, problems)
+    entries, left_out = _without_needless(entries, tree, settings or {}, where, problems)
     top = _validate(RecipeSettings, tree, (), lines, where, problems)
     steps = [
         step
@@ -205,7 +220,31 @@ def parse(text: str, *, where: str, settings: Mapping[str, Any] | None = None) -
         problems.add(RecipeError(f"{where}: 'stages' is empty."))
     problems.raise_if_any()
     assert isinstance(top, RecipeSettings)
-    return Recipe(top, tuple(steps))
+    return Recipe(top, tuple(steps), left_out)
+
+
+def _without_needless(
+    entries: list[tuple[int, dict[str, Any]]],
+    tree: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    where: str,
+    problems: Problems,
+) -> tuple[list[tuple[int, dict[str, Any]]], tuple[LeftOut, ...]]:
+    """The stages that stay, and those that need a role (`needs: judge`) that nobody named."""
+    stay, left_out = [], []
+    for index, entry in entries:
+        needs = entry.pop("needs", None)
+        name = entry.get("name", entry["stage"])
+        if needs is None or (needs in get_args(Role) and tree.get(needs) is not None):
+            stay.append((index, entry))
+        elif needs not in get_args(Role):
+            known = ", ".join(get_args(Role))
+            problems.add(RecipeError(f"{where}: {name}.needs is {needs!r}: it is one of {known}."))
+        else:
+            left_out.append(LeftOut(name, needs))
+            if any(path.split(".")[0] == name for path in settings):
+                problems.add(RecipeError(f"--set {name}: {left_out[-1]}"))
+    return stay, tuple(left_out)
 
 
 def _wrong_name(name: object) -> str | None:

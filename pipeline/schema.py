@@ -56,6 +56,18 @@ COLUMNS: dict[str, Column] = {
     "embedding": Column(
         pa.list_(pa.float32()), "the vector of the row's text, of the length that its model gives"
     ),
+    "perplexity": Column(
+        pa.float64(), "exp of the mean token loss of the output given the instruction"
+    ),
+    "ifd": Column(
+        pa.float64(), "loss of the output given the instruction over its loss alone (Cherry)"
+    ),
+    "ifd_perplexity": Column(
+        pa.float64(),
+        "the same ratio of perplexities (Superfiltering): exp of the losses' difference",
+    ),
+    "scored_tokens": Column(pa.int64(), "tokens of the output that the scorer measured"),
+    "cut_tokens": Column(pa.int64(), "tokens of the output that did not fit into its context"),
     "requests": Column(
         pa.list_(REQUEST), "the requests that made the row: stage, journal key, template, model"
     ),

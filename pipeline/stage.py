@@ -5,6 +5,7 @@ and saving belong to `run` and `teacher`. A stage file ends in `STAGE = ...`, on
 
 * `DraftStage`: writes new tasks from a pool that its own rows feed (`bootstrap`);
 * `LLMStage`: asks a teacher once for every row that it receives;
+* `ChainStage`: holds a conversation with a teacher about every row, one request after another;
 * `FilterStage`: judges rows by columns, no teacher;
 * `ImportStage`: takes rows in from a file;
 * `ExportStage`: renders the kept rows for other programs.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import enum
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 """Columns of one row by name (`schema.py`)."""
+
+Role = Literal["teacher", "judge", "scorer"]
+"""Whom a stage asks: who writes, who rates, who measures token loss."""
+Endpoint = Literal["embeddings", "score"]
+"""What a stage has to be asked through that wants no text."""
+
+NOT_ASKED = "not_asked"
+"""Why a replay drops a row to which the journal holds no reply."""
 
 
 class SettingClass(enum.Enum):
@@ -77,23 +86,43 @@ class Sampling(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a stage wants to ask: a template, the values it is rendered with, the tasks shown."""
+    """What a stage wants to ask: a template, the values it is rendered with, the tasks shown.
+
+    Without a template the values are asked about as they are (a scorer's endpoint).
+    `sampling` is the stage's setting that says how the reply is decoded.
+    """
 
     template: str
     values: Mapping[str, Any]
     shown: tuple[str, ...] = ()
+    sampling: str = "sampling"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a scorer found for an answer: mean token losses in nats, and tokens.
+
+    `loss` is that of the answer given its prompt, `alone` without it; both are null where no token
+    was measured. `tokens` were measured, `cut` did not fit into the context.
+    """
+
+    loss: float | None
+    alone: float | None
+    tokens: int
+    cut: int
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What a teacher answered; `finish_reason` is "stop", "length" (cut off) or "unknown".
 
-    `vector` is what an embeddings endpoint answers, which gives no text; empty elsewhere.
+    An embeddings endpoint gives a `vector` instead of a text, a scorer what it `measured`.
     """
 
     text: str
     finish_reason: str = "stop"
     vector: tuple[float, ...] = ()
+    measured: Measured | None = None
 
     @property
     def is_cut_off(self) -> bool:
@@ -103,11 +132,14 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """An item or row that a rule dropped: reason, what was measured, and what there is of it."""
+    """An item or row that a rule dropped: reason, what was measured, and what there is of it.
+
+    `ref` is the row that it met: an id, or the place of another entry of the same conversation.
+    """
 
     reason: str
     detail: str = ""
-    ref: str | None = None
+    ref: str | int | None = None
     row: Row = field(default_factory=dict)
 
     def columns(self, ref: str | None = None) -> Row:
@@ -170,7 +202,8 @@ class LLMStage:
     `ask(row, config, rng)` builds the request; `read(reply, row, config)` gives the row's new
     columns or a `Drop`: one entry where the stage annotates rows, one an item where it
     `makes_rows`. `reads` names the columns that it needs, or tells them from the settings.
-    `endpoint` is what it has to be asked through; null is whatever the teacher's settings say.
+    `role` says whom it asks, `endpoint` what it has to be asked through; null is whatever the
+    settings of that role say.
     """
 
     name: str
@@ -181,7 +214,45 @@ class LLMStage:
     read: Callable[[Reply, Row, Any], list[Row | Drop]]
     reads: tuple[str, ...] | Callable[[Any], tuple[str, ...]]
     writes: tuple[str, ...]
-    endpoint: Literal["embeddings"] | None = None
+    role: Role = "teacher"
+    endpoint: Endpoint | None = None
+    makes_rows: bool = False
+    measure: Callable[[pl.DataFrame], dict[str, Any]] | None = None
+    summary: str = ""
+
+
+Conversation = Generator[Sequence[Request], Sequence[Reply | Drop], list[Row | Drop]]
+"""Yields requests that may be sent at once, is sent one reply a request in their order, and returns
+the entries of its row. Where a request brought no usable reply, a `Drop` with the outcome's name
+stands in its place; one named `NOT_ASKED` is the end of a replay, and what it is about a `Drop`."""
+
+
+@dataclass(frozen=True)
+class ChainStage:
+    """A stage that holds a conversation with a teacher about every row.
+
+    `work(row, config, rng)` is the conversation, a generator without side effects: one entry where
+    the stage annotates rows, any number where it `makes_rows`. An entry can say of itself
+
+    * `requests`: the `Request` objects, as they were yielded, that made it; without it, all;
+    * `parent_id`: the place in the list of the entry that it was made from; without it, its row;
+    * `row_id`: that of the row received, which then goes on as it is.
+
+    `requests_a_row(config)` and `rows_a_row(config)` are what an estimate expects. `prompts` can be
+    told from the settings; the other fields are those of an `LLMStage`.
+    """
+
+    name: str
+    version: int
+    config: type[StageConfig]
+    prompts: tuple[str, ...] | Callable[[Any], tuple[str, ...]]
+    work: Callable[[Row, Any, Random], Conversation]
+    reads: tuple[str, ...] | Callable[[Any], tuple[str, ...]]
+    writes: tuple[str, ...]
+    requests_a_row: Callable[[Any], float]
+    rows_a_row: Callable[[Any], float] = lambda config: 1.0
+    role: Role = "teacher"
+    endpoint: Endpoint | None = None
     makes_rows: bool = False
     measure: Callable[[pl.DataFrame], dict[str, Any]] | None = None
     summary: str = ""
@@ -232,9 +303,25 @@ class ExportStage:
     summary: str = ""
 
 
-Stage = DraftStage | LLMStage | FilterStage | ImportStage | ExportStage
+RowStage = LLMStage | ChainStage
+"""A stage that asks a teacher about every row that it receives."""
+AskingStage = DraftStage | RowStage
+"""A stage that asks a teacher."""
+Stage = AskingStage | FilterStage | ImportStage | ExportStage
 
 
 def columns_read(stage: Stage, config: StageConfig) -> tuple[str, ...]:
     """The columns that a stage needs under its settings."""
     return stage.reads(config) if callable(stage.reads) else stage.reads
+
+
+def role_of(stage: AskingStage) -> Role:
+    """Whom a stage asks."""
+    return "teacher" if isinstance(stage, DraftStage) else stage.role
+
+
+def prompts_of(stage: Stage, config: StageConfig) -> tuple[str, ...]:
+    """The templates that a stage asks with under its settings; none where it asks nobody."""
+    if not isinstance(stage, AskingStage):
+        return ()
+    return stage.prompts(config) if callable(stage.prompts) else stage.prompts

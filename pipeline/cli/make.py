@@ -121,6 +121,8 @@ def _work(prepared: Prepared, listener: Listener) -> RunManifest:
 
     if prepared.is_offline_by_default:
         listener(Message(OFFLINE))
+    for left_out in prepared.recipe.left_out:
+        listener(Message(str(left_out)))
     if prepared.is_finished:
         return execute(prepared, listener)
     log = progress.to_log(prepared.run / "log.jsonl")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,13 +17,14 @@ from pipeline.run.events import Listener, Progress, note
 from pipeline.run.lock import Lease
 from pipeline.run.prepare import Prepared
 from pipeline.signals import Ending
-from pipeline.stage import ImportStage, LLMStage, Request, Sampling
+from pipeline.stage import AskingStage, ImportStage, Request, Role, RowStage, Sampling, role_of
 from pipeline.store import StageFolder
 from pipeline.teacher.asker import Asker, Settled
 from pipeline.teacher.call import Call, canonical
 from pipeline.teacher.journal import Journal
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.teacher.ledger import Spend
+from pipeline.teacher.settings import Price
 from pipeline.usage import priced
 
 TELL_EVERY_S = 0.1
@@ -35,11 +37,11 @@ class Context:
 
     prepared: Prepared
     journal: Journal
-    asker: Asker | None
     listener: Listener
     lease: Lease
     ending: Ending
     old: JournalReader | None = None
+    askers: dict[Role, Asker] = field(default_factory=dict)
     done: list[StageManifest] = field(default_factory=list)
     current: StageFolder | None = None
     _told: float = 0.0
@@ -107,49 +109,69 @@ class Context:
         self._told = 0.0
         return folder
 
+    def asker_of(self, step: Step) -> Asker:
+        """Who asks for a step."""
+        assert isinstance(step.stage, AskingStage)
+        return self.askers[role_of(step.stage)]
+
     def call(self, step: Step, slot: int, request: Request) -> Call:
-        """A numbered call for a slot of a stage that asks."""
-        assert self.asker is not None
-        settings = self.prepared.recipe.settings.teacher
-        template = self.prepared.templates[request.template]
-        prompt = template.render(request.values)
+        """A call for a slot of a stage that asks, numbered in slot order."""
+        return self.asker_of(step).number(self._call(step, slot, request))
+
+    def call_of_row(
+        self, step: Step, slot: int, request: Request, row_id: str, seen: Counter[bytes]
+    ) -> Call:
+        """A call of the conversation about a row, numbered among those of it (`seen`) alone."""
+        call = self._call(step, slot, request)
+        seen[call.content] += 1
+        return dataclasses.replace(call, row=row_id, sample=seen[call.content] - 1)
+
+    def _call(self, step: Step, slot: int, request: Request) -> Call:
+        model = self.prepared.model_of(step)
+        settings = model.settings
         kind: str = settings.endpoint
-        if isinstance(step.stage, LLMStage) and step.stage.endpoint is not None:
+        if isinstance(step.stage, RowStage) and step.stage.endpoint is not None:
             kind = step.stage.endpoint
-        sampling: Sampling = getattr(step.config, "sampling", Sampling())
+        sampling: Sampling = getattr(step.config, request.sampling, Sampling())
         parameters = sampling.parameters()
         if "max_tokens" in parameters:
             parameters[settings.max_tokens_name] = parameters.pop("max_tokens")
-        body: dict[str, Any] = {"model": self.prepared.teacher.model}
-        if sha256 := self.prepared.teacher.sha256:  # other weights under one name: another request
+        body: dict[str, Any] = {"model": model.name}
+        if sha256 := model.uri.sha256:  # other weights under one name: another request
             body["sha256"] = sha256
-        if kind == "chat":
+        if model.uri.scheme == "tiny":  # what it is depends on the rows that it learns from
+            body |= {"rows": self.input_digest(), "seed": self.prepared.recipe.settings.seed}
+        if kind == "score":
+            body |= request.values
+        elif kind == "chat":
+            template = self.prepared.templates[request.template]
+            prompt = template.render(request.values)
             system = [{"role": "system", "content": template.system}] if template.system else []
             body["messages"] = [*system, {"role": "user", "content": prompt}]
         else:
+            template = self.prepared.templates[request.template]
+            prompt = template.render(request.values)
             text = "\n\n".join(part for part in (template.system, prompt) if part)
             body["input" if kind == "embeddings" else "prompt"] = text
         body |= parameters
-        return self.asker.number(
-            Call(
-                stage=step.name,
-                slot=slot,
-                kind=kind,
-                body=body,
-                content=canonical(kind, body),
-                template=template.name,
-                values=request.values,
-                shown=request.shown,
-                limit_name=settings.max_tokens_name,
-            )
+        return Call(
+            stage=step.name,
+            slot=slot,
+            kind=kind,
+            body=body,
+            content=canonical(kind, body),
+            template=request.template,
+            values=request.values,
+            shown=request.shown,
+            limit_name=settings.max_tokens_name,
         )
 
-    def request_column(self, step: Step, call: Call, settled: Settled) -> dict[str, str]:
+    def request_column(self, step: Step, template: str, settled: Settled) -> dict[str, str]:
         """What a row's `requests` says of one request."""
         return {
             "stage": step.name,
             "key": settled.key.hex(),
-            "template": self.prepared.templates[call.template].label,
+            "template": self.prepared.templates[template].label if template else "",
             "model": settled.model,
         }
 
@@ -164,9 +186,9 @@ class Context:
             return
         self._told = time.monotonic()
         name = folder.state.name
-        bought = self.asker.buyer.bought if self.asker is not None else Counter[str]()
+        bought = sum((asker.buyer.bought for asker in self.all_askers()), Counter[str]())
         spend = Spend(bought[f"{name}.input_tokens"], bought[f"{name}.output_tokens"])
-        price = self.prepared.recipe.settings.prices.get(self.prepared.teacher.model)
+        price = self._price(name)
         progress = Progress(
             stage=name,
             done=done,
@@ -183,6 +205,16 @@ class Context:
         if now or self._told - self._noted >= NOTE_EVERY_S:
             self._noted = self._told
             note(self.run, progress)
+
+    def all_askers(self) -> list[Asker]:
+        """Each once."""
+        return list(dict.fromkeys(self.askers.values()))  # a judge can be the teacher
+
+    def _price(self, step_name: str) -> Price | None:
+        step = self.prepared.recipe.step(step_name)
+        if not isinstance(step.stage, AskingStage):
+            return None
+        return self.prepared.recipe.settings.prices.get(self.prepared.model_of(step).name)
 
     def _usage(self, folder: StageFolder) -> list[Tokens]:
         prices = self.prepared.recipe.settings.prices

@@ -9,6 +9,7 @@ and any concurrency.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Sequence
 from random import Random
@@ -21,6 +22,7 @@ from pipeline.run.context import Context
 from pipeline.run.events import Message
 from pipeline.run.guard import Guard
 from pipeline.run.pool_index import PoolIndex
+from pipeline.run.window import Window
 from pipeline.seed_tasks import SeedTask
 from pipeline.stage import DraftStage, Drop, Pool, Row
 from pipeline.stages import bootstrap
@@ -43,10 +45,9 @@ class Drafting:
         """Take the pool up where the published shards end."""
         assert isinstance(step.stage, DraftStage)
         assert isinstance(step.config, bootstrap.Config)
-        assert context.asker is not None
         assert step.config.window is not None
         self.context = context
-        self.asker = context.asker
+        self.asker = context.asker_of(step)
         self.step = step
         self.stage = step.stage
         self.config = step.config
@@ -75,7 +76,7 @@ class Drafting:
         What is recorded is what would be drawn, but where a repair has lost an earlier reply. A
         replay raises `NotRecordedError` where nothing is.
         """
-        endpoint = self.context.prepared.recipe.settings.teacher.endpoint
+        endpoint = self.context.prepared.model_of(self.step).settings.endpoint
         found = self.asker.recorded(self.step.name, slot, endpoint)
         if found is not None:
             return found
@@ -91,30 +92,26 @@ class Drafting:
     async def run(self) -> None:
         """Draw, commit, draw again, until the target is reached."""
         target = self.config.target
-        open_slots: deque[Open] = deque()
-        slot = self.folder.next_slot
+        first = self.folder.next_slot
+        drawn = (
+            self.draw(slot)
+            for slot in itertools.takewhile(
+                lambda _: self.folder.kept < target, itertools.count(first)
+            )
+        )
         ahead = 1 if self.context.prepared.is_replay else self.window
         try:
-            while self.folder.kept < target:
-                while len(open_slots) < ahead:
-                    open_slots.append(self.draw(slot))
-                    slot += 1
-                call, settled = open_slots[0]
-                if isinstance(settled, asyncio.Task):
-                    settled = await settled
-                elif call.slot % 16 == 0:
-                    await asyncio.sleep(0)  # replaying must not shut signals and commits out
-                open_slots.popleft()
-                self.commit(call, settled)
-                self.context.tell(self.folder, target, min(self.folder.kept, target))
-                self.check_stall()
+            async with Window(drawn, ahead, self.asker) as window:
+                async for call, settled in window:
+                    self.commit(call, settled)
+                    self.context.tell(self.folder, target, min(self.folder.kept, target))
+                    self.check_stall()
+                    if self.folder.kept >= target:
+                        break
         except NotRecordedError:
             self.context.stop_short("replayed")
             self.context.done.append(self.folder.state)
             return
-        finally:
-            tasks = [found for _, found in open_slots if isinstance(found, asyncio.Task)]
-            await self.asker.let_go(tasks)
         self.context.seal(self.folder, target, target)
 
     def commit(self, call: Call, settled: Settled) -> None:
@@ -134,7 +131,7 @@ class Drafting:
             "origin": "teacher",
             "teacher": settled.model,
             "shown": list(call.shown),
-            "requests": [self.context.request_column(self.step, call, settled)],
+            "requests": [self.context.request_column(self.step, call.template, settled)],
         }
         for number, entry in enumerate(entries):
             row_id = f"{self.step.name}-{call.slot:06d}-{number:02d}"

@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import resource
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from pipeline import manifest, signals, store
 from pipeline.durable import make_folder
 from pipeline.errors import (
     BudgetError,
-    InterruptedRunError,
     LockedError,
     StallError,
     StorageError,
@@ -24,7 +21,8 @@ from pipeline.errors import (
 )
 from pipeline.manifest import FileEntry, RunManifest
 from pipeline.run import card
-from pipeline.run.asking import NOT_ASKED, run_llm_stage
+from pipeline.run.askers import askers
+from pipeline.run.asking import run_row_stage
 from pipeline.run.context import Context
 from pipeline.run.drafting import STALLED, run_draft_stage
 from pipeline.run.events import PROGRESS, Listener, Message
@@ -34,17 +32,16 @@ from pipeline.run.lock import Lease, locked
 from pipeline.run.prepare import Prepared
 from pipeline.run.reuse import reuse
 from pipeline.signals import Ending
-from pipeline.stage import DraftStage, FilterStage, ImportStage, LLMStage
-from pipeline.teacher.asker import Asker
-from pipeline.teacher.buyer import Buyer
-from pipeline.teacher.call import Teacher, Unanswered
+from pipeline.stage import (
+    NOT_ASKED,
+    DraftStage,
+    FilterStage,
+    ImportStage,
+    RowStage,
+)
 from pipeline.teacher.journal import Journal
 from pipeline.teacher.journal_reader import JournalReader
-from pipeline.teacher.ledger import Ledger
 from pipeline.version import VERSION
-
-OTHER_FILES = 48
-"""How many files a run opens beside its connections, and some to spare."""
 
 
 def execute(prepared: Prepared, listener: Listener) -> RunManifest:
@@ -90,8 +87,8 @@ async def _execute(
     old = JournalReader(prepared.old_run / "journal.sqlite") if prepared.old_run else None
     context: Context | None = None
     try:
-        async with _asker(prepared, journal, old, listener, ending) as asker:
-            context = Context(prepared, journal, asker, listener, lease, ending, old=old)
+        context = Context(prepared, journal, listener, lease, ending, old=old)
+        async with askers(context) as context.askers:
             state.data = await _run_stages(context, state)
         await journal.settle()
         is_whole = prepared.until is None and all(
@@ -124,12 +121,11 @@ async def _execute(
 
 def _note_drift(context: Context, state: RunManifest) -> None:
     """Say once, and in the manifest, that another model answered than the one that was asked."""
-    names = context.asker.buyer.answered_as if context.asker is not None else set()
-    if names - set(state.answered_as):
-        state.answered_as = sorted({*state.answered_as, *names})
-        context.listener(
-            Message(f"{state.teacher} was asked; replies name {', '.join(state.answered_as)}.")
-        )
+    for asker in context.all_askers():
+        if asker.buyer.answered_as - set(state.answered_as):
+            state.answered_as = sorted({*state.answered_as, *asker.buyer.answered_as})
+            names = ", ".join(sorted(asker.buyer.answered_as))
+            context.listener(Message(f"{asker.teacher.name} was asked; replies name {names}."))
 
 
 def _write_manifest(prepared: Prepared, state: RunManifest, lease: Lease) -> None:
@@ -148,8 +144,8 @@ async def _run_stages(context: Context, state: RunManifest) -> list[FileEntry]:
         await reuse(context, index)
         if isinstance(step.stage, DraftStage):
             await run_draft_stage(context, index, step)
-        elif isinstance(step.stage, LLMStage):
-            await run_llm_stage(context, index, step)
+        elif isinstance(step.stage, RowStage):
+            await run_row_stage(context, index, step)
         elif isinstance(step.stage, ImportStage):
             run_import_stage(context, index, step)
         elif isinstance(step.stage, FilterStage):
@@ -161,95 +157,6 @@ async def _run_stages(context: Context, state: RunManifest) -> list[FileEntry]:
         state.stages = [done.folder for done in context.done]
         manifest.replace(context.run / "run.json", state)
     return files
-
-
-@asynccontextmanager
-async def _asker(
-    prepared: Prepared,
-    journal: Journal,
-    old: JournalReader | None,
-    listener: Listener,
-    ending: Ending,
-) -> AsyncIterator[Asker | None]:
-    if not any(isinstance(step.stage, DraftStage | LLMStage) for step in prepared.steps):
-        yield None
-        return
-    settings = prepared.recipe.settings.teacher
-    ledger = Ledger(prepared.recipe.settings.budget, prepared.recipe.settings.prices)
-    ledger.load(journal.spent())
-    teacher = make_teacher(prepared)
-    try:
-        if not prepared.is_replay:
-            await _unless_told(ending, teacher.check())
-        concurrency = _concurrency(prepared, listener)
-        buyer = Buyer(teacher, journal, ledger, settings, concurrency=concurrency)
-        _hook(buyer, ending)
-        yield Asker(buyer, old=old)
-    except Unanswered as error:
-        raise InterruptedRunError(
-            f"the teacher cannot be reached: {error}. Start the same command again once it can."
-        ) from error
-    finally:
-        await teacher.close()
-
-
-def _concurrency(prepared: Prepared, listener: Listener) -> int:
-    """How many requests may be open: as set, as the window is wide, and as files may be open."""
-    settings = prepared.recipe.settings.teacher
-    wanted = min(settings.concurrency, prepared.window or settings.concurrency)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = wanted + OTHER_FILES
-    if soft < enough and soft < hard:
-        soft = enough if hard == resource.RLIM_INFINITY else min(enough, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft >= enough:
-        return wanted
-    fits = max(soft - OTHER_FILES, 1)
-    listener(Message(f"Only {fits} requests at a time: this process may open {soft} files."))
-    return fits
-
-
-def make_teacher(prepared: Prepared) -> Teacher:
-    """The teacher that the recipe names."""
-    if prepared.teacher.scheme == "offline":
-        from pipeline.teacher.offline_teacher import OfflineTeacher
-
-        return OfflineTeacher(prepared.recipe.settings.seed)
-    if prepared.teacher.scheme == "st":
-        from pipeline.train.embedder import LocalEmbedder
-
-        return LocalEmbedder(Path(prepared.teacher.folder), prepared.teacher.model)
-    from pipeline.teacher.openai_teacher import OpenAITeacher
-
-    return OpenAITeacher(prepared.teacher, prepared.key, prepared.recipe.settings.teacher)
-
-
-async def _unless_told(ending: Ending, act: Coroutine[Any, Any, None]) -> None:
-    """Do `act`, and end in its midst where a signal comes."""
-    loop = asyncio.get_running_loop()
-    task = loop.create_task(act)
-    ending.on_signal(lambda at_once: _call(loop, task.cancel))
-    try:
-        await task
-    except asyncio.CancelledError:
-        ending.check()
-        raise
-
-
-def _hook(buyer: Buyer, ending: Ending) -> None:
-    """Let a signal stop the buyer: it sends nothing more, and waits for its grace, or not."""
-    loop = asyncio.get_running_loop()
-
-    def stop(at_once: bool) -> None:
-        grace_s = 0.0 if at_once else ending.grace_s
-        _call(loop, lambda: buyer.stop(ending.reason(), grace_s=grace_s))
-
-    ending.on_signal(stop)
-
-
-def _call(loop: asyncio.AbstractEventLoop, act: Callable[[], object]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
-        loop.call_soon_threadsafe(act)
 
 
 def _open_manifest(prepared: Prepared) -> RunManifest:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,19 @@ from pipeline.manifest import RunManifest
 from pipeline.recipe import Recipe, Step
 from pipeline.run.columns import columns_of_steps
 from pipeline.run.folder import check_writable, existing_run
+from pipeline.run.roles import (
+    Model,
+    asked_roles,
+    check_abilities,
+    check_offline,
+    check_prices,
+    check_roles,
+    find_models,
+)
 from pipeline.run.settings import check_unchanged, fingerprints, settings_of
 from pipeline.run.source import Source, open_source
-from pipeline.stage import DraftStage, ImportStage, LLMStage, Sampling
-from pipeline.stages import bootstrap, decontaminate, read_input
+from pipeline.stage import AskingStage, DraftStage, ImportStage, Role, Sampling, prompts_of, role_of
+from pipeline.stages import bootstrap, read_input
 from pipeline.teacher import uri
 
 
@@ -50,8 +58,7 @@ class Prepared:
 
     run: Path
     recipe: Recipe
-    teacher: uri.TeacherURI
-    key: str
+    models: dict[Role, Model]
     seeds: seed_tasks.SeedFile | None
     source: Source | None
     templates: dict[str, templates.Template]
@@ -67,6 +74,16 @@ class Prepared:
     extent: dict[str, Any]
     decision: dict[str, Any]
     is_replay: bool = False
+
+    @property
+    def teacher(self) -> uri.TeacherURI:
+        """Who writes."""
+        return self.models["teacher"].uri
+
+    def model_of(self, step: Step) -> Model:
+        """Whom a step asks."""
+        assert isinstance(step.stage, AskingStage)
+        return self.models[role_of(step.stage)]
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -109,31 +126,29 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         problems.add(
             RecipeError(f"--until {options.until}: the stages are {', '.join(found.step_names)}.")
         )
-    needs_teacher = any(isinstance(step.stage, DraftStage | LLMStage) for step in found.steps)
+    needs_teacher = any(isinstance(step.stage, AskingStage) for step in found.steps)
     needs_key = needs_teacher and options.needs_key
-    teacher, key = _teacher(found, environment, problems, needed=needs_key)
-    _check_roles(found, problems)
-    _check_budget(found, teacher, problems)
+    models = find_models(found, environment, problems, needs_key=needs_key)
+    check_roles(found, problems)
+    check_prices(found, models, problems)
+    _check_budget(found, problems)
     prompts = _templates(found, problems)
     seeds = _seeds(found, problems)
     source = _source(options, found, problems)
-    _check_offline(found, teacher, source, problems)
-    _check_folder(found, teacher, problems, needed=needs_key)
+    check_offline(found, models, source, problems)
+    check_abilities(found, models, problems, needed=needs_key)
     columns = columns_of_steps(found, source, problems)
     check_writable(run, problems)
     problems.raise_if_any()
-    assert teacher is not None
 
-    model = teacher.model if needs_teacher else None
-    sha256 = teacher.sha256 or None if needs_teacher else None
-    settings = settings_of(found, _contents(prompts, seeds, source, model, sha256))
+    asked = {role: models[role] for role in asked_roles(found)}
+    settings = settings_of(found, _contents(prompts, seeds, source, asked))
     if existing is not None:
         check_unchanged(run, existing, settings, other_versions=options.is_replay)
     return Prepared(
         run=run,
         recipe=found,
-        teacher=teacher,
-        key=key,
+        models=models,
         seeds=seeds,
         source=source,
         templates=prompts,
@@ -143,7 +158,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         existing=existing,
         old_run=old_run,
         until=options.until,
-        is_offline_by_default=needs_teacher and found.settings.teacher.uri is None,
+        is_offline_by_default="teacher" in asked and found.settings.teacher.uri is None,
         may_stall=options.may_stall,
         identity=settings.identity,
         extent=settings.extent,
@@ -156,13 +171,12 @@ def _contents(
     prompts: Mapping[str, templates.Template],
     seeds: seed_tasks.SeedFile | None,
     source: Source | None,
-    model: str | None,
-    model_sha256: str | None,
+    models: Mapping[Role, Model],
 ) -> dict[str, str]:
     """What stands for the content of all that the recipe only names."""
     named = {
-        "teacher.model": model,
-        "teacher.sha256": model_sha256,
+        **{f"{role}.model": model.name for role, model in models.items()},
+        **{f"{role}.sha256": model.uri.sha256 or None for role, model in models.items()},
         "seeds": seeds.sha256 if seeds else None,
         "input": source.fingerprint if source else None,
         **{f"prompts.{name}": prompt.sha256 for name, prompt in prompts.items()},
@@ -252,114 +266,20 @@ def _keep_window(found: Recipe, existing: RunManifest | None) -> Recipe:
     return replace(found, steps=tuple(steps))
 
 
-def _teacher(
-    found: Recipe, environment: Mapping[str, str] | None, problems: Problems, *, needed: bool
-) -> tuple[uri.TeacherURI | None, str]:
-    settings = found.settings.teacher
-    try:
-        parsed = uri.parse("offline" if settings.uri is None else settings.uri, environment)
-        if parsed.scheme == "st":
-            return replace(parsed, sha256=uri.folder_sha256(parsed.folder)), uri.NO_KEY
-        if not needed or parsed.scheme == "offline":
-            return parsed, "none"
-        return parsed, uri.key_for(parsed, settings.key, environment)
-    except SynthError as error:
-        problems.add(error)
-        return None, ""
-
-
-def _check_offline(
-    found: Recipe, teacher: uri.TeacherURI | None, source: Source | None, problems: Problems
-) -> None:
-    """The offline teacher answers its own tasks; to anybody else's it would only say sorry."""
-    if teacher is None or teacher.scheme != "offline":
-        return
-    for step in found.steps:
-        if isinstance(step.stage, LLMStage) and step.stage.endpoint == "embeddings":
-            problems.add(
-                RecipeError(
-                    f"{step.name}: the offline teacher has no embeddings: name a server with "
-                    "--teacher openai:MODEL@URL, or a model's folder with --teacher st:FOLDER."
-                )
-            )
-            return
-    if source is None:
-        return
-    asking = [step.name for step in found.steps if isinstance(step.stage, DraftStage | LLMStage)]
-    writers = sorted(source.writers() - {"offline"}) if asking else []
-    if writers:
-        problems.add(
-            RecipeError(
-                f"{', '.join(asking)}: the offline teacher answers only rows that it "
-                f"wrote, and these are by {', '.join(writers[:3])}: name a teacher with --teacher."
-            )
-        )
-
-
-def _check_folder(
-    found: Recipe, teacher: uri.TeacherURI | None, problems: Problems, *, needed: bool
-) -> None:
-    """A sentence-transformers folder makes vectors, no text, and wants the extra `train`."""
-    if teacher is None or teacher.scheme != "st":
-        return
-    writing = [
-        step.name
-        for step in found.steps
-        if isinstance(step.stage, DraftStage)
-        or (isinstance(step.stage, LLMStage) and step.stage.endpoint != "embeddings")
-    ]
-    if writing:
-        problems.add(
-            RecipeError(
-                f"{', '.join(writing)}: the teacher st:{teacher.folder} only makes vectors: name "
-                "one that writes text with --teacher openai:MODEL, and embed in a run of its own."
-            )
-        )
-    missing = [name for name in ("torch", "sentence_transformers") if find_spec(name) is None]
-    if needed and missing:
-        problems.add(
-            RecipeError(
-                f"the teacher st:{teacher.folder} needs {', '.join(missing)}: "
-                "pip install 'synth[train]'."
-            )
-        )
-
-
-def _check_roles(found: Recipe, problems: Problems) -> None:
-    """A judge that no stage asks, or decontamination alone without prompts, is a mistake."""
-    last = found.steps[-1].config
-    if isinstance(last, decontaminate.Config) and last.benchmarks is None:
-        problems.add(
-            RecipeError("decontaminate needs prompts: --set decontaminate.benchmarks=FILE.")
-        )
-    for role, does in (("judge", "rates"), ("scorer", "measures token loss")):
-        if getattr(found.settings, role) is not None:
-            problems.add(
-                RecipeError(f"{role}: no stage of this recipe {does}; leave --{role} out.")
-            )
-
-
-def _check_budget(found: Recipe, teacher: uri.TeacherURI | None, problems: Problems) -> None:
+def _check_budget(found: Recipe, problems: Problems) -> None:
     """A cap holds only where the worst case of every request can be said beforehand."""
     budget = found.settings.budget
-    if budget.usd is not None and teacher and teacher.model not in found.settings.prices:
-        problems.add(
-            RecipeError(
-                f"budget.usd is set and the price of {teacher.model} is not known: add it under "
-                f"'prices' ({{{teacher.model}: {{input: ..., output: ...}}}}, $ a million tokens)."
-            )
-        )
     if budget.usd is None and budget.tokens is None:
         return
     for step in found.steps:
-        sampling = getattr(step.config, "sampling", None)
-        if isinstance(sampling, Sampling) and sampling.max_tokens is None:
-            problems.add(
-                RecipeError(
-                    f"a budget is set and {step.name}.sampling.max_tokens is not: so nobody "
-                    "can say what a request may cost."
+        for name, sampling in step.config:
+            if isinstance(sampling, Sampling) and sampling.max_tokens is None:
+                problems.add(
+                    RecipeError(
+                        f"a budget is set and {step.name}.{name}.max_tokens is not: so nobody "
+                        "can say what a request may cost."
+                    )
                 )
-            )
 
 
 def _templates(found: Recipe, problems: Problems) -> dict[str, templates.Template]:
@@ -368,7 +288,7 @@ def _templates(found: Recipe, problems: Problems) -> dict[str, templates.Templat
         problems.add(RecipeError(f"prompts: {folder} is not a folder."))
     prompts = {}
     for step in found.steps:
-        for name in step.stage.prompts if isinstance(step.stage, DraftStage | LLMStage) else ():
+        for name in prompts_of(step.stage, step.config):
             try:
                 prompts[name] = templates.load(name, folder)
             except SynthError as error:

@@ -7,12 +7,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pipeline.errors import RecipeError
 from pipeline.manifest import RunManifest
 from pipeline.recipe import Recipe
-from pipeline.stage import DECISION, EXTENT, IDENTITY, DraftStage, FilterStage, LLMStage
+from pipeline.stage import (
+    DECISION,
+    EXTENT,
+    IDENTITY,
+    AskingStage,
+    FilterStage,
+    Role,
+    prompts_of,
+    role_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +69,19 @@ def fingerprints(found: Recipe, settings: RunSettings) -> list[str]:
     names = set(found.step_names)
     shared = {path: value for path, value in identity.items() if path.split(".")[0] not in names}
     shared.pop("stages")
+    asked = {
+        role: {path: shared.pop(path) for path in list(shared) if path.startswith(f"{role}.")}
+        for role in get_args(Role)
+    }
     for name in [path for path in shared if path.startswith("prompts.")]:
         shared.pop(name)
     chain, digests = "", []
     for step in found.steps:
         own = {path: v for path, v in everything.items() if path.startswith(f"{step.name}.")}
-        prompts = step.stage.prompts if isinstance(step.stage, DraftStage | LLMStage) else ()
+        prompts = prompts_of(step.stage, step.config)
         own |= {f"prompts.{name}": identity.get(f"prompts.{name}") for name in prompts}
+        if isinstance(step.stage, AskingStage):
+            own |= asked[role_of(step.stage)]
         text = json.dumps([chain, step.stage.name, shared, own], sort_keys=True)
         chain = hashlib.sha256(text.encode()).hexdigest()
         digests.append(chain)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pipeline.stage import Stage
 from pipeline.stages import (
+    balance,
     bootstrap,
     classify,
     decontaminate,
     dedup,
+    difficulty,
     embed,
     export,
     instances,
@@ -26,5 +28,7 @@ STAGES: tuple[Stage, ...] = (
     embed.STAGE,
     semantic.STAGE,
     decontaminate.STAGE,
+    difficulty.STAGE,
+    balance.STAGE,
     export.STAGE,
 )

@@ -122,8 +122,9 @@ class Buyer:
     async def _send_once(self, call: Call, key: bytes) -> Record | Unanswered:
         """One send with its two records and its place in the ledger."""
         model = self.teacher.name
+        n_bytes = len(call.content) * (2 if call.kind == "score" else 1)  # the answer twice
         worst = worst_case(
-            len(call.content), len(call.body.get("messages", ())), call.body.get(call.limit_name)
+            n_bytes, len(call.body.get("messages", ())), call.body.get(call.limit_name)
         )
         await self.ledger.reserve(model, worst)
         note = {

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pipeline.stage import Reply
+from pipeline.stage import Measured, Reply
 
 MAX_FLOAT32 = 3.4028234663852886e38
+HOLDS = {"embeddings": "data", "score": "tokens"}
+"""Which field a reply that is no text has where it is one."""
 MAX_TOKENS = 1_000_000_000
 """The most tokens of one request that a stated usage is believed."""
 
@@ -19,9 +21,10 @@ MAX_TOKENS = 1_000_000_000
 class Call:
     """One request of one slot, rendered.
 
-    `kind` is the endpoint: chat, completions or embeddings. `body` is the JSON body without the
-    server's address: model, messages or prompt or input, parameters;
-    `content` is its canonical form. `sample` numbers equal contents in slot order; `attempt`
+    `kind` is the endpoint: chat, completions, embeddings or score. `body` is the JSON body without
+    the server's address: model, messages or prompt or input, parameters;
+    `content` is its canonical form. `sample` numbers equal contents: those of the conversation
+    about the row `row`, or, where that is empty, those of the stage in slot order. `attempt`
     numbers the tries of one slot whose replies could not be used. `template` (name and version),
     `values` and `shown` say how it came to be.
     """
@@ -35,12 +38,14 @@ class Call:
     values: Mapping[str, Any]
     shown: tuple[str, ...] = ()
     limit_name: str = "max_tokens"
+    row: str = ""
     sample: int = 0
     attempt: int = 0
 
     def key(self) -> bytes:
-        """16 bytes that stand for what is asked: equal for equal content, sample and attempt."""
-        tail = f":{self.sample}:{self.attempt}".encode()
+        """16 bytes that stand for what is asked, about which row, as which sample and attempt."""
+        about = f":{self.row}" if self.row else ""
+        tail = f"{about}:{self.sample}:{self.attempt}".encode()
         return hashlib.blake2b(self.content + tail, digest_size=16).digest()
 
 
@@ -120,7 +125,7 @@ class Unanswered(Exception):  # noqa: N818 - it is an outcome, handled where the
 
 
 def read_envelope(kind: str, raw: bytes) -> Answer | BadReply:
-    """Take a completion's JSON body apart, or that of an embedding.
+    """Take a completion's JSON body apart, or that of an embedding or a measurement.
 
     Anything that is not exactly one whole answer gets a name (`BadReply.outcome`).
     """
@@ -130,11 +135,13 @@ def read_envelope(kind: str, raw: bytes) -> Answer | BadReply:
         return BadReply("bad_envelope", f"not JSON: {error}"[:200])
     if not isinstance(tree, dict):
         return BadReply("bad_envelope", f"a JSON {type(tree).__name__}, not an object")
-    if "error" in tree and not tree.get("data" if kind == "embeddings" else "choices"):
+    if "error" in tree and not tree.get(HOLDS.get(kind, "choices")):
         return BadReply("error_in_reply", valid(str(tree["error"])[:200]))
-    tokens = _usage(tree.get("usage"), writes_text=kind != "embeddings")
+    tokens = _usage(tree.get("usage"), writes_text=kind not in HOLDS)
     if kind == "embeddings":
         return _read_vector(tree, tokens)
+    if kind == "score":
+        return _read_measured(tree, tokens)
     choices = tree.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         return BadReply("no_choices", "the reply holds no choices", *tokens)
@@ -179,6 +186,22 @@ def _read_vector(tree: dict[str, Any], tokens: tuple[int | None, int | None]) ->
             return BadReply("bad_vector", said, *tokens)
     vector = tuple(map(float, found))
     return Answer(Reply("", vector=vector), valid(str(tree.get("model") or "")), *tokens)
+
+
+def _read_measured(
+    tree: dict[str, Any], tokens: tuple[int | None, int | None]
+) -> Answer | BadReply:
+    """The measurement of one row: both losses, or none where no token was measured."""
+    measured, cut = tree.get("tokens"), tree.get("cut")
+    losses: tuple[Any, Any] = (tree.get("loss"), tree.get("loss_alone"))
+    if type(measured) is not int or type(cut) is not int or measured < 0 or cut < 0:
+        return BadReply("bad_score", "the reply counts no tokens", *tokens)
+    for loss in losses:
+        is_number = type(loss) in (int, float) and 0 <= loss <= MAX_FLOAT32
+        if is_number is not (measured > 0):
+            return BadReply("bad_score", f"{loss!r:.40} for {measured} tokens", *tokens)
+    found = Measured(losses[0], losses[1], measured, cut)
+    return Answer(Reply("", measured=found), valid(str(tree.get("model") or "")), *tokens)
 
 
 def valid(text: str) -> str:

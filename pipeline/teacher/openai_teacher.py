@@ -33,6 +33,13 @@ PATHS = {
 }
 
 
+def _path(client: openai.AsyncOpenAI, kind: str) -> str:
+    """Where a kind of call goes; vLLM's `/tokenize` stands beside `/v1`, not below it."""
+    if kind == "tokenize":
+        return f"{str(client.base_url).rstrip('/').removesuffix('/v1')}/tokenize"
+    return PATHS[kind]
+
+
 class OpenAITeacher:
     """One served model behind one or several addresses that share the load."""
 
@@ -84,7 +91,7 @@ class OpenAITeacher:
     async def _post(self, client: openai.AsyncOpenAI, call: Call) -> Received:
         try:
             response = await client.post(
-                PATHS[call.kind],
+                _path(client, call.kind),
                 cast_to=httpx2.Response,
                 body=dict(call.body),
                 options=UNREAD,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.stage import IDENTITY, OPERATIONAL, Settings
 
@@ -14,7 +14,7 @@ class TeacherSettings(Settings):
     """Whom to ask, and how hard. The served model's name is identity, the server's address is not.
 
     Durations are seconds. `attempts` is how often one slot is asked while its replies cannot be
-    used.
+    used. A text in place of the settings is the URI.
     """
 
     uri: Annotated[str | None, OPERATIONAL] = None
@@ -31,6 +31,11 @@ class TeacherSettings(Settings):
     outage_limit_s: Annotated[float, Field(ge=0), OPERATIONAL] = 1800.0
     grace_s: Annotated[float, Field(ge=0), OPERATIONAL] = 20.0
     max_reply_mib: Annotated[float, Field(gt=0), OPERATIONAL] = 8.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _uri_alone(cls, given: object) -> object:
+        return {"uri": given} if isinstance(given, str) else given
 
 
 class Price(Settings):

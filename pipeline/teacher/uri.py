@@ -1,4 +1,4 @@
-"""What a teacher's URI says: `openai:MODEL`, `openai:MODEL@URL,URL`, `st:FOLDER`, `offline`."""
+"""What a URI says: `openai:MODEL[@URL,URL]`, `st:FOLDER`, `hf:FOLDER`, `tiny`, `offline`."""
 
 from __future__ import annotations
 
@@ -49,11 +49,16 @@ def parse(uri: str, environment: Mapping[str, str] | None = None) -> TeacherURI:
             "'vllm serve MODEL' and name it as openai:MODEL@http://127.0.0.1:8000/v1."
         )
     if scheme == "st" and colon:
-        return _folder(rest)
+        return _folder("st", rest, "a sentence-transformers model")
+    if uri == "tiny":
+        return TeacherURI("tiny", "tiny")
+    if scheme == "hf" and colon:
+        return _folder("hf", rest, "a transformers model")
     if scheme != "openai" or not colon:
         raise RecipeError(
             f"the teacher {uri!r} cannot be parsed: write offline, openai:MODEL, "
-            "openai:MODEL@http://host:8000/v1 or, for vectors, st:FOLDER."
+            "openai:MODEL@http://host:8000/v1, for vectors st:FOLDER, or for token loss "
+            "hf:FOLDER or tiny."
         )
     model, _, addresses = rest.partition("@")
     if "@" in addresses:  # said before anything that would repeat it
@@ -67,14 +72,14 @@ def parse(uri: str, environment: Mapping[str, str] | None = None) -> TeacherURI:
     return TeacherURI("openai", model, tuple(url.rstrip("/") for url in urls))
 
 
-def _folder(path: str) -> TeacherURI:
-    """A sentence-transformers folder; it is called by its last name."""
+def _folder(scheme: str, path: str, holds: str) -> TeacherURI:
+    """A model's folder on this machine; it is called by its last name."""
     if not path or not Path(path).is_dir():
         raise RecipeError(
-            f"the teacher {f'st:{path}'!r} is not there: write st:FOLDER with the folder of a "
-            "sentence-transformers model on this machine."
+            f"the teacher {f'{scheme}:{path}'!r} is not there: write {scheme}:FOLDER with the "
+            f"folder of {holds} on this machine."
         )
-    return TeacherURI("st", Path(path).resolve().name or "st", folder=path)
+    return TeacherURI(scheme, Path(path).resolve().name or scheme, folder=path)
 
 
 def folder_sha256(folder: str) -> str:

@@ -8,7 +8,7 @@ import polars as pl
 
 from pipeline.errors import DamagedError
 from pipeline.inspect import Run
-from pipeline.stage import DraftStage, LLMStage
+from pipeline.stage import AskingStage, ChainStage
 from pipeline.teacher.journal import LOST, REPLY
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.verify.report import Report
@@ -38,7 +38,7 @@ class Answers:
 def check_journal(run: Run, counted: list[CountedStage], report: Report) -> Answers:
     """Numbers, CRCs, and a reply to every request that a row names."""
     answers = Answers()
-    asking = [stage for stage in counted if isinstance(stage.kind, DraftStage | LLMStage)]
+    asking = [stage for stage in counted if isinstance(stage.kind, AskingStage)]
     if not asking:
         return answers
     for number, member in enumerate(run.lineage):
@@ -133,9 +133,14 @@ def _check_usage(reader: JournalReader, stages: list[CountedStage], report: Repo
 
 
 def _check_requests(stage: CountedStage, answered: pl.Series, report: Report) -> None:
-    """The last request of a row is the one that this stage made for it."""
+    """The last request of a row is the one that this stage made for it.
+
+    A conversation may leave a row as it came, without a request of its own.
+    """
     last = _last_requests(stage)
     other = last.filter(pl.col("stage").ne_missing(stage.state.name))
+    if isinstance(stage.kind, ChainStage):
+        other = other.clear()
     for (part, is_kept), rows in other.group_by("part", "is_kept", maintain_order=True):
         report.find(
             _shard_of(stage, part, is_kept),

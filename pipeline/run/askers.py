@@ -1,0 +1,163 @@
+"""One asker a model that a run asks: all on the run's one journal and one ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline import store
+from pipeline.errors import InterruptedRunError
+from pipeline.run.context import Context
+from pipeline.run.events import Message
+from pipeline.run.roles import Model, asked_roles
+from pipeline.signals import Ending
+from pipeline.stage import Role
+from pipeline.teacher.asker import Asker
+from pipeline.teacher.buyer import Buyer
+from pipeline.teacher.call import Teacher, Unanswered
+from pipeline.teacher.ledger import Ledger
+from pipeline.teacher.settings import Price
+
+if TYPE_CHECKING:
+    from pipeline.train.scorer import Loaded, Texts
+
+OTHER_FILES = 48
+"""How many files a run opens beside its connections, and some to spare."""
+
+
+@asynccontextmanager
+async def askers(context: Context) -> AsyncIterator[dict[Role, Asker]]:
+    """The askers by role; a judge that is the teacher shares the teacher's."""
+    prepared = context.prepared
+    models = {role: prepared.models[role] for role in asked_roles(prepared.recipe)}
+    settings = prepared.recipe.settings
+    free = {
+        model.name: Price(input=Decimal(0), output=Decimal(0))
+        for model in models.values()
+        if model.is_free
+    }
+    ledger = Ledger(settings.budget, free | settings.prices)
+    ledger.load(context.journal.spent())
+    found: dict[int, Asker] = {}
+    async with AsyncExitStack() as stack:
+        for model in models.values():
+            if id(model) not in found:
+                found[id(model)] = await stack.enter_async_context(_asker(context, model, ledger))
+        yield {role: found[id(model)] for role, model in models.items()}
+
+
+@asynccontextmanager
+async def _asker(context: Context, model: Model, ledger: Ledger) -> AsyncIterator[Asker]:
+    teacher = make_teacher(context, model)
+    try:
+        if not context.prepared.is_replay:
+            await _unless_told(context.ending, teacher.check())
+        buyer = Buyer(
+            teacher,
+            context.journal,
+            ledger,
+            model.settings,
+            concurrency=_concurrency(context, model),
+        )
+        _hook(buyer, context.ending)
+        yield Asker(buyer, old=context.old)
+    except Unanswered as error:
+        raise InterruptedRunError(
+            f"the teacher cannot be reached: {error}. Start the same command again once it can."
+        ) from error
+    finally:
+        await teacher.close()
+
+
+def make_teacher(context: Context, model: Model) -> Teacher:
+    """What answers for a model."""
+    named, seed = model.uri, context.prepared.recipe.settings.seed
+    models = context.prepared.models
+    if named.scheme == "offline":
+        from pipeline.teacher.offline_teacher import OfflineTeacher
+
+        return OfflineTeacher(seed)
+    if named.scheme == "st":
+        from pipeline.train.embedder import LocalEmbedder
+
+        return LocalEmbedder(Path(named.folder), named.model)
+    if named.scheme == "hf":
+        from pipeline.train.scorer import LocalScorer, load_folder
+
+        return LocalScorer(named.model, lambda: load_folder(Path(named.folder)))
+    if named.scheme == "tiny":
+        from pipeline.train.scorer import LocalScorer, load_or_train
+
+        def train() -> list[Loaded]:
+            folder = context.run / "scorer" / context.input_digest()[:16]
+            return load_or_train(folder, lambda: _texts(context), seed=seed)
+
+        return LocalScorer(named.model, train)
+    from pipeline.teacher.openai_teacher import OpenAITeacher
+
+    server = OpenAITeacher(named, model.key, model.settings)
+    if any(model is found for role, found in models.items() if role == "scorer"):
+        from pipeline.teacher.server_scorer import ServerScorer
+
+        return ServerScorer(server)
+    return server
+
+
+def _texts(context: Context) -> Iterator[Texts]:
+    """The texts of all rows that the open stage receives."""
+    columns = ("instruction", "input", "output")
+    for row in store.read_rows(context.input_shards(), columns):
+        yield (row["instruction"] or "", row["input"] or "", row["output"] or "")
+
+
+def _concurrency(context: Context, model: Model) -> int:
+    """How many requests may be open: as set, as the window is wide, and as files may be open."""
+    wanted = model.concurrency
+    if model is context.prepared.models["teacher"]:
+        wanted = min(wanted, context.prepared.window or wanted)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = wanted + OTHER_FILES
+    if soft < enough and soft < hard:
+        soft = enough if hard == resource.RLIM_INFINITY else min(enough, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft >= enough:
+        return wanted
+    fits = max(soft - OTHER_FILES, 1)
+    context.listener(
+        Message(f"Only {fits} requests at a time: this process may open {soft} files.")
+    )
+    return fits
+
+
+async def _unless_told(ending: Ending, act: Coroutine[object, object, None]) -> None:
+    """Do `act`, and end in its midst where a signal comes."""
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(act)
+    ending.on_signal(lambda at_once: _call(loop, task.cancel))
+    try:
+        await task
+    except asyncio.CancelledError:
+        ending.check()
+        raise
+
+
+def _hook(buyer: Buyer, ending: Ending) -> None:
+    """Let a signal stop the buyer: it sends nothing more, and waits for its grace, or not."""
+    loop = asyncio.get_running_loop()
+
+    def stop(at_once: bool) -> None:
+        grace_s = 0.0 if at_once else ending.grace_s
+        _call(loop, lambda: buyer.stop(ending.reason(), grace_s=grace_s))
+
+    ending.on_signal(stop)
+
+
+def _call(loop: asyncio.AbstractEventLoop, act: Callable[[], object]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
+        loop.call_soon_threadsafe(act)

@@ -1,0 +1,220 @@
+"""Whom a run asks: one model a role, as the recipe names it, and what each of them can answer.
+
+A stage says which role it asks. Where the recipe names no judge the teacher judges; where it names
+no scorer a tiny model of the run's own measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import get_args
+
+from pipeline.errors import Problems, RecipeError, SynthError
+from pipeline.recipe import Recipe
+from pipeline.run.source import Source
+from pipeline.stage import AskingStage, Role, RowStage, role_of
+from pipeline.stages import decontaminate
+from pipeline.teacher import uri
+from pipeline.teacher.settings import TeacherSettings
+
+DOES: dict[Role, str] = {"judge": "rates", "scorer": "measures token loss"}
+HERE = ("hf", "tiny")
+"""Schemes of scorers that run in this process."""
+AT_ONCE = 256
+"""How many rows a scorer of this process is given at once, where nothing is set."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model that is asked: its URI taken apart, its key, and the settings it is asked with."""
+
+    uri: uri.TeacherURI
+    key: str
+    settings: TeacherSettings
+
+    @property
+    def name(self) -> str:
+        """The served model's name, as rows, prices and the journal carry it."""
+        return self.uri.model
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it runs here and nobody is paid."""
+        return self.uri.scheme != "openai"
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests may be open."""
+        is_set = "concurrency" in self.settings.model_fields_set
+        if self.uri.scheme in HERE and not is_set:
+            return AT_ONCE
+        return self.settings.concurrency
+
+
+def asked_roles(found: Recipe) -> tuple[Role, ...]:
+    """The roles that the recipe's stages ask, in a fixed order."""
+    asked = {role_of(step.stage) for step in found.steps if isinstance(step.stage, AskingStage)}
+    roles: tuple[Role, ...] = get_args(Role)
+    return tuple(role for role in roles if role in asked)
+
+
+def find_models(
+    found: Recipe,
+    environment: Mapping[str, str] | None,
+    problems: Problems,
+    *,
+    needs_key: bool,
+) -> dict[Role, Model]:
+    """The model of each role that is asked, and the teacher's in any case.
+
+    What is wrong with one goes to `problems`, and the role is left out.
+    """
+    asked = asked_roles(found)
+    models: dict[Role, Model] = {}
+    roles: tuple[Role, ...] = ("teacher", *(role for role in asked if role != "teacher"))
+    for role in roles:
+        settings: TeacherSettings | None = getattr(found.settings, role)
+        if settings is None and role == "judge":
+            if "teacher" in models:
+                models[role] = models["teacher"]
+            continue
+        settings = settings or TeacherSettings()
+        default = "tiny" if role == "scorer" else "offline"
+        try:
+            models[role] = _model(
+                settings.uri or default,
+                settings,
+                environment,
+                needs_key=needs_key and role in asked,
+            )
+        except SynthError as error:
+            problems.add(error)
+    return models
+
+
+def _model(
+    named: str,
+    settings: TeacherSettings,
+    environment: Mapping[str, str] | None,
+    *,
+    needs_key: bool,
+) -> Model:
+    parsed = uri.parse(named, environment)
+    if parsed.folder:
+        parsed = replace(parsed, sha256=uri.folder_sha256(parsed.folder))
+    if parsed.scheme != "openai" or not needs_key:
+        return Model(parsed, uri.NO_KEY, settings)
+    return Model(parsed, uri.key_for(parsed, settings.key, environment), settings)
+
+
+def check_roles(found: Recipe, problems: Problems) -> None:
+    """A judge that no stage asks, or decontamination alone without prompts, is a mistake."""
+    last = found.steps[-1].config
+    if isinstance(last, decontaminate.Config) and last.benchmarks is None:
+        problems.add(
+            RecipeError("decontaminate needs prompts: --set decontaminate.benchmarks=FILE.")
+        )
+    asked = asked_roles(found)
+    for role, does in DOES.items():
+        if getattr(found.settings, role) is not None and role not in asked:
+            problems.add(
+                RecipeError(f"{role}: no stage of this recipe {does}; leave --{role} out.")
+            )
+
+
+def check_abilities(
+    found: Recipe, models: Mapping[Role, Model], problems: Problems, *, needed: bool
+) -> None:
+    """Each stage that asks has to be asking a model that can answer it, and that is installed."""
+    for step in found.steps:
+        if not isinstance(step.stage, AskingStage) or role_of(step.stage) not in models:
+            continue
+        model = models[role_of(step.stage)]
+        endpoint = step.stage.endpoint if isinstance(step.stage, RowStage) else None
+        said = _inability(step.name, model.uri, endpoint)
+        if said is not None:
+            problems.add(RecipeError(said))
+    if not needed:
+        return
+    wants = {"st": ("torch", "sentence_transformers"), "hf": ("torch", "transformers")}
+    wants["tiny"] = wants["hf"]
+    for role in asked_roles(found):
+        if role not in models:
+            continue
+        parsed = models[role].uri
+        missing = [name for name in wants.get(parsed.scheme, ()) if find_spec(name) is None]
+        if missing:
+            named = f"{parsed.scheme}:{parsed.folder}" if parsed.folder else parsed.scheme
+            problems.add(
+                RecipeError(
+                    f"the {role} {named} needs {', '.join(missing)}: pip install 'synth[train]'."
+                )
+            )
+
+
+def _inability(step: str, parsed: uri.TeacherURI, endpoint: str | None) -> str | None:
+    """Why a model cannot answer a stage, in words; null where it can."""
+    if endpoint == "score" and parsed.scheme not in ("openai", *HERE):
+        return (
+            f"{step}: {parsed.scheme} measures no token loss: name a scorer with "
+            "--scorer hf:FOLDER, openai:MODEL@URL (vLLM), or tiny."
+        )
+    if endpoint != "score" and parsed.scheme in HERE:
+        return (
+            f"{step}: {parsed.scheme} only measures token loss: name a model that writes text "
+            "with --teacher openai:MODEL."
+        )
+    if endpoint == "embeddings" and parsed.scheme == "offline":
+        return (
+            f"{step}: the offline teacher has no embeddings: name a server with "
+            "--teacher openai:MODEL@URL, or a model's folder with --teacher st:FOLDER."
+        )
+    if endpoint != "embeddings" and parsed.scheme == "st":
+        return (
+            f"{step}: the teacher st:{parsed.folder} only makes vectors: name "
+            "one that writes text with --teacher openai:MODEL, and embed in a run of its own."
+        )
+    return None
+
+
+def check_offline(
+    found: Recipe, models: Mapping[Role, Model], source: Source | None, problems: Problems
+) -> None:
+    """The offline teacher answers its own tasks; to anybody else's it would only say sorry."""
+    if source is None:
+        return
+    asking = [
+        step.name
+        for step in found.steps
+        if isinstance(step.stage, AskingStage)
+        and role_of(step.stage) in models
+        and models[role_of(step.stage)].uri.scheme == "offline"
+    ]
+    writers = sorted(source.writers() - {"offline"}) if asking else []
+    if writers:
+        problems.add(
+            RecipeError(
+                f"{', '.join(asking)}: the offline teacher answers only rows that it "
+                f"wrote, and these are by {', '.join(writers[:3])}: name a teacher with --teacher."
+            )
+        )
+
+
+def check_prices(found: Recipe, models: Mapping[Role, Model], problems: Problems) -> None:
+    """A cap in dollars holds only where every model that is paid has a price."""
+    if found.settings.budget.usd is None:
+        return
+    unpriced = {
+        models[role].name: None
+        for role in asked_roles(found) or ("teacher",)
+        if role in models and models[role].name not in found.settings.prices
+    }
+    for name in unpriced:
+        problems.add(
+            RecipeError(
+                f"budget.usd is set and the price of {name} is not known: add it under "
+                f"'prices' ({{{name}: {{input: ..., output: ...}}}}, $ a million tokens)."
+            )
+        )

@@ -1,0 +1,131 @@
+"""Token loss through a server that returns prompt log-probabilities, as vLLM's does.
+
+The server's own `/tokenize` writes the prompt by the model's chat template and gives the answer's
+tokens; `/v1/completions` with token ids and `prompt_logprobs` then says how likely each was, once
+after the prompt and once after its first token alone: the numbers of `pipeline.train.token_loss`.
+A measurement is four requests, and one reply in the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.teacher.call import Call, Received
+from pipeline.teacher.openai_teacher import OpenAITeacher
+
+
+class ServerScorer:
+    """Answers `score` calls through one served model."""
+
+    def __init__(self, server: OpenAITeacher) -> None:
+        """`server` speaks the OpenAI protocol, and vLLM's `/tokenize` beside it."""
+        self.name = server.name
+        self._server = server
+
+    async def check(self) -> None:
+        """Ask each server for its models, unpaid."""
+        await self._server.check()
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._server.close()
+
+    async def send(self, call: Call) -> Received:
+        """Measure one row; what the server says in place of a measurement comes back as it is."""
+        body = call.body
+        text = "\n\n".join(part for part in (body["instruction"], body["input"]) if part)
+        asked = {"messages": [{"role": "user", "content": text}], "add_generation_prompt": True}
+        answer = {"prompt": body["output"], "add_special_tokens": False}
+        try:
+            written, answered = await asyncio.gather(
+                self._tokens(call, asked), self._tokens(call, answer)
+            )
+            prompt, context = written
+            fitted = answered[0][: max(context - 1 - len(prompt), 0)]  # one is left to be written
+            found: dict[str, Any] = {"loss": None, "loss_alone": None}
+            used = 0
+            if fitted:
+                given, alone = await asyncio.gather(
+                    self._loss(call, prompt, fitted), self._loss(call, prompt[:1], fitted)
+                )
+                found = {"loss": given[0], "loss_alone": alone[0]}
+                used = given[1] + alone[1]
+        except _NotMeasured as error:
+            return error.received
+        tree = {
+            "object": "score",
+            "model": self.name,
+            **found,
+            "tokens": len(fitted),
+            "cut": len(answered[0]) - len(fitted),
+            "usage": {"prompt_tokens": max(used, 1), "completion_tokens": 0},
+        }
+        return Received(200, json.dumps(tree).encode())
+
+    async def _tokens(self, call: Call, asked: Mapping[str, Any]) -> tuple[list[int], int]:
+        """The token ids of a text or of messages, and how many the model reads at most."""
+        tree = await self._ask(call, "tokenize", {"model": self.name, **asked})
+        tokens, context = tree.get("tokens"), tree.get("max_model_len")
+        if not isinstance(tokens, list) or type(context) is not int:
+            raise _not_measured("the server's /tokenize gives no tokens and max_model_len")
+        return [int(token) for token in tokens], context
+
+    async def _loss(
+        self, call: Call, before: Sequence[int], answer: Sequence[int]
+    ) -> tuple[float, int]:
+        """The mean loss of an answer's tokens after `before`, and the tokens that were billed."""
+        tree = await self._ask(
+            call,
+            "completions",
+            {
+                "model": self.name,
+                "prompt": [*before, *answer],
+                "max_tokens": 1,
+                "temperature": 0,
+                "prompt_logprobs": 0,
+            },
+        )
+        choices = tree.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else {}
+        found = choice.get("prompt_logprobs")
+        if not isinstance(found, list) or len(found) != len(before) + len(answer):
+            raise _not_measured("the server gives no prompt_logprobs for each token")
+        try:
+            total = -sum(
+                float(one[str(token)]["logprob"])
+                for one, token in zip(found[len(before) :], answer, strict=True)
+            )
+            usage = tree["usage"]
+            billed = int(usage["prompt_tokens"]) + int(usage["completion_tokens"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise _not_measured(f"the server's prompt_logprobs lack {error}") from error
+        return total / len(answer), billed
+
+    async def _ask(self, call: Call, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The JSON object of one request's reply."""
+        received = await self._server.send(dataclasses.replace(call, kind=kind, body=body))
+        if received.outcome or received.status >= 400:
+            raise _NotMeasured(received)
+        try:
+            tree = json.loads(received.raw)
+        except ValueError as error:
+            raise _not_measured(f"the server's reply is not JSON: {error}") from error
+        if not isinstance(tree, dict):
+            raise _not_measured("the server's reply is no JSON object")
+        return tree
+
+
+class _NotMeasured(Exception):  # noqa: N818 - it is an outcome, handed on as what was received
+    """What came in place of a measurement."""
+
+    def __init__(self, received: Received) -> None:
+        super().__init__()
+        self.received = received
+
+
+def _not_measured(said: str) -> _NotMeasured:
+    return _NotMeasured(Received(200, json.dumps({"error": said[:300]}).encode()))

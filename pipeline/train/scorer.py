@@ -1,0 +1,232 @@
+"""Scorers on this machine: a causal language model from a folder, and a tiny one made on the spot.
+
+They answer calls of the kind `score`, journalled like any request, so that nothing is measured
+twice. Calls that wait together are measured in one batch; a loss then differs in its last bits
+with the rows beside it, and is stored once. Nothing is downloaded, no code of a folder's is run,
+and weights are read from safetensors alone.
+
+A reply is
+
+    {"object": "score", "model": "gpt2", "loss": 2.31, "loss_alone": 3.02, "tokens": 57, "cut": 0,
+     "usage": {"prompt_tokens": 148, "completion_tokens": 0}}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import TeacherError
+from pipeline.teacher.call import Call, Received
+from pipeline.train import tiny, token_loss
+from pipeline.train.prompt_ids import PromptIds, turns
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+MOST = 512
+"""The most rows that are measured at once."""
+FOLDS = 2
+STEPS = 300
+READ = 20_000
+"""The most rows that the tiny model's vocabulary is learned from, and that it trains on."""
+
+Texts = tuple[str, str, str]
+"""Instruction, input and output of a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model that is ready to measure, and how its prompts are written."""
+
+    model: PreTrainedModel
+    ids: PromptIds
+    context: int
+
+    def measure(self, rows: Sequence[Texts]) -> list[tuple[token_loss.Losses, int]]:
+        """The losses of each row, and how many tokens the model was shown for it."""
+        examples = [
+            token_loss.Example(
+                self.ids.prompt(turns(instruction, given, has_template=self.ids.has_template)),
+                self.ids.data(output),
+            )
+            for instruction, given, output in rows
+        ]
+        found = token_loss.losses(self.model, examples, context=self.context)
+        return [
+            (losses, len(example.prompt) + 1 + 2 * losses.tokens)
+            for losses, example in zip(found, examples, strict=True)
+        ]
+
+
+class LocalScorer:
+    """Answers `score` calls from models on this machine; `load` gives them, one a fold."""
+
+    def __init__(self, name: str, load: Callable[[], Sequence[Loaded]]) -> None:
+        """`name` is what rows and the journal call the model; it is loaded when first needed."""
+        self.name = name
+        self._load = load
+        self._models: Sequence[Loaded] = ()
+        self._loading = asyncio.Lock()
+        self._waiting: list[tuple[Texts, asyncio.Future[Received]]] = []
+        self._worker: asyncio.Task[None] | None = None
+
+    async def check(self) -> None:
+        """Nothing is asked; a model is loaded, or trained, once the first row waits."""
+
+    async def send(self, call: Call) -> Received:
+        """The losses of one row, which is measured with those that wait beside it."""
+        if call.kind != "score":
+            raise TeacherError(f"{self.name} measures token loss and answers no {call.kind}.")
+        async with self._loading:
+            if not self._models:
+                self._models = await asyncio.to_thread(self._load)
+        body = call.body
+        future: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
+        self._waiting.append(((body["instruction"], body["input"], body["output"]), future))
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
+        return await future
+
+    async def close(self) -> None:
+        """Wait for the batch that is being measured, and let go of the models."""
+        if self._worker is not None:
+            await self._worker
+        self._models = ()
+
+    async def _work(self) -> None:
+        await asyncio.sleep(0)  # calls of the same turn of the loop come along
+        while self._waiting:
+            batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+            asked = [(texts, future) for texts, future in batch if not future.done()]
+            try:
+                replies = await asyncio.to_thread(self._measure, [texts for texts, _ in asked])
+            except (RuntimeError, ValueError) as error:  # torch out of memory, say
+                said = str(error).splitlines()[0][:300]
+                failure = TeacherError(f"{self.name} cannot measure {len(asked)} rows: {said}")
+                for _, future in asked:
+                    if not future.done():
+                        future.set_exception(failure)
+                continue
+            for (_, future), raw in zip(asked, replies, strict=True):
+                if not future.done():
+                    future.set_result(Received(200, raw))
+
+    def _measure(self, rows: Sequence[Texts]) -> list[bytes]:
+        found: list[bytes] = [b""] * len(rows)
+        for number, loaded in enumerate(self._models):
+            n = len(self._models)
+            places = [at for at, texts in enumerate(rows) if fold(texts, n) == number]
+            measured = loaded.measure([rows[at] for at in places])
+            for at, (losses, shown) in zip(places, measured, strict=True):
+                found[at] = envelope(self.name, losses, shown)
+        return found
+
+
+def fold(texts: Texts, folds: int) -> int:
+    """Which model measures a row: by instruction and input, so that equal tasks stay together."""
+    digest = hashlib.blake2b("\x1f".join(texts[:2]).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % folds
+
+
+def envelope(name: str, losses: token_loss.Losses, shown: int) -> bytes:
+    """A measurement as a reply's JSON body."""
+    tree: Mapping[str, Any] = {
+        "object": "score",
+        "model": name,
+        "loss": losses.given,
+        "loss_alone": losses.alone,
+        "tokens": losses.tokens,
+        "cut": losses.cut,
+        "usage": {"prompt_tokens": max(shown, 1), "completion_tokens": 0},
+    }
+    return json.dumps(tree, ensure_ascii=False).encode()
+
+
+def load_folder(folder: Path, context: int | None = None) -> list[Loaded]:
+    """The causal language model of a transformers folder, in bfloat16 on a GPU, else in float32.
+
+    Raises `TeacherError` where there is none that can be loaded safely.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    if not any(folder.glob("*.safetensors")):
+        raise TeacherError(
+            f"{folder} holds no weights in safetensors: save the model anew, others are not read."
+        )
+    has_gpu = torch.cuda.is_available()
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.bfloat16 if has_gpu else torch.float32,
+        )
+    except Exception as error:  # a folder can be wrong in any way
+        said = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        raise TeacherError(f"{folder} cannot be loaded: {said}") from error
+    model.to(torch.device("cuda" if has_gpu else "cpu")).train(mode=False)
+    reads = getattr(model.config, "max_position_embeddings", None) or 1024
+    return [Loaded(model, PromptIds(tokenizer), min(context or reads, reads))]
+
+
+def load_or_train(
+    folder: Path, rows: Callable[[], Iterable[Texts]], *, seed: int, steps: int = STEPS
+) -> list[Loaded]:
+    """The tiny models of a run, trained on its rows where `folder` does not hold them yet.
+
+    There are two, and each trains on the rows that the other measures (`fold`), so that no row is
+    measured by weights that saw it. Both share one vocabulary, learned from a sample of all rows:
+    losses by tokens of different vocabularies could not be compared.
+    """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    size = tiny.Size()
+    if not (folder / "done").is_file():
+        sample = _sample(rows(), seed)
+        tokenizer = tiny.make_tokenizer((text for texts in sample for text in texts if text), size)
+        ids = PromptIds(tokenizer)
+        for number in range(FOLDS):
+            others = [texts for texts in sample if fold(texts, FOLDS) != number] or sample[:0]
+            model = tiny.make_model(tokenizer, size, seed + number)
+            if others:
+                sequences = [_written(ids, texts) for texts in others]
+                tiny.train(model, sequences, seed=seed + number, steps=steps)
+            tiny.save(folder / str(number), model, tokenizer)
+        (folder / "done").touch()
+    return [loaded for number in range(FOLDS) for loaded in load_folder(folder / str(number))]
+
+
+def _written(ids: PromptIds, texts: Texts) -> list[int]:
+    """A row as the tiny model reads it."""
+    instruction, given, output = texts
+    prompt = ids.prompt(turns(instruction, given, has_template=ids.has_template))
+    return [*prompt, *ids.data(output)]
+
+
+def _sample(rows: Iterable[Texts], seed: int) -> list[Texts]:
+    """At most `READ` rows, each with the same chance, in their order."""
+    rng = Random(seed)
+    kept: list[tuple[int, Texts]] = []
+    for number, texts in enumerate(rows):
+        if number < READ:
+            kept.append((number, texts))
+        elif (at := rng.randrange(number + 1)) < READ:
+            kept[at] = (number, texts)
+    return [texts for _, texts in sorted(kept, key=lambda entry: entry[0])]

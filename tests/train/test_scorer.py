@@ -1,0 +1,217 @@
+"""Difficulty measured by a folder's model, by a server of the same model, and by the tiny one."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+pytest.importorskip("torch", reason="needs the extra 'train'")
+pytest.importorskip("transformers", reason="needs the extra 'train'")
+
+from pipeline.errors import RecipeError, TeacherError
+from pipeline.inspect import open_run
+from pipeline.run.prepare import Options, prepare
+from pipeline.train import tiny
+from pipeline.train.prompt_ids import turns
+from pipeline.train.scorer import FOLDS, fold, load_folder, load_or_train
+from pipeline.verify import verify
+from tests.conftest import RunSynth
+from tests.run import books
+from tests.teacher_server.process import Server
+from tests.train import score_server
+
+CONTEXT = 96
+SIZE = tiny.Size(vocabulary=400, width=64, layers=1, context=CONTEXT)
+RECIPE = "name: d\nstages:\n  - stage: import\n  - stage: difficulty\n  - stage: balance\n"
+ROWS = [
+    {
+        "instruction": f"Name the number that comes after {n}.",
+        "input": "Say it twice." if n % 3 == 0 else "",
+        "output": " ".join([f"It is {n + 1}."] * (1 + n % 4)),
+    }
+    for n in range(24)
+] + [
+    {"instruction": "Say nothing.", "input": "", "output": ""},
+    {"instruction": "Repeat it.", "input": "", "output": "again and again " * 80},
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model in a folder; its losses differ from row to row all the same."""
+    path = tmp_path_factory.mktemp("scorer") / "small"
+    tokenizer = tiny.make_tokenizer((str(text) for row in ROWS for text in row.values()), SIZE)
+    tiny.save(path, tiny.make_model(tokenizer, SIZE, seed=5), tokenizer)
+    return path
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> dict[str, Any]:
+    """The recipe and its rows, for `run_synth`."""
+    (tmp_path / "d.yaml").write_text(RECIPE)
+    pl.DataFrame(ROWS).write_parquet(tmp_path / "rows.parquet")
+    return {"recipe": str(tmp_path / "d.yaml"), "input": str(tmp_path / "rows.parquet")}
+
+
+def expected(folder: Path, row: dict[str, Any]) -> tuple[float, float] | None:
+    """Both losses of a row from the definition: unpadded, float64, one token after the other."""
+    import torch
+
+    (loaded,) = load_folder(folder)
+    texts = turns(row["instruction"], row["input"], has_template=True)
+    prompt = loaded.ids.prompt(texts)
+    answer = loaded.ids.data(row["output"])[: CONTEXT - len(prompt)]
+    if not answer:
+        return None
+    found = []
+    for before in (prompt, prompt[:1]):
+        with torch.inference_mode():
+            ids = torch.tensor([before + answer])
+            rows = torch.log_softmax(loaded.model.double()(input_ids=ids).logits[0], dim=-1)
+        at = range(len(before) - 1, len(before) + len(answer) - 1)
+        total = -sum(float(rows[n, token]) for n, token in zip(at, answer, strict=True))
+        found.append(total / len(answer))
+    return found[0], found[1]
+
+
+def test_the_columns_are_the_definitions(
+    run_synth: RunSynth, folder: Path, given: dict[str, Any], tmp_path: Path
+) -> None:
+    run_synth(tmp_path / "run", scorer=f"hf:{folder}", **given)
+    rows = open_run(tmp_path / "run").kept("difficulty").to_dicts()
+    assert len(rows) == len(ROWS)
+    for row in rows:
+        losses = expected(folder, row)
+        if losses is None:
+            assert (row["perplexity"], row["ifd"], row["scored_tokens"]) == (None, None, 0)
+            continue
+        loss, alone = losses
+        assert row["perplexity"] == pytest.approx(math.exp(loss), rel=1e-4)
+        assert row["ifd"] == pytest.approx(loss / alone, rel=1e-4)
+        assert row["ifd_perplexity"] == pytest.approx(math.exp(loss - alone), rel=1e-4)
+        assert row["requests"][-1]["model"] == "small"
+    assert sum(row["scored_tokens"] == 0 for row in rows) == 1
+    assert sum(row["cut_tokens"] > 0 for row in rows) == 1
+    measures = open_run(tmp_path / "run").stage("difficulty").measures
+    assert (measures["rows_not_measured"], measures["rows_cut"]) == (1, 1)
+    assert verify(tmp_path / "run").findings == []
+
+
+def test_a_server_measures_what_the_folder_measures_and_other_bounds_ask_it_nothing(
+    run_synth: RunSynth, folder: Path, given: dict[str, Any], tmp_path: Path
+) -> None:
+    (loaded,) = load_folder(folder)
+    asked: list[str] = []
+    # the server leaves room for the one token that it has to write
+    with score_server.running(loaded.model, loaded.ids._tokenizer, CONTEXT + 1, asked) as url:
+        scorer = f"openai:small@{url}"
+        run_synth(tmp_path / "server", scorer=scorer, **given)
+        so_far = len(asked)
+        assert so_far >= 4 * (len(ROWS) - 1)
+        assert asked.count("/tokenize") == 2 * len(ROWS)
+        run_synth(
+            tmp_path / "other",
+            "balance.lowest=0.3",
+            scorer=scorer,
+            made_from=str(tmp_path / "server"),
+            **given,
+        )
+        assert len(asked) == so_far
+    run_synth(tmp_path / "folder", scorer=f"hf:{folder}", **given)
+    names = ("perplexity", "ifd", "ifd_perplexity", "scored_tokens", "cut_tokens")
+    one, other = (
+        open_run(tmp_path / name).kept("difficulty").select(names).rows()
+        for name in ("server", "folder")
+    )
+    for left, right in zip(one, other, strict=True):
+        assert [x is None for x in left] == [x is None for x in right]
+        assert [x or 0 for x in left] == pytest.approx([x or 0 for x in right], rel=1e-4)
+    fewer = books.rows(tmp_path / "other", "balance")
+    assert len(fewer) < len(books.rows(tmp_path / "server", "balance"))
+    assert verify(tmp_path / "server").findings == []
+
+
+def test_a_server_that_cannot_tokenize_is_refused_at_the_first_request(
+    run_synth: RunSynth, server: Server, given: dict[str, Any], tmp_path: Path
+) -> None:
+    server.set_plan([])  # it speaks the OpenAI protocol, and knows no /tokenize
+    with pytest.raises(TeacherError, match="not there"):
+        run_synth(tmp_path / "run", scorer=f"openai:m@{server.url}", **given)
+    assert server.history("request")
+
+
+def test_the_tiny_model_measures_no_row_that_it_saw(tmp_path: Path) -> None:
+    wanted: dict[int, list[tuple[str, str, str]]] = {0: [], 1: []}
+    number = 0
+    while min(map(len, wanted.values())) < 40:
+        texts = (f"Say it, number {number}.", "", "")
+        mine = fold(texts, FOLDS)
+        letter = "ab"[mine]
+        wanted[mine].append((texts[0], "", f"{letter * 3} {letter * 5} {letter * 4}"))
+        number += 1
+    rows = [*wanted[0][:40], *wanted[1][:40]]
+    models = load_or_train(tmp_path / "tiny", lambda: rows, seed=3, steps=40)
+    for measured_by, loaded in enumerate(models):
+        own, others = (
+            [losses.given for losses, _ in loaded.measure(wanted[which][:20])]
+            for which in (measured_by, 1 - measured_by)
+        )
+        assert max(x for x in others if x is not None) < min(x for x in own if x is not None)
+
+
+def test_the_tiny_model_of_the_same_rows_and_seed_is_the_same(tmp_path: Path) -> None:
+    rows = [(row["instruction"], row["input"], row["output"]) for row in ROWS]
+    one, other = (
+        load_or_train(tmp_path / name, lambda: rows, seed=3, steps=5) for name in ("a", "b")
+    )
+    for left, right in zip(one, other, strict=True):
+        assert [x for x, _ in left.measure(rows)] == [x for x, _ in right.measure(rows)]
+    again = load_or_train(tmp_path / "a", list, seed=3, steps=5)  # read, not trained
+    assert [x for x, _ in again[0].measure(rows)] == [x for x, _ in one[0].measure(rows)]
+
+
+def test_weights_that_are_not_safetensors_are_not_read(folder: Path, tmp_path: Path) -> None:
+    for path in folder.iterdir():
+        if path.suffix != ".safetensors":
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    with pytest.raises(TeacherError, match="safetensors"):
+        load_folder(tmp_path)
+
+
+def test_a_scorer_that_writes_no_measure_is_refused_before_anything(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    options = Options(out=str(tmp_path / "run"), scorer="offline", **given)
+    with pytest.raises(RecipeError, match=r"measures no token loss: name a scorer"):
+        prepare(options)
+    options = Options(out=str(tmp_path / "run"), recipe="self-instruct", teacher="tiny")
+    with pytest.raises(RecipeError, match=r"only measures token loss"):
+        prepare(options)
+
+
+def test_the_built_in_recipe_leaves_difficulty_out_without_a_scorer(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    without = prepare(Options(out=str(tmp_path / "r"), recipe="curate", input=given["input"]))
+    assert {"difficulty", "balance"} <= {one.name for one in without.recipe.left_out}
+    assert "difficulty" not in without.recipe.step_names
+    named = prepare(
+        Options(
+            out=str(tmp_path / "r"), recipe="curate", input=given["input"], settings=["scorer=tiny"]
+        )
+    )
+    assert {"difficulty", "balance"} <= set(named.recipe.step_names)
+    with pytest.raises(RecipeError, match=r"balance is left out: no scorer is named"):
+        prepare(
+            Options(
+                out=str(tmp_path / "r"),
+                recipe="curate",
+                input=given["input"],
+                settings=["balance.lowest=0.2"],
+            )
+        )
