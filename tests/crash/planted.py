@@ -121,9 +121,8 @@ def cap(root: Path, folder: Path) -> list[str]:
 
 def zombie(root: Path, folder: Path) -> list[str]:
     """A process is stopped for longer than its lease, another takes the run over, it wakes up."""
-    prelude = f"import pipeline.run.lock as lock; lock.LEASE_S = {LEASE_S}; "
     workload = Workload(
-        target=40, concurrency=8, shard_rows=15, median_s=0.2, root=root, prelude=prelude
+        target=40, concurrency=8, shard_rows=15, median_s=0.2, root=root, lease_s=LEASE_S
     )
     out = folder / "run"
     with running_server(folder / "server.jsonl") as server:

@@ -102,6 +102,15 @@ def is_staging(run: Path) -> bool:
         return False
 
 
+def holder(run: Path) -> str | None:
+    """The host whose process holds the run's lease, dead or alive; null where it was given back."""
+    try:
+        found = json.loads((run / "lock").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return str(found["host"]) if "host" in found else None
+
+
 def data_files(run: Path) -> dict[str, str]:
     """SHA-256 of every file under `stages/` and `data/` that readers may take for data.
 

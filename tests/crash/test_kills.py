@@ -1,20 +1,23 @@
-"""Twenty kills, at moments drawn from a seed, and nothing is lost or bought again."""
+"""Kills at moments drawn from a seed, and nothing is lost or bought again."""
+
+from pathlib import Path
 
 import pytest
 
-from tests.crash import campaign, checker
+from tests.crash import campaign, checker, hosts
 from tests.crash.history import History
-from tests.crash.workload import Workload
+from tests.crash.workload import Workload, curating
 from tests.teacher_server.process import running_server
 
 SEED, KILLS, KILLS_PER_RUN = "ci", 20, 20
+LEASE_S = 2.0  # instead of a minute
 
 
 @pytest.fixture(scope="module")
 def histories(tmp_path_factory: pytest.TempPathFactory) -> list[History]:
     """A run that nothing disturbed, and those that were killed."""
     folder = tmp_path_factory.mktemp("kills")
-    workload = Workload()
+    workload = Workload(lease_s=LEASE_S)
     with running_server(folder / "server.jsonl") as server:
         clean = campaign.unkilled(workload, server, folder / "clean")
         found = campaign.killed_often(
@@ -29,12 +32,16 @@ def histories(tmp_path_factory: pytest.TempPathFactory) -> list[History]:
     return [clean, *found]
 
 
+def no_violation(history: History) -> None:
+    found = checker.violations(history)
+    assert not found, "\n".join(
+        [*found[:20], f"seed {history.seed}: {campaign.reproduce(history)}"]
+    )
+
+
 def test_nothing_is_violated_by_twenty_kills(histories: list[History]) -> None:
     for history in histories:
-        found = checker.violations(history)
-        assert not found, "\n".join(
-            [*found[:20], f"seed {history.seed}: {campaign.reproduce(history)}"]
-        )
+        no_violation(history)
 
 
 def test_the_kills_landed_while_requests_were_in_flight(histories: list[History]) -> None:
@@ -45,3 +52,39 @@ def test_the_kills_landed_while_requests_were_in_flight(histories: list[History]
     phases = {death.kill.phase for _, death in deaths}
     assert phases >= {"start-up", "replay", "steady", "seal"}  # an export is over in no time
     assert {death.kill.whom for _, death in deaths} == {"group", "parent"}
+
+
+@pytest.mark.skipif(hosts.missing() is not None, reason=str(hosts.missing()))
+def test_half_of_the_starts_came_from_another_host_and_waited_for_the_lease(
+    histories: list[History],
+) -> None:
+    deaths = [death for history in histories for death in history.deaths]
+    elsewhere = [death for death in deaths if death.kill.host]
+    assert len(elsewhere) >= KILLS // 3
+    assert {death.holder for death in deaths} > {death.kill.host for death in elsewhere[:1]}
+    assert any(history.refusals for history in histories), "nobody came before a lease was over"
+
+
+def test_a_run_that_is_killed_while_its_budget_ends_never_passes_it(tmp_path: Path) -> None:
+    workload = Workload(target=60)
+    with running_server(tmp_path / "server.jsonl") as server:
+        clean = campaign.unkilled(workload, server, tmp_path / "clean")
+        history = campaign.killed_under_caps(
+            workload, server, tmp_path / "run", "caps", (20_000, 40_000), 3, clean
+        )
+    no_violation(history)
+    assert len(history.caps) == 2
+    assert len(history.deaths) >= 3
+    assert any(history.in_flight(death) for death in history.deaths)
+
+
+def test_a_run_without_a_teacher_that_is_killed_ends_with_the_same_files(tmp_path: Path) -> None:
+    workload = curating(tmp_path)
+    with running_server(tmp_path / "server.jsonl") as server:
+        clean = campaign.unkilled(workload, server, tmp_path / "clean")
+        history = campaign.killed(workload, server, tmp_path / "run", "curate", 10, clean)
+    no_violation(history)
+    assert not history.events, "somebody was asked"
+    assert len(history.deaths) >= 7
+    begun = {name.split("/")[1] for death in history.deaths for name in death.files}
+    assert len(begun) >= 3, f"kills left files of {begun} alone"
