@@ -21,7 +21,7 @@ from tests.run import books
 from tests.teacher_server.process import Server
 
 Process = subprocess.Popen[bytes]
-LONGEST_RUN_S = 120.0
+LONGEST_RUN_S = 300.0
 LOCKED, CAPPED = 8, 3
 """Exit codes: another process works on the run, the budget is spent."""
 
@@ -33,7 +33,7 @@ def unkilled(workload: Workload, server: Server, out: Path) -> History:
     server.set_plan(workload.plan())
     _finish(history, server, out)
     _close(history, server, out, begin)
-    history.clean_files = history.files
+    history.clean_files, history.clean_rows = history.files, history.rows
     return history
 
 
@@ -41,7 +41,7 @@ def killed(
     workload: Workload, server: Server, out: Path, seed: str, n: int, clean: History
 ) -> History:
     """Run a workload through `n` kills (fewer, where it ends before) and to its end."""
-    history = History(workload, seed, clean_files=clean.files)
+    history = History(workload, seed, clean_files=clean.files, clean_rows=clean.rows)
     begin = len(server.history())
     server.set_plan(workload.plan())
     tail = Tail(server.history_path)
@@ -65,7 +65,7 @@ def killed_under_caps(
     clean: History,
 ) -> History:
     """Kill a run while its budget of tokens runs out, raise that, and at last take it away."""
-    history = History(workload, seed, clean_files=clean.files)
+    history = History(workload, seed, clean_files=clean.files, clean_rows=clean.rows)
     begin = len(server.history())
     server.set_plan(workload.plan())
     tail = Tail(server.history_path)
@@ -326,6 +326,7 @@ def _close(history: History, server: Server, out: Path, begin: int) -> None:
     history.events = server.history()[begin:]
     history.journal = published.journal(out)
     history.files = published.data_files(out)
+    history.rows = published.rows(out)
     if not any(history.exit_codes):
         try:
             books.check(out)

@@ -118,7 +118,8 @@ class History:
     journal: list[Record] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
     clean_files: dict[str, str] = field(default_factory=dict)
-    clean_slots: int = 0
+    rows: dict[str, str] = field(default_factory=dict)
+    clean_rows: dict[str, str] = field(default_factory=dict)
     changed_when_run_again: list[str] = field(default_factory=list)
     books: list[str] = field(default_factory=list)
 

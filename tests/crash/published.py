@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 
 @dataclass(frozen=True)
 class Record:
@@ -109,6 +112,16 @@ def holder(run: Path) -> str | None:
     except (OSError, ValueError):
         return None
     return str(found["host"]) if "host" in found else None
+
+
+def rows(run: Path) -> dict[str, str]:
+    """SHA-256 of the rows of every folder of shards, in order, however they are cut into shards."""
+    found = {}
+    for folder in sorted({path.parent for path in run.glob("stages/*/*/*.parquet")}):
+        table = pa.concat_tables(pq.read_table(path) for path in sorted(folder.glob("*.parquet")))
+        text = json.dumps(table.to_pylist(), default=str)
+        found[folder.relative_to(run).as_posix()] = hashlib.sha256(text.encode()).hexdigest()
+    return found
 
 
 def data_files(run: Path) -> dict[str, str]:

@@ -66,15 +66,15 @@ def test_half_of_the_starts_came_from_another_host_and_waited_for_the_lease(
 
 
 def test_a_run_that_is_killed_while_its_budget_ends_never_passes_it(tmp_path: Path) -> None:
-    workload = Workload(target=60)
+    workload = Workload(target=30, concurrency=8, median_s=0.1)
     with running_server(tmp_path / "server.jsonl") as server:
         clean = campaign.unkilled(workload, server, tmp_path / "clean")
         history = campaign.killed_under_caps(
-            workload, server, tmp_path / "run", "caps", (20_000, 40_000), 3, clean
+            workload, server, tmp_path / "run", "caps", (12_000, 30_000), 4, clean
         )
     no_violation(history)
     assert len(history.caps) == 2
-    assert len(history.deaths) >= 3
+    assert len(history.deaths) >= 4
     assert any(history.in_flight(death) for death in history.deaths)
 
 
@@ -84,7 +84,7 @@ def test_a_run_without_a_teacher_that_is_killed_ends_with_the_same_files(tmp_pat
         clean = campaign.unkilled(workload, server, tmp_path / "clean")
         history = campaign.killed(workload, server, tmp_path / "run", "curate", 10, clean)
     no_violation(history)
-    assert not history.events, "somebody was asked"
+    assert {event["event"] for event in history.events} == {"plan"}, "somebody was asked"
     assert len(history.deaths) >= 7
     begun = {name.split("/")[1] for death in history.deaths for name in death.files}
     assert len(begun) >= 3, f"kills left files of {begun} alone"
