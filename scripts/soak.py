@@ -31,7 +31,7 @@ from tests.crash.workload import Workload, curating
 from tests.teacher_server.process import Server, running_server
 
 IN_FLIGHT_AT_LEAST = 0.7
-LEASE_S = 3.0  # instead of a minute: a start on another host waits for its end
+LEASE_S = 1.0  # instead of a minute: a start on another host waits for its end
 
 
 def parse_arguments() -> argparse.Namespace:
