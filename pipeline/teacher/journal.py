@@ -26,6 +26,8 @@ from pipeline.errors import DamagedError, LockedError, StorageError, SynthError
 
 INTENT, REPLY, FAILURE = "intent", "reply", "failure"
 FORMAT = 1
+BUSY_S = 30.0
+"""How long to wait for another process that is in the middle of a commit."""
 
 _CREATE = """
 CREATE TABLE IF NOT EXISTS records (
@@ -91,7 +93,7 @@ class Journal:
             self._reader = _open(path)
             self._claim()
         except sqlite3.OperationalError as error:  # no space, no right, too many open files
-            raise StorageError(f"the journal {path} cannot be opened: {error}.") from error
+            raise _translated(error, path, "opened") from error
         except sqlite3.DatabaseError as error:
             raise DamagedError(f"the journal {path} cannot be read: {error}.") from error
         last = self._db.execute("SELECT max(number), count(*) FROM records").fetchone()
@@ -153,7 +155,7 @@ class Journal:
                 self._failed = (
                     error
                     if isinstance(error, LockedError)
-                    else StorageError(f"the journal {self.path} cannot be written: {error}.")
+                    else _translated(error, self.path, "written")
                 )
                 for future in (done, self._done):  # what waits now would wait for ever
                     if future is not None:
@@ -279,8 +281,18 @@ def _failed(future: asyncio.Future[None], error: SynthError) -> asyncio.Future[N
     return future
 
 
+def _translated(error: sqlite3.Error, path: Path, done: str) -> SynthError:
+    """What SQLite says, as what has to happen: a process that sleeps in a commit is another's."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+        return LockedError(
+            f"another process has kept the journal {path} locked for {BUSY_S:.0f} s: it was "
+            "stopped in the middle of a commit. End it, then start the same command again."
+        )
+    return StorageError(f"the journal {path} cannot be {done}: {error}.")
+
+
 def _open(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_S)
     mode = database.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
         database.execute("PRAGMA journal_mode = DELETE")
