@@ -4,6 +4,7 @@ What the harness believes about a run comes from here and from the server's log.
 module imports the product, so no mistake of the product can hide itself.
 """
 
+import fcntl
 import hashlib
 import json
 import shutil
@@ -112,6 +113,24 @@ def holder(run: Path) -> str | None:
     except (OSError, ValueError):
         return None
     return str(found["host"]) if "host" in found else None
+
+
+def is_locked(run: Path) -> bool:
+    """Whether somebody is in the middle of a commit, or of taking the lease, at this moment."""
+    database = sqlite3.connect(run / "journal.sqlite", isolation_level=None, timeout=0)
+    try:
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        return True
+    finally:
+        database.close()
+    with (run / "lock").open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def rows(run: Path) -> dict[str, str]:
