@@ -43,7 +43,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--recipe", choices=("self-instruct", "curate"), default="self-instruct")
     parser.add_argument("--kills-per-run", type=int, default=20)
     parser.add_argument("--concurrency", type=int, default=32)
-    parser.add_argument("--target", type=int, default=150, help="rows of the first stage")
+    parser.add_argument(
+        "--target",
+        type=int,
+        help="rows of the first stage; default 150, or 4 times the concurrency",
+    )
     parser.add_argument("--seed", default="0")
     parser.add_argument("--run", type=int, help="only this run of the seed: to repeat a failure")
     parser.add_argument("--readers", action="store_true", help="four naive readers beside the run")
@@ -129,7 +133,8 @@ def workload_of(given: argparse.Namespace, folder: Path) -> Workload:
     """What is killed; its starts come from several hosts where this machine can pretend so."""
     if given.recipe == "curate":
         return replace(curating(folder), lease_s=LEASE_S)
-    return Workload(target=given.target, concurrency=given.concurrency, lease_s=LEASE_S)
+    target = given.target or max(150, 4 * given.concurrency)  # more than one window of requests
+    return Workload(target=target, concurrency=given.concurrency, lease_s=LEASE_S)
 
 
 def landed_at_work(history: History) -> int:
@@ -201,7 +206,7 @@ def sweep(given: argparse.Namespace, folder: Path) -> int:
     if (reason := syscalls.missing()) is not None:
         print(reason)
         return 2
-    workload = Workload(target=given.target, shard_rows=20, concurrency=4)
+    workload = Workload(target=given.target or 150, shard_rows=20, concurrency=4)
     clean = folder / "clean"
     there = syscalls.counts(syscalls.trace(workload, clean))
     files = published.data_files(clean)

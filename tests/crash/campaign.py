@@ -41,11 +41,22 @@ def killed(
     workload: Workload, server: Server, out: Path, seed: str, n: int, clean: History
 ) -> History:
     """Run a workload through `n` kills (fewer, where it ends before) and to its end."""
+    return killed_by(schedule(seed, n, workload), workload, server, out, seed, clean)
+
+
+def killed_by(
+    kills: Sequence[Kill],
+    workload: Workload,
+    server: Server,
+    out: Path,
+    seed: str,
+    clean: History,
+) -> History:
+    """Run a workload through these kills, as many as come before its end, and to its end."""
     history = History(workload, seed, clean_files=clean.files, clean_rows=clean.rows)
     begin = len(server.history())
     server.set_plan(workload.plan())
-    tail = Tail(server.history_path)
-    _kill(history, schedule(seed, n, workload), server, tail, out)
+    _kill(history, kills, server, Tail(server.history_path), out)
     _finish(history, server, out)
     before = books.all_files(out)
     _finish(history, server, out)
@@ -84,25 +95,17 @@ def killed_under_caps(
 
 
 def killed_often(
-    workload: Workload,
-    server: Server,
-    folder: Path,
-    *,
-    seed: str,
-    kills: int,
-    kills_per_run: int,
-    clean: History,
-    done: Callable[[History], None] = lambda history: None,
+    workload: Workload, server: Server, folder: Path, *, seed: str, kills: int, clean: History
 ) -> list[History]:
-    """As many runs as it takes until `kills` have landed; `done` is told of each as it ends."""
+    """As many runs as it takes until all kills of a schedule have landed, in its order."""
     found: list[History] = []
-    while (left := kills - sum(len(history.deaths) for history in found)) > 0:
-        number = len(found)
-        n = min(left, kills_per_run)
-        history = killed(workload, server, folder / f"run-{number}", f"{seed}:{number}", n, clean)
-        assert history.deaths, f"no kill of {seed}:{number} landed: the workload is too short"
+    left = schedule(seed, kills, workload)
+    while left:
+        out = folder / f"run-{len(found)}"
+        history = killed_by(left, workload, server, out, f"{seed}:{len(found)}", clean)
+        assert history.deaths, f"{left[0]} did not land: the workload is too short"
         found.append(history)
-        done(history)
+        left = left[len(history.deaths) :]
     return found
 
 
@@ -259,15 +262,17 @@ class Starved:
 def _start_beside_the_orphan(
     process: Process, workload: Workload, kill: Kill, server: Server, out: Path
 ) -> int | None:
-    """Kill the parent alone and start the same command while its child goes on."""
+    """Kill the parent alone and start the same command while its child goes on, slowly."""
     children = [pid for pid in _group(process.pid) if pid != process.pid]
     process.kill()
     process.wait()
     if not children or not (out / "run.json").exists():
         return None  # the shell had not got that far, or the lock may not be held yet
+    server.set_plan(replace(workload, median_s=20 * workload.median_s).plan())
     line = hosts.on(kill.host, workload.command(out, server.url))
     second = start(line, workload, out.with_suffix(".second"))
     code = second.wait(LONGEST_RUN_S)
+    server.set_plan(workload.plan())
     return None if not _group(process.pid) else code  # the orphan finished the run meanwhile
 
 

@@ -7,7 +7,7 @@ from tests.crash.history import History
 from tests.crash.workload import Workload
 from tests.teacher_server.process import running_server
 
-SEED, KILLS, KILLS_PER_RUN = "ci", 20, 20
+SEED, KILLS = "ci", 20
 LEASE_S = 2.0  # instead of a minute
 
 
@@ -18,15 +18,7 @@ def histories(tmp_path_factory: pytest.TempPathFactory) -> list[History]:
     workload = Workload(lease_s=LEASE_S)
     with running_server(folder / "server.jsonl") as server:
         clean = campaign.unkilled(workload, server, folder / "clean")
-        found = campaign.killed_often(
-            workload,
-            server,
-            folder,
-            seed=SEED,
-            kills=KILLS,
-            kills_per_run=KILLS_PER_RUN,
-            clean=clean,
-        )
+        found = campaign.killed_often(workload, server, folder, seed=SEED, kills=KILLS, clean=clean)
     return [clean, *found]
 
 
