@@ -109,7 +109,8 @@ class Recording:
             self._length[inode] = length
             self.steps.append(Step(at, inode=inode, length=length))
             return
-        data = codecs.escape_decode(QUOTED.search(call.given)[1].encode("latin-1"))[0][: call.gave]
+        printed = QUOTED.findall(call.given)[-1]
+        data = codecs.escape_decode(printed.encode("latin-1"))[0][: call.gave]
         assert len(data) == call.gave, f"a write of {call.gave} bytes was recorded with {len(data)}"
         offset = self._length[inode]  # plain writes go on at the end
         if call.name == "pwrite64":
