@@ -2,6 +2,7 @@
 
     python scripts/soak.py --kills 200 --concurrency 32  until 200 kills landed in flight
     python scripts/soak.py --kills 50 --readers          with naive readers beside the run
+    python scripts/soak.py --kills 50 --recipe curate    a run from a file, without a teacher
     python scripts/soak.py --sweep --target 20           die at every system call (needs strace)
 
 Prints a table and ends with 0 where everything held, 1 where something did not (with the seed and
@@ -15,20 +16,22 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.crash import campaign, checker, published, syscalls
+from tests.crash import campaign, checker, hosts, published, syscalls
 from tests.crash.history import History
 from tests.crash.nemesis import SHARES
 from tests.crash.readers import installed
 from tests.crash.reading import reading
-from tests.crash.workload import Workload
+from tests.crash.workload import Workload, curating
 from tests.teacher_server.process import Server, running_server
 
 IN_FLIGHT_AT_LEAST = 0.7
+LEASE_S = 1.0  # instead of a minute: a start on another host waits for its end
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -37,9 +40,14 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=200, help="that land in flight")
+    parser.add_argument("--recipe", choices=("self-instruct", "curate"), default="self-instruct")
     parser.add_argument("--kills-per-run", type=int, default=20)
     parser.add_argument("--concurrency", type=int, default=32)
-    parser.add_argument("--target", type=int, default=150, help="rows of the first stage")
+    parser.add_argument(
+        "--target",
+        type=int,
+        help="rows of the first stage; default 150, or 4 times the concurrency",
+    )
     parser.add_argument("--seed", default="0")
     parser.add_argument("--run", type=int, help="only this run of the seed: to repeat a failure")
     parser.add_argument("--readers", action="store_true", help="four naive readers beside the run")
@@ -67,7 +75,7 @@ def main() -> int:
 def kill(given: argparse.Namespace, folder: Path) -> int:
     """Kill runs `--kills` times in all."""
     began = time.monotonic()
-    workload = Workload(target=given.target, concurrency=given.concurrency)
+    workload = workload_of(given, folder)
     histories: list[History] = []
     reports: list[dict[str, Any]] = []
     print(f"{'run':>4} {'kills':>5} {'in flight':>9} {'requests':>8} {'asked again':>11} "
@@ -76,7 +84,7 @@ def kill(given: argparse.Namespace, folder: Path) -> int:
         clean = campaign.unkilled(workload, server, folder / "clean")
         wrong = checker.violations(clean)
         number = given.run or 0
-        while (left := given.kills - sum(map(in_flight, histories))) > 0:
+        while (left := given.kills - sum(map(landed_at_work, histories))) > 0:
             out = folder / f"run-{number}"
             start = time.monotonic()
             with reading(out, given.hz) if given.readers else nullcontext([]) as seen:
@@ -86,7 +94,7 @@ def kill(given: argparse.Namespace, folder: Path) -> int:
             reports += seen
             histories.append(history)
             found = checker.violations(history)
-            print(f"{number:>4} {len(history.deaths):>5} {in_flight(history):>9} "
+            print(f"{number:>4} {len(history.deaths):>5} {landed_at_work(history):>9} "
                   f"{len(history.paid_requests()):>8} {checker.sent_again(history):>11} "
                   f"{time.monotonic() - start:>7.1f}  {len(found)}", flush=True)  # fmt: skip
             wrong += found
@@ -104,7 +112,7 @@ def kill(given: argparse.Namespace, folder: Path) -> int:
     landed = sum(len(history.deaths) for history in histories)
     if wrong:
         return 1
-    enough = sum(map(in_flight, histories)) >= IN_FLIGHT_AT_LEAST * landed
+    enough = sum(map(landed_at_work, histories)) >= IN_FLIGHT_AT_LEAST * landed
     return 0 if landed and enough else 2
 
 
@@ -121,8 +129,18 @@ def run_once(
     return campaign.killed(workload, server, out, seed, min(left, given.kills_per_run), clean)
 
 
-def in_flight(history: History) -> int:
-    """How many kills landed while requests were open."""
+def workload_of(given: argparse.Namespace, folder: Path) -> Workload:
+    """What is killed; its starts come from several hosts where this machine can pretend so."""
+    if given.recipe == "curate":
+        return replace(curating(folder), lease_s=LEASE_S)
+    target = given.target or max(150, 4 * given.concurrency)  # more than one window of requests
+    return Workload(target=target, concurrency=given.concurrency, lease_s=LEASE_S)
+
+
+def landed_at_work(history: History) -> int:
+    """How many kills landed while requests were open; all, where nothing is asked."""
+    if not history.workload.asks:
+        return len(history.deaths)
     return sum(history.in_flight(death) > 0 for death in history.deaths)
 
 
@@ -141,6 +159,13 @@ def report(histories: list[History], clean: History) -> None:
     refused = sum(death.second_start == 8 for _, death in deaths)
     print(f"  of the group {whom['group']}, of the parent alone {whom['parent']} "
           f"({refused} second starts refused with 8 while the child lived)")  # fmt: skip
+    quick = sum(d.killed - d.launched < 2e9 for _, d in deaths)
+    resumed = sum(d.killed - d.launched < 2e9 for h in histories for d in h.deaths[1:])
+    print(f"  within 2 s of a start {quick}, of a start that resumed a run {resumed}")
+    elsewhere = sum(bool(d.kill.host) for _, d in deaths)
+    refusals = sum(len(h.refusals) for h in histories)
+    print(f"  of runs started under another host's name {elsewhere}; refused with 8 until a lease "
+          f"ended {refusals}" if hosts.missing() is None else f"  {hosts.missing()}")  # fmt: skip
     settled = sum(len(checker.journalled_replies_are_never_asked_again(h)) for h in histories)
     older = sum(len(checker.old_replies_are_never_asked_again(h)) for h in histories)
     slots = sum(
@@ -181,7 +206,7 @@ def sweep(given: argparse.Namespace, folder: Path) -> int:
     if (reason := syscalls.missing()) is not None:
         print(reason)
         return 2
-    workload = Workload(target=given.target, shard_rows=20, concurrency=4)
+    workload = Workload(target=given.target or 150, shard_rows=20, concurrency=4)
     clean = folder / "clean"
     there = syscalls.counts(syscalls.trace(workload, clean))
     files = published.data_files(clean)

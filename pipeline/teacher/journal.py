@@ -35,6 +35,8 @@ BESIDE = ("-wal", "-shm", "-journal")
 """How the names end of the files that SQLite keeps beside a database."""
 REPAIRED = "-repaired"
 """How the name ends of a journal that a repair has written and not yet put in its place."""
+BUSY_S = 30.0
+"""How long to wait for another process that is in the middle of a commit."""
 
 _CREATE = """
 CREATE TABLE IF NOT EXISTS records (
@@ -122,7 +124,8 @@ class Journal:
             self._reader = open_database(path)
             self._claim()
         except sqlite3.OperationalError as error:  # no space, no right, too many open files
-            raise StorageError(f"the journal {path} cannot be opened: {error}.") from error
+            failed = StorageError(f"the journal {path} cannot be opened: {error}.")
+            raise _locked(error, path) or failed from error
         except sqlite3.DatabaseError as error:
             raise DamagedError(f"the journal {path} cannot be read: {error}.") from error
         last = self._db.execute("SELECT max(number), count(*) FROM records").fetchone()
@@ -184,7 +187,7 @@ class Journal:
             try:
                 full = await loop.run_in_executor(self._writer, self._commit_at_all, batch)
             except (sqlite3.Error, LockedError) as error:
-                self._failed = error if isinstance(error, LockedError) else self._no_room(error)
+                self._failed = self._translated(error)
                 for futures in (done, self._done):  # what waits now would wait for ever
                     if futures is not None:
                         _failed(futures.to_keep, self._failed)
@@ -204,6 +207,11 @@ class Journal:
             else:
                 _failed(done.to_send, self._full)
         self._flusher = None
+
+    def _translated(self, error: sqlite3.Error | LockedError) -> SynthError:
+        if isinstance(error, LockedError):
+            return error
+        return _locked(error, self.path) or self._no_room(error)
 
     def _no_room(self, error: sqlite3.Error) -> StorageError:
         free = free_bytes(self.path.parent)
@@ -336,12 +344,6 @@ def _failed(future: asyncio.Future[None], error: SynthError) -> asyncio.Future[N
     return future
 
 
-def open_database(path: Path) -> sqlite3.Connection:
-    """Open a journal's database for writing, with its tables; durable at every commit."""
-    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-    wanted = "DELETE" if is_shared(path.parent) else "WAL"
-    mode = database.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0]
-    if mode != wanted.lower():
         database.execute("PRAGMA journal_mode = DELETE")
     database.execute("PRAGMA synchronous = FULL")
     check_format(path, database)

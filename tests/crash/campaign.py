@@ -7,19 +7,23 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pyarrow.dataset as ds
 
-from tests.crash import published
-from tests.crash.history import Death, History, Tail
+from tests.crash import hosts, published
+from tests.crash.history import Cap, Death, History, Refusal, Tail
 from tests.crash.nemesis import Kill, schedule, watch
 from tests.crash.workload import Workload
 from tests.run import books
 from tests.teacher_server.process import Server
 
-LONGEST_RUN_S = 120.0
+Process = subprocess.Popen[bytes]
+LONGEST_RUN_S = 300.0
+LOCKED, CAPPED = 8, 3
+"""Exit codes: another process works on the run, the budget is spent."""
 
 
 def unkilled(workload: Workload, server: Server, out: Path) -> History:
@@ -29,7 +33,7 @@ def unkilled(workload: Workload, server: Server, out: Path) -> History:
     server.set_plan(workload.plan())
     _finish(history, server, out)
     _close(history, server, out, begin)
-    history.clean_files = history.files
+    history.clean_files, history.clean_rows = history.files, history.rows
     return history
 
 
@@ -37,16 +41,22 @@ def killed(
     workload: Workload, server: Server, out: Path, seed: str, n: int, clean: History
 ) -> History:
     """Run a workload through `n` kills (fewer, where it ends before) and to its end."""
-    history = History(workload, seed, clean_files=clean.files)
+    return killed_by(schedule(seed, n, workload), workload, server, out, seed, clean)
+
+
+def killed_by(
+    kills: Sequence[Kill],
+    workload: Workload,
+    server: Server,
+    out: Path,
+    seed: str,
+    clean: History,
+) -> History:
+    """Run a workload through these kills, as many as come before its end, and to its end."""
+    history = History(workload, seed, clean_files=clean.files, clean_rows=clean.rows)
     begin = len(server.history())
     server.set_plan(workload.plan())
-    tail = Tail(server.history_path)
-    for kill in schedule(seed, n):
-        death = _kill_once(history, kill, server, tail, out)
-        if death is None:
-            history.missed += 1
-            break
-        history.deaths.append(death)
+    _kill(history, kills, server, Tail(server.history_path), out)
     _finish(history, server, out)
     before = books.all_files(out)
     _finish(history, server, out)
@@ -56,30 +66,50 @@ def killed(
     return history
 
 
-def killed_often(
+def killed_under_caps(
     workload: Workload,
     server: Server,
-    folder: Path,
-    *,
+    out: Path,
     seed: str,
-    kills: int,
-    kills_per_run: int,
+    caps: Sequence[int],
+    kills_per_cap: int,
     clean: History,
-    done: Callable[[History], None] = lambda history: None,
+) -> History:
+    """Kill a run while its budget of tokens runs out, raise that, and at last take it away."""
+    history = History(workload, seed, clean_files=clean.files, clean_rows=clean.rows)
+    begin = len(server.history())
+    server.set_plan(workload.plan())
+    tail = Tail(server.history_path)
+    for number, cap in enumerate(caps):
+        capped = replace(workload, settings=(*workload.settings, f"budget.tokens={cap}"))
+        history.workload = capped
+        _kill(history, schedule(f"{seed}:{number}", kills_per_cap, capped), server, tail, out)
+        _finish(history, server, out)
+        time.sleep(0.1)  # the server sees the last connections go
+        history.caps.append(Cap(cap, time.monotonic_ns(), tuple(history.exit_codes)))
+        history.exit_codes.clear()
+    history.workload = workload
+    _finish(history, server, out)
+    _close(history, server, out, begin)
+    return history
+
+
+def killed_often(
+    workload: Workload, server: Server, folder: Path, *, seed: str, kills: int, clean: History
 ) -> list[History]:
-    """As many runs as it takes until `kills` have landed; `done` is told of each as it ends."""
+    """As many runs as it takes until all kills of a schedule have landed, in its order."""
     found: list[History] = []
-    while (left := kills - sum(len(history.deaths) for history in found)) > 0:
-        number = len(found)
-        n = min(left, kills_per_run)
-        history = killed(workload, server, folder / f"run-{number}", f"{seed}:{number}", n, clean)
-        assert history.deaths, f"no kill of {seed}:{number} landed: the workload is too short"
+    left = schedule(seed, kills, workload)
+    while left:
+        out = folder / f"run-{len(found)}"
+        history = killed_by(left, workload, server, out, f"{seed}:{len(found)}", clean)
+        assert history.deaths, f"{left[0]} did not land: the workload is too short"
         found.append(history)
-        done(history)
+        left = left[len(history.deaths) :]
     return found
 
 
-def start(line: Sequence[str], workload: Workload, said: Path, **variables: str) -> "Process":
+def start(line: Sequence[str], workload: Workload, said: Path, **variables: str) -> Process:
     """Start a command in a process group of its own; what it says goes to a file."""
     with said.open("ab") as file:
         return subprocess.Popen(
@@ -93,40 +123,26 @@ def start(line: Sequence[str], workload: Workload, said: Path, **variables: str)
         )
 
 
-Process = subprocess.Popen[bytes]
+def _kill(history: History, kills: Sequence[Kill], server: Server, tail: Tail, out: Path) -> None:
+    for kill in kills:
+        death = _kill_once(history, kill, server, tail, out)
+        if death is None:
+            history.missed += 1
+            break
+        history.deaths.append(death)
 
 
 def _kill_once(history: History, kill: Kill, server: Server, tail: Tail, out: Path) -> Death | None:
     """Start the run, wait for the kill's event, kill; None where the run ended before."""
-    workload = history.workload
-    line = workload.command(out, server.url)
-    if kill.whom == "parent":  # a shell that waits for its child, as schedulers start things
-        line = ["/bin/sh", "-c", f"{shlex.join(line)}; exit $?"]
-    is_seen = watch(kill, out, tail)
-    said = out.with_suffix(".said")
-    launched = time.monotonic_ns()
-    process = start(line, workload, said, **kill.variables)
-    deadline = time.monotonic() + LONGEST_RUN_S
-    pause_s = 0.0003 if kill.event in ("staged", "export") else 0.002
-    starved = Starved(process.pid)
-    while not is_seen():
-        starved.look()
-        if process.poll() is not None:
-            _note_end(history, process.returncode, said)
-            return None
-        if time.monotonic() > deadline:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise AssertionError(f"{kill.event} did not happen within {LONGEST_RUN_S} s")
-        time.sleep(pause_s)
-    time.sleep(kill.delay_s / 2)
-    starved.look()
-    time.sleep(kill.delay_s / 2)
-    if process.poll() is not None:
-        _note_end(history, process.returncode, said)
+    launch = _launch(history, kill, server, tail, out)
+    if launch is None:
         return None
+    process, launched, starved = launch
     second = None
     if kill.whom == "parent":
-        second = _start_beside_the_orphan(process, workload, server, out)
+        second = _start_beside_the_orphan(process, history.workload, kill, server, out)
+    if kill.waits:
+        _wait_for_an_open_request(process, tail, launched)
     starved_s = starved.lately_s()
     killed_at = time.monotonic_ns()
     _kill_group(process.pid)
@@ -142,10 +158,77 @@ def _kill_once(history: History, kill: Kill, server: Server, tail: Tail, out: Pa
         rows=rows,
         problems=problems,
         left_alive=left,
+        holder=published.holder(out),
         second_start=second,
         starved_s=starved_s,
         over=time.monotonic_ns(),
     )
+
+
+def _launch(
+    history: History, kill: Kill, server: Server, tail: Tail, out: Path
+) -> tuple[Process, int, "Starved"] | None:
+    """Start the run and wait for the kill's event and moment; None where the run ended before."""
+    workload = history.workload
+    line = hosts.on(kill.host, workload.command(out, server.url))
+    if kill.whom == "parent":  # a shell that waits for its child, as schedulers start things
+        line = ["/bin/sh", "-c", f"{shlex.join(line)}; exit $?"]
+    said = out.with_suffix(".said")
+    while True:
+        is_seen = watch(kill, workload, out, tail)
+        launched = time.monotonic_ns()
+        process = start(line, workload, said, **kill.variables)
+        starved = Starved(process.pid)
+        if _has_come(kill, process, is_seen, starved):
+            return process, launched, starved
+        if not _is_refused(history, kill.host, process.returncode, launched):
+            _note_end(history, process.returncode, said)
+            return None
+
+
+def _has_come(
+    kill: Kill, process: Process, is_seen: Callable[[], bool], starved: "Starved"
+) -> bool:
+    """Wait for the event of a kill and its delay; false where the process ended before."""
+    deadline = time.monotonic() + LONGEST_RUN_S
+    pause_s = 0.0003 if kill.event in ("staged", "export") else 0.002
+    while not is_seen():
+        starved.look()
+        if process.poll() is not None:
+            return False
+        if time.monotonic() > deadline:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise AssertionError(f"{kill.event} did not happen within {LONGEST_RUN_S} s")
+        time.sleep(pause_s)
+    time.sleep(kill.delay_s / 2)
+    starved.look()
+    time.sleep(kill.delay_s / 2)
+    return process.poll() is None
+
+
+def _wait_for_an_open_request(process: Process, tail: Tail, launched: int) -> None:
+    """Until the server's log shows one, or nobody is left who could ask."""
+    deadline = time.monotonic() + LONGEST_RUN_S
+    while not tail.n_open(launched) and _group(process.pid):
+        assert time.monotonic() < deadline, f"no request within {LONGEST_RUN_S} s"
+        time.sleep(0.001)
+
+
+def _is_refused(history: History, host: str, code: int, launched: int) -> bool:
+    """Whether a start was refused for the lease of a process that died on another host.
+
+    Nobody there can see that it is dead, so the lease has to end: wait for that, once a death.
+    """
+    if code != LOCKED or not history.deaths:
+        return False
+    death = history.deaths[-1]
+    is_first = not history.refusals or history.refusals[-1].began < death.killed
+    if death.holder in (None, hosts.name(host)) or not is_first:
+        return False
+    history.refusals.append(Refusal(host, launched, time.monotonic_ns()))
+    lease_s = history.workload.lease_s or 0.0
+    time.sleep(max(0.0, death.over / 1e9 + lease_s + 0.1 - time.monotonic()))
+    return True
 
 
 class Starved:
@@ -177,16 +260,19 @@ class Starved:
 
 
 def _start_beside_the_orphan(
-    process: Process, workload: Workload, server: Server, out: Path
+    process: Process, workload: Workload, kill: Kill, server: Server, out: Path
 ) -> int | None:
-    """Kill the parent alone and start the same command while its child goes on."""
+    """Kill the parent alone and start the same command while its child goes on, slowly."""
     children = [pid for pid in _group(process.pid) if pid != process.pid]
     process.kill()
     process.wait()
     if not children or not (out / "run.json").exists():
         return None  # the shell had not got that far, or the lock may not be held yet
-    second = start(workload.command(out, server.url), workload, out.with_suffix(".second"))
+    server.set_plan(replace(workload, median_s=20 * workload.median_s).plan())
+    line = hosts.on(kill.host, workload.command(out, server.url))
+    second = start(line, workload, out.with_suffix(".second"))
     code = second.wait(LONGEST_RUN_S)
+    server.set_plan(workload.plan())
     return None if not _group(process.pid) else code  # the orphan finished the run meanwhile
 
 
@@ -224,14 +310,19 @@ def _note_end(history: History, code: int, said: Path) -> None:
 
 
 def _finish(history: History, server: Server, out: Path) -> None:
-    """Start the same command and let it end."""
+    """Start the same command on this host and let it end."""
     said = out.with_suffix(".said")
-    process = start(history.workload.command(out, server.url), history.workload, said)
-    try:
-        code = process.wait(LONGEST_RUN_S)
-    except subprocess.TimeoutExpired:
-        _kill_group(process.pid)
-        code = process.wait()
+    line = history.workload.command(out, server.url)
+    while True:
+        launched = time.monotonic_ns()
+        process = start(line, history.workload, said)
+        try:
+            code = process.wait(LONGEST_RUN_S)
+        except subprocess.TimeoutExpired:
+            _kill_group(process.pid)
+            code = process.wait()
+        if not _is_refused(history, hosts.HERE, code, launched):
+            break
     _note_end(history, code, said)
 
 
@@ -240,6 +331,7 @@ def _close(history: History, server: Server, out: Path, begin: int) -> None:
     history.events = server.history()[begin:]
     history.journal = published.journal(out)
     history.files = published.data_files(out)
+    history.rows = published.rows(out)
     if not any(history.exit_codes):
         try:
             books.check(out)
@@ -269,7 +361,8 @@ def reproduce(history: History) -> str:
     """The command that does the kills of one run again."""
     workload = history.workload
     seed, _, number = history.seed.rpartition(":")
-    return (
+    line = (
         f"python scripts/soak.py --seed {seed} --run {number} --kills {len(history.deaths)} "
         f"--concurrency {workload.concurrency} --target {workload.target}"
     )
+    return line if workload.asks else f"{line} --recipe {workload.recipe}"

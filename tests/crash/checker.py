@@ -135,6 +135,8 @@ def the_journal_only_grows(history: History) -> list[str]:
 
 def files_are_those_of_the_unkilled_run(history: History) -> list[str]:
     """R3 and R7: at each death every file is whole and the one to be, and at the end all are."""
+    if history.caps:
+        return _rows_are_those_of_the_unkilled_run(history)
     found = []
     for n, death in enumerate(history.deaths):
         for name, digest in death.files.items():
@@ -146,6 +148,17 @@ def files_are_those_of_the_unkilled_run(history: History) -> list[str]:
         wrong = {name for name, _ in history.files.items() ^ history.clean_files.items()}
         found.append(f"at the end {len(wrong)} files differ: {sorted(wrong)[:5]}")
     return found
+
+
+def _rows_are_those_of_the_unkilled_run(history: History) -> list[str]:
+    """A stage that ends early publishes what it has, so later cuts between its shards move."""
+    wrong = {name for name, _ in history.rows.items() ^ history.clean_rows.items()}
+    wrong |= {
+        name
+        for name, _ in history.files.items() ^ history.clean_files.items()
+        if name.startswith("data/")
+    }
+    return [f"at the end {len(wrong)} differ: {sorted(wrong)[:5]}"] if wrong else []
 
 
 def readers_never_lose_rows(history: History) -> list[str]:
@@ -175,11 +188,40 @@ def the_same_command_ends_the_run(history: History) -> list[str]:
     return found + history.books
 
 
+def who_is_refused_asks_nothing(history: History) -> list[str]:
+    """R23: a start that finds the run locked sends no request, not even for the list of models."""
+    found = []
+    for refusal in history.refusals:
+        sent = [e for e in history.events
+                if e["event"] == "request" and refusal.began < e["t"] < refusal.ended]  # fmt: skip
+        if sent:
+            found.append(f"a start on {refusal.host!r} was refused and sent {len(sent)} requests")
+    return found
+
+
+def a_cap_is_never_passed(history: History) -> list[str]:
+    """R11: what the server billed while a cap held, of all that was ever asked, is below it."""
+    found = []
+    for cap in history.caps:
+        billed = _billed(history, cap.until)
+        if billed > cap.tokens:
+            found.append(f"{billed} tokens were billed under a cap of {cap.tokens}")
+        if set(cap.exit_codes) != {3}:
+            found.append(f"under a cap of {cap.tokens} starts ended with {cap.exit_codes}")
+    return found
+
+
+def _billed(history: History, until: int) -> int:
+    return sum(
+        e["prompt_tokens"] + e["completion_tokens"]
+        for e in history.events
+        if e["event"] == "bill" and e["t"] <= until
+    )
+
+
 def the_ledger_brackets_the_servers_books(history: History) -> list[str]:
     """R12: confirmed <= what the server billed <= confirmed + unknown; equal without a fault."""
-    billed = sum(
-        e["prompt_tokens"] + e["completion_tokens"] for e in history.events if e["event"] == "bill"
-    )
+    billed = _billed(history, 2**63)
     confirmed, unknown = spent(history.journal)
     if not confirmed <= billed <= confirmed + unknown:
         return [f"{billed} tokens were billed: {confirmed} are confirmed, {unknown} unknown"]
@@ -218,6 +260,8 @@ CHECKS: tuple[Callable[[History], list[str]], ...] = (
     files_are_those_of_the_unkilled_run,
     readers_never_lose_rows,
     the_same_command_ends_the_run,
+    who_is_refused_asks_nothing,
+    a_cap_is_never_passed,
     the_ledger_brackets_the_servers_books,
 )
 
@@ -250,9 +294,7 @@ def early_requests(history: History, margin_s: float = 0.1) -> list[str]:
 
 def overspent(history: History, cap_tokens: int) -> list[str]:
     """R11: what the server billed above the cap."""
-    billed = sum(
-        e["prompt_tokens"] + e["completion_tokens"] for e in history.events if e["event"] == "bill"
-    )
+    billed = _billed(history, 2**63)
     return (
         [f"{billed} tokens were billed under a cap of {cap_tokens}"] if billed > cap_tokens else []
     )

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from tests.crash.workload import Workload
 
 Event = dict[str, Any]
+ENDS = ("reply", "cut", "abort")
+"""What ends a request at the server."""
 
 
 class Tail:
@@ -19,6 +21,7 @@ class Tail:
 
     def __init__(self, path: Path) -> None:
         self.events: list[Event] = []
+        self._open: dict[int, int] = {}
         self._path = path
         self._at = 0
 
@@ -29,8 +32,19 @@ class Tail:
             data = file.read()
         whole = data[: data.rfind(b"\n") + 1]
         self._at += len(whole)
-        self.events += [json.loads(line) for line in whole.splitlines()]
+        new = [json.loads(line) for line in whole.splitlines()]
+        for event in new:
+            if event["event"] == "request" and event["kind"] == "chat":
+                self._open[event["req"]] = event["t"]
+            elif event["event"] in ENDS:
+                self._open.pop(event["req"], None)
+        self.events += new
         return self.events
+
+    def n_open(self, t: int) -> int:
+        """How many paid requests that came after a moment have no answer yet."""
+        self.read()
+        return sum(came > t for came in self._open.values())
 
     def since(self, event: str, t: int, *, paid_only: bool = True) -> list[Event]:
         """Events of one name from a moment on; requests and replies only of what is paid for."""
@@ -50,8 +64,9 @@ class Death:
 
     Times are CLOCK_MONOTONIC in nanoseconds, as the server's log has them: `launched`, just before
     the signal (`killed`), and once the process was gone and all this read (`over`): until then the
-    server may still write replies to a connection that nobody holds any more. `second_start` is the
-    exit code of a second process that came while an orphan lived. `starved_s`: how long the run's
+    server may still write replies to a connection that nobody holds any more. `holder` is the
+    host of the process that still holds the lease. `second_start` is the exit code of a second
+    process that came while an orphan lived. `starved_s`: how long the run's
     threads had been ready in the last two seconds while others had the processors.
     """
 
@@ -64,8 +79,27 @@ class Death:
     rows: dict[str, int]
     problems: list[str]
     left_alive: list[int]
+    holder: str | None = None
     second_start: int | None = None
     starved_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A start on `host` that ended with 8: the lease of one that died elsewhere was not over."""
+
+    host: str
+    began: int
+    ended: int
+
+
+@dataclass(frozen=True)
+class Cap:
+    """A budget of tokens that held until `until`; how the starts under it ended."""
+
+    tokens: int
+    until: int
+    exit_codes: tuple[int, ...]
 
 
 @dataclass
@@ -76,13 +110,16 @@ class History:
     seed: str
     events: list[Event] = field(default_factory=list)
     deaths: list[Death] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    caps: list[Cap] = field(default_factory=list)
     missed: int = 0
     exit_codes: list[int] = field(default_factory=list)
     said: str = ""
     journal: list[Record] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
     clean_files: dict[str, str] = field(default_factory=dict)
-    clean_slots: int = 0
+    rows: dict[str, str] = field(default_factory=dict)
+    clean_rows: dict[str, str] = field(default_factory=dict)
     changed_when_run_again: list[str] = field(default_factory=list)
     books: list[str] = field(default_factory=list)
 
@@ -97,7 +134,7 @@ class History:
 
     def in_flight(self, death: Death) -> int:
         """How many requests were at the server, unanswered, when the signal was sent."""
-        ends = {e["req"]: e["t"] for e in self.events if e["event"] in ("reply", "cut", "abort")}
+        ends = {e["req"]: e["t"] for e in self.events if e["event"] in ENDS}
         return sum(
             e["t"] < death.killed < ends.get(e["req"], death.killed + 1)
             for e in self.paid_requests()

@@ -121,9 +121,8 @@ def cap(root: Path, folder: Path) -> list[str]:
 
 def zombie(root: Path, folder: Path) -> list[str]:
     """A process is stopped for longer than its lease, another takes the run over, it wakes up."""
-    prelude = f"import pipeline.run.lock as lock; lock.LEASE_S = {LEASE_S}; "
     workload = Workload(
-        target=40, concurrency=8, shard_rows=15, median_s=0.2, root=root, prelude=prelude
+        target=40, concurrency=8, shard_rows=15, median_s=0.2, root=root, lease_s=LEASE_S
     )
     out = folder / "run"
     with running_server(folder / "server.jsonl") as server:
@@ -132,7 +131,7 @@ def zombie(root: Path, folder: Path) -> list[str]:
         line = workload.command(out, server.url)
         stopped = campaign.start(line, workload, folder / "stopped.said")
         _wait_until(lambda: published.last_record(out) >= 20, stopped)
-        stopped.send_signal(signal.SIGSTOP)
+        _stop_between_commits(stopped, out)
         had = published.last_record(out)
         time.sleep(LEASE_S + 1)
         second = campaign.start(line, workload, folder / "second.said")
@@ -152,6 +151,17 @@ def zombie(root: Path, folder: Path) -> list[str]:
     if len(n_chat) > len(slots) + 2 * workload.concurrency:
         found.append(f"{len(n_chat)} requests for {len(slots)} slots")
     return found
+
+
+def _stop_between_commits(process: campaign.Process, run: Path) -> None:
+    """Stop it; once more where it holds a lock of the kernel's, which nobody can take from it."""
+    while True:
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.05)
+        if not published.is_locked(run):
+            return
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.02)
 
 
 def _wait_until(is_so: Callable[[], bool], process: campaign.Process) -> None:

@@ -4,6 +4,7 @@ What the harness believes about a run comes from here and from the server's log.
 module imports the product, so no mistake of the product can hide itself.
 """
 
+import fcntl
 import hashlib
 import json
 import shutil
@@ -13,6 +14,9 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,43 @@ def is_staging(run: Path) -> bool:
         return any((run / ".staging").iterdir())
     except FileNotFoundError:
         return False
+
+
+def holder(run: Path) -> str | None:
+    """The host whose process holds the run's lease, dead or alive; null where it was given back."""
+    try:
+        found = json.loads((run / "lock").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return str(found["host"]) if "host" in found else None
+
+
+def is_locked(run: Path) -> bool:
+    """Whether somebody is in the middle of a commit, or of taking the lease, at this moment."""
+    database = sqlite3.connect(run / "journal.sqlite", isolation_level=None, timeout=0)
+    try:
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        return True
+    finally:
+        database.close()
+    with (run / "lock").open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def rows(run: Path) -> dict[str, str]:
+    """SHA-256 of the rows of every folder of shards, in order, however they are cut into shards."""
+    found = {}
+    for folder in sorted({path.parent for path in run.glob("stages/*/*/*.parquet")}):
+        table = pa.concat_tables(pq.read_table(path) for path in sorted(folder.glob("*.parquet")))
+        text = json.dumps(table.to_pylist(), default=str)
+        found[folder.relative_to(run).as_posix()] = hashlib.sha256(text.encode()).hexdigest()
+    return found
 
 
 def data_files(run: Path) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Read a run's folders the way a notebook does, again and again, while somebody kills the run.
 
 `python -m tests.crash.readers --run RUN --with polars --hz 30` prints one JSON line when its stdin
-ends: reads, exceptions, and folders whose number of rows fell.
+ends: reads, exceptions, folders whose number of rows fell, and how many rows it saw at last.
 """
 
 import argparse
@@ -64,6 +64,7 @@ def read_until_told(run: Path, read: Callable[[str], int], hz: float) -> dict[st
                 found["fell"].append(f"{name}: {rows[name]} to {n}")
             rows[name] = n
             time.sleep(max(0.0, 1 / hz - (time.monotonic() - start)))
+    found["rows"] = sum(rows.values())
     found["seconds"] = round(time.monotonic() - began, 1)
     return found
 

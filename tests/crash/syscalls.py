@@ -59,7 +59,7 @@ def die_at(call: str, nth: int, workload: Workload, out: Path, url: str | None =
     names = FAMILY.get(call, call)
     inject = f"inject={names}:signal=KILL:when={nth}"
     line = ["strace", "-f", "-o", "/dev/null", "-e", f"trace={names}", "-e", inject]
-    return run([*line, *workload.command(out, url)], workload)
+    return run_traced([*line, *workload.command(out, url)], workload)
 
 
 def trace(workload: Workload, out: Path, url: str | None = None, more: str = "") -> list[Call]:
@@ -67,13 +67,12 @@ def trace(workload: Workload, out: Path, url: str | None = None, more: str = "")
     log = out.with_suffix(".trace")
     line = ["strace", "-f", "--seccomp-bpf", "-y", "-s", "96", "-o", str(log)]
     line += ["-e", f"trace={TRACED}{more}", "-e", "signal=none"]
-    code = run([*line, *workload.command(out, url)], workload)
+    code = run_traced([*line, *workload.command(out, url)], workload)
     assert code == 0, f"the run ended with {code}: {out.with_suffix('.said').read_text()[-500:]}"
     return parse(log.read_text(errors="replace"))
 
 
-def run(line: list[str], workload: Workload) -> int:
-    """Run a command line of the workload; its exit code."""
+def run_traced(line: list[str], workload: Workload) -> int:
     out = Path(line[line.index("--out") + 1])
     with out.with_suffix(".said").open("ab") as said:
         environment = workload.environment({"PYTHONDONTWRITEBYTECODE": "1"})

@@ -1,11 +1,15 @@
 """What is run while it is killed: a recipe, its settings, and the teacher that it asks."""
 
+import json
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
+
+from tests.teacher_server.content import ADJECTIVES, NOUNS, VERBS
 
 ROOT = Path(__file__).parents[2]
 CLI = "from pipeline.cli import main; main()"
@@ -15,9 +19,11 @@ CLI = "from pipeline.cli import main; main()"
 class Workload:
     """One run. `rules` are faults of the teacher, `settings` more of the recipe's settings.
 
-    `root` is the tree that is run: a copy of it where the harness itself is tested; `prelude` is
-    Python that the process runs first. The window is as wide as the concurrency, so that as many
-    requests are open as may be.
+    `given` is the file that a recipe without a teacher starts from. Stages from number `ends_from`
+    on ask nobody: they end a run. `root` is the tree that is run: a copy of it where the harness
+    itself is tested; `lease_s` is how long its lease on a run directory lasts, where not as long
+    as it ships. The window is as wide as the concurrency, so that as many requests are open as may
+    be.
     """
 
     target: int = 150
@@ -27,8 +33,16 @@ class Workload:
     rules: tuple[Mapping[str, Any], ...] = ()
     settings: tuple[str, ...] = ()
     seed: int = 42
-    prelude: str = ""
+    recipe: str = "self-instruct"
+    given: Path | None = None
+    ends_from: int = 4
+    lease_s: float | None = None
     root: Path = ROOT
+
+    @property
+    def asks(self) -> bool:
+        """Whether it has a teacher."""
+        return self.given is None
 
     def plan(self) -> dict[str, Any]:
         """The plan for the teacher's server."""
@@ -41,17 +55,20 @@ class Workload:
 
     def command(self, out: Path, url: str | None) -> list[str]:
         """The command line; `url` null is the offline teacher."""
-        given = [
-            f"bootstrap.target={self.target}",
-            f"bootstrap.window={self.concurrency}",
-            f"teacher.concurrency={self.concurrency}",
-            f"shard_rows={self.shard_rows}",
-            f"seed={self.seed}",
-            *self.settings,
-        ]
-        line = [sys.executable, "-c", self.prelude + CLI, "run", "self-instruct", "--out", str(out)]
-        line += ["--teacher", "offline" if url is None else f"openai:test-model@{url}"]
-        for setting in given:
+        prelude = ""
+        if self.lease_s is not None:
+            prelude = f"import pipeline.run.lock as lock; lock.LEASE_S = {self.lease_s}; "
+        line = [sys.executable, "-c", prelude + CLI, "run", self.recipe, "--out", str(out)]
+        settings = [f"shard_rows={self.shard_rows}", f"seed={self.seed}"]
+        if self.given is not None:
+            line += ["--input", str(self.given)]
+        else:
+            line += ["--teacher", "offline" if url is None else f"openai:test-model@{url}"]
+            settings.append(f"teacher.concurrency={self.concurrency}")
+        if self.recipe == "self-instruct":
+            settings.append(f"bootstrap.target={self.target}")
+            settings.append(f"bootstrap.window={self.concurrency}")
+        for setting in (*settings, *self.settings):
             line += ["--set", setting]
         return line
 
@@ -59,3 +76,21 @@ class Workload:
         """This process's variables without keys and addresses of teachers, and `variables`."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI")}
         return kept | {"PYTHONPATH": str(self.root)} | dict(variables or {})
+
+
+def curating(folder: Path, rows: int = 6000, shard_rows: int = 800) -> Workload:
+    """A run of `curate` on a file of its own: no teacher, and every rule has something to drop."""
+    path = folder / "rows.jsonl"
+    rng = Random("rows")
+    words = [*VERBS, *NOUNS, *ADJECTIVES]
+    found: list[dict[str, str]] = []
+    for number in range(rows):
+        text = " ".join(rng.choices(words, k=rng.randint(3, 40)))
+        row = {"instruction": f"{text}.", "input": "", "output": " ".join(rng.choices(words, k=9))}
+        if number % 7 == 6:
+            row = dict(found[-1])
+        elif number % 7 == 3:
+            row = found[-1] | {"instruction": f"{found[-1]['instruction']} Now."}
+        found.append(row)
+    path.write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
+    return Workload(recipe="curate", given=path, ends_from=5, shard_rows=shard_rows)

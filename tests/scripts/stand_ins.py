@@ -118,14 +118,14 @@ class Job:
         if to == "B":
             self.process.send_signal(getattr(signal, f"SIG{name}"))
 
-    def terminate(self, state: str = "COMPLETING") -> None:
+    def terminate(self, state: str = "COMPLETING", kill_wait_s: float = KILL_WAIT_S) -> None:
         """CONT, TERM, CONT, TERM, and KILL after the grace, as slurmctld ends a job."""
         self.set_state(state)
         for number in (signal.SIGCONT, signal.SIGTERM, signal.SIGCONT, signal.SIGTERM):
             self.signal_everyone(number)
             time.sleep(0.05)
         try:
-            self.process.wait(KILL_WAIT_S)
+            self.process.wait(kill_wait_s)
         except subprocess.TimeoutExpired:
             self.signal_everyone(signal.SIGKILL)
         self.wait()

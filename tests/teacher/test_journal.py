@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import DamagedError, StorageError
+from pipeline.errors import DamagedError, LockedError, StorageError
+from pipeline.teacher import journal as journal_module
 from pipeline.teacher.journal import FAILURE, INTENT, REPLY, Journal
 
 KEYS = [bytes([n]) * 16 for n in range(64)]
@@ -266,3 +267,26 @@ def test_after_a_failed_commit_the_journal_opens_whole(tmp_path: Path) -> None:
 
     with_journal(path, work)
     Journal(path).close()
+
+
+def test_a_process_that_sleeps_in_the_middle_of_a_commit_holds_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.sqlite"
+    fill(path)
+    monkeypatch.setattr(journal_module, "BUSY_S", 0.2)
+    asleep = sqlite3.connect(path, isolation_level=None)
+    asleep.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LockedError, match="stopped in the middle of a commit"):
+        Journal(path)
+    asleep.rollback()
+
+    async def work(journal: Journal) -> None:
+        asleep.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LockedError, match="stopped in the middle of a commit"):
+            await journal.append(INTENT, KEYS[30], "bootstrap", 30, {})
+        asleep.rollback()
+
+    with_journal(path, work)
+    asleep.close()
+    assert len(on_disk(path)) == 40
