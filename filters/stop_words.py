@@ -16,18 +16,7 @@ from filters.script import is_han_kana_hangul
 from filters.verdict import verdict
 
 ENGLISH = frozenset(
-    """
-    a about above after again against ain all am an and any are aren aren't as at be because been
-    before being below between both but by can couldn couldn't d did didn didn't do does doesn
-    doesn't doing don don't down during each few for from further had hadn hadn't has hasn hasn't
-    have haven haven't having he her here hers herself him himself his how i if in into is isn isn't
-    it it's its itself just ll m ma me mightn mightn't more most mustn mustn't my myself needn
-    needn't no nor not now o of off on once only or other our ours ourselves out over own re s same
-    shan shan't she she's should should've shouldn shouldn't so some such t than that that'll the
-    their theirs them themselves then there these they this those through to too under until up ve
-    very was wasn wasn't we were weren weren't what when where which while who whom why will with
-    won won't wouldn wouldn't y you you'd you'll you're you've your yours yourself yourselves
-    """.split()
+    ["a", "about", "above", "after", "again", "against", "ain", "all", "am", "an", "and", "any", "are", "aren", "aren't", "as", "at", "be", "because", "been", "before", "being", "below", "between", "both", "but", "by", "can", "couldn", "couldn't", "d", "did", "didn", "didn't", "do", "does", "doesn", "doesn't", "doing", "don", "don't", "down", "during", "each", "few", "for", "from", "further", "had", "hadn", "hadn't", "has", "hasn", "hasn't", "have", "haven", "haven't", "having", "he", "her", "here", "hers", "herself", "him", "himself", "his", "how", "i", "if", "in", "into", "is", "isn", "isn't", "it", "it's", "its", "itself", "just", "ll", "m", "ma", "me", "mightn", "mightn't", "more", "most", "mustn", "mustn't", "my", "myself", "needn", "needn't", "no", "nor", "not", "now", "o", "of", "off", "on", "once", "only", "or", "other", "our", "ours", "ourselves", "out", "over", "own", "re", "s", "same", "shan", "shan't", "she", "she's", "should", "should've", "shouldn", "shouldn't", "so", "some", "such", "t", "than", "that", "that'll", "the", "their", "theirs", "them", "themselves", "then", "there", "these", "they", "this", "those", "through", "to", "too", "under", "until", "up", "ve", "very", "was", "wasn", "wasn't", "we", "were", "weren", "weren't", "what", "when", "where", "which", "while", "who", "whom", "why", "will", "with", "won", "won't", "wouldn", "wouldn't", "y", "you", "you'd", "you'll", "you're", "you've", "your", "yours", "yourself", "yourselves"]
 )
 CHINESE = frozenset("的了是在我你您他她它们这那哪和与也就都而及或个一不吗呢吧啊呀哦嗯着过把被给对")
 
@@ -48,6 +37,8 @@ def judge(text: str) -> tuple[str | None, str | None]:
         words = [sign for sign in text if unicodedata.category(sign)[0] not in "PSZC"]
         is_empty = CHINESE.issuperset(words)
     else:
-        words = [word.lower().replace("\u2019", "'").strip(string.punctuation) for word in text.split()]
+        words = [
+            word.lower().replace("\u2019", "'").strip(string.punctuation) for word in text.split()
+        ]
         is_empty = all(word in ENGLISH for word in words if word)
     return ("only_stop_words", text[:100]) if is_empty else (None, None)

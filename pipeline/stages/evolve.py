@@ -133,15 +133,11 @@ def work(row: Row, config: Config, rng: Random) -> Conversation:
         if any(child.drop and child.drop.reason == NOT_ASKED for child in children):
             unasked = {c.parent.path for c in children if c.drop and c.drop.reason == NOT_ASKED}
             following |= dict.fromkeys(unasked, [])  # what came after it is not known
-        sources = [
-            after for source in sources for after in following.get(source.path, [source])
-        ]
+        sources = [after for source in sources for after in following.get(source.path, [source])]
     return entries
 
 
-def _one_round(
-    row: Row, sources: Sequence[Source], config: Config, key: int, number: int
-) -> Any:  # noqa: ANN401 - a generator: Conversation's requests and replies, children in the end
+def _one_round(row: Row, sources: Sequence[Source], config: Config, key: int, number: int) -> Any:  # noqa: ANN401 - a generator: Conversation's requests and replies, children in the end
     """Rewrite every source once, and judge what comes."""
     children = []
     for source in sources:
