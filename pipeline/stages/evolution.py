@@ -105,25 +105,24 @@ def _parted(text: str) -> tuple[str, bool, str]:
 
 
 def measures(kept: pl.DataFrame) -> dict[str, Any]:
-    """By rewritings from the start: rows, mean words, constraints and steps; and the domains.
+    """`by_round`, rewritings from the start: rows, mean words, constraints and steps; and domains.
 
     Words of an instruction are counted (signs where it is in Han, kana or hangul), and in it the
     words that limit (must, only, at most) and that order (first, then, finally). A domain stands
     for the pair of an instruction's first two telling words, as Self-Instruct shows its diversity.
     """
-    found: dict[str, Any] = {}
+    by_round: list[dict[str, float]] = []
     domains: set[str] = set()
     rounds = kept["round"].fill_null(0)
     for number in sorted(rounds.unique()):
         rows = kept.filter(rounds == number)["instruction"].to_list()
-        found[f"round_{number}_rows"] = len(rows)
-        found[f"round_{number}_words"] = round(sum(map(length, rows)) / len(rows), 2)
-        for name, pattern in (("constraints", CONSTRAINT), ("steps", STEP)):
-            n = sum(len(pattern.findall(text)) for text in rows)
-            found[f"round_{number}_{name}"] = round(n / len(rows), 3)
         domains |= set(map(domain, rows))
-        found[f"round_{number}_domains_so_far"] = len(domains)
-    return found
+        one = {"round": number, "rows": len(rows), "words": sum(map(length, rows)) / len(rows)}
+        for name, pattern in (("constraints", CONSTRAINT), ("steps", STEP)):
+            one[name] = sum(len(pattern.findall(text)) for text in rows) / len(rows)
+        rounded = {name: round(value, 3) for name, value in one.items()}
+        by_round.append(rounded | {"domains_so_far": len(domains)})
+    return {"by_round": by_round}
 
 
 def length(instruction: str) -> int:

@@ -132,7 +132,7 @@ def work(row: Row, config: Config, rng: Random) -> Conversation:
                 following[child.parent.path] = [child.parent, source]
         if any(child.drop and child.drop.reason == NOT_ASKED for child in children):
             unasked = {c.parent.path for c in children if c.drop and c.drop.reason == NOT_ASKED}
-            following |= dict.fromkeys(unasked, [])  # what came after it is not known
+            following |= {path: [] for path in unasked}  # what came after is not known
         sources = [after for source in sources for after in following.get(source.path, [source])]
     return entries
 

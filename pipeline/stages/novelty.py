@@ -1,7 +1,7 @@
 """Drop rows that are too much like one before them, by ROUGE-L.
 
-Source: Wang et al. 2023, "Self-Instruct" (arXiv:2212.10560), section 2.2, where the loop does it for
-what it drafts; here it is done for rows from anywhere. Evolved rows keep most of their parent's
+Source: Wang et al. 2023, "Self-Instruct" (arXiv:2212.10560), section 2.2, where the loop does it
+for what it drafts; here it is done for rows from anywhere. Evolved rows keep most of their parent's
 words: a threshold well above 0.7 is right for them.
 """
 

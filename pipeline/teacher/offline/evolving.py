@@ -129,7 +129,7 @@ SENTENCES: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "reasoning",
-        "Before you answer, weigh {topic} against {topic2}, then draw the conclusion step by step.",
+        "Before you answer, weigh {topic} against {topic2}, then reach a conclusion step by step.",
         "Step 1: {topic} is near the matter. Step 2: {topic2} is further off. Then the first "
         "decides.",
     ),
