@@ -15,6 +15,7 @@ from pipeline.run.guard import Guard
 from pipeline.run.talk import Talk
 from pipeline.run.window import Window
 from pipeline.stage import NOT_ASKED, Drop, Request, Row, RowStage
+from pipeline.store import StageFolder
 
 
 async def run_row_stage(context: Context, index: int, step: Step) -> None:

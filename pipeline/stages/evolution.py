@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import Annotated, Any, Literal
 
@@ -68,10 +68,10 @@ class Source:
 
     instruction: str
     input: str
-    generation: int
+    generation: int = 0
     path: str = ""
     place: int | str = 0
-    made_by: tuple[Request, ...] = field(default=())
+    made_by: tuple[Request, ...] = ()
 
     @property
     def values(self) -> dict[str, str]:
