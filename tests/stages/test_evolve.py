@@ -253,7 +253,7 @@ def test_an_operation_of_ones_own_is_asked_with_its_template() -> None:
         {"legal": {"template": "x"}},
         {"deepen": {"weight": -1}},
         {"deepen": 3},
-        dict.fromkeys(Config().operations, {"weight": 0}),
+        {name: {"weight": 0} for name in Config().operations},
     ],
 )
 def test_operations_that_cannot_be_are_refused(operations: dict[str, Any]) -> None:
