@@ -98,6 +98,7 @@ def main() -> int:
         line += ["--teacher", f"openai:test-model@{server.url}"]
         line += ["--set", f"teacher.concurrency={given.concurrency}"]
         line += ["--set", f"evolve.rounds={given.rounds}"]
+        line += ["--set", f"shard_rows={max(given.rows // 2, 50)}"]  # 10,000, as ever, of 20,000
         started = time.monotonic()
         process = subprocess.Popen(
             line,
@@ -115,7 +116,8 @@ def main() -> int:
         state = json.loads((folder / "run/stages/02-evolve/stage.json").read_bytes())
         times = [event["t"] for event in server.history("reply") if event.get("status") == 200]
         burst = int(given.rps or 0)
-        rate = (len(times) - burst) / (times[-1] - times[min(burst, len(times) - 1)])
+        seconds = (times[-1] - times[min(burst, len(times) - 1)]) / 1e9
+        rate = (len(times) - burst) / seconds
     kept = state["kept"]
     goal = found["tenth"] + 100 * MIB + 1536 * kept
     print(
@@ -123,7 +125,9 @@ def main() -> int:
         f"{took:.0f} s"
     )
     cpu_s = used.ru_utime + used.ru_stime
-    print(f"replies: {len(times)}, {rate:.1f} a second; {1000 * cpu_s / len(times):.2f} CPU ms each")
+    print(
+        f"replies: {len(times)}, {rate:.1f} a second; {1000 * cpu_s / len(times):.2f} CPU ms each"
+    )
     print(
         f"memory: {found['tenth'] / MIB:.0f} MiB after a tenth, {found['evolved'] / MIB:.0f} at "
         f"the end of evolve, {found['most'] / MIB:.0f} at most; the goal is {goal / MIB:.0f}"
