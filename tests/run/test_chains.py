@@ -292,7 +292,9 @@ def test_a_plan_counts_the_requests_of_a_conversation(
     found = {one.stage: one for one in estimate(prepare(options, {})).stages}
     assert found["ponder"].requests == 3 * 40
     assert found["ponder"].input_tokens > 0
-    assert found["count"].requests == 9 * 40 / 3
+    assert found["count"].requests == 3 * 40
+    said = estimate(prepare(options, {})).assumptions
+    assert "ponder: 3 requests about a row, and 3 rows of it" in said
     assert server.counts().get("requests", 0) == 0
     execute(prepare(options, {}), lambda event: None)
     again = {one.stage: one for one in estimate(prepare(options, {})).stages}
