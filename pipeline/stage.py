@@ -235,11 +235,13 @@ class ChainStage:
     the stage annotates rows, any number where it `makes_rows`. An entry can say of itself
 
     * `requests`: the `Request` objects, as they were yielded, that made it; without it, all;
-    * `parent_id`: the place in the list of the entry that it was made from; without it, its row;
+    * `parent_id`: the id of the row that it was made from, or the place of that entry in the list;
+      without it, its row;
     * `row_id`: that of the row received, which then goes on as it is.
 
     `requests_a_row(config)` and `rows_a_row(config)` are what an estimate expects. `prompts` can be
-    told from the settings; the other fields are those of an `LLMStage`.
+    told from the settings; `measured` are the columns that `measure` looks at, null is all. The
+    other fields are those of an `LLMStage`.
     """
 
     name: str
@@ -255,6 +257,7 @@ class ChainStage:
     endpoint: Endpoint | None = None
     makes_rows: bool = False
     measure: Callable[[pl.DataFrame], dict[str, Any]] | None = None
+    measured: tuple[str, ...] | None = None
     summary: str = ""
 
 

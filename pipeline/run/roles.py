@@ -14,8 +14,8 @@ from typing import get_args
 from pipeline.errors import Problems, RecipeError, SynthError
 from pipeline.recipe import Recipe
 from pipeline.run.source import Source
-from pipeline.stage import AskingStage, Role, RowStage, role_of
-from pipeline.stages import decontaminate
+from pipeline.stage import AskingStage, Role, RowStage, prompts_of, role_of
+from pipeline.stages import decontaminate, seed_rows
 from pipeline.teacher import uri
 from pipeline.teacher.settings import TeacherSettings
 
@@ -183,21 +183,36 @@ def check_offline(
     found: Recipe, models: Mapping[Role, Model], source: Source | None, problems: Problems
 ) -> None:
     """The offline teacher answers its own tasks; to anybody else's it would only say sorry."""
-    if source is None:
-        return
     asking = [
-        step.name
+        step
         for step in found.steps
         if isinstance(step.stage, AskingStage)
         and role_of(step.stage) in models
         and models[role_of(step.stage)].uri.scheme == "offline"
     ]
-    writers = sorted(source.writers() - {"offline"}) if asking else []
+    if not asking:
+        return
+    from pipeline.teacher.offline import TEMPLATES  # only where it is asked
+
+    for step in asking:
+        for name in prompts_of(step.stage, step.config):
+            if name not in TEMPLATES and name != "embed":
+                problems.add(
+                    RecipeError(
+                        f"{step.name}: the offline teacher does not know the template {name!r}: "
+                        "name a teacher with --teacher."
+                    )
+                )
+    if source is None:
+        return
+    writers = sorted(source.writers() - {"offline"})
+    is_seeds = isinstance(found.steps[0].config, seed_rows.Config)
     if writers:
         problems.add(
             RecipeError(
-                f"{', '.join(asking)}: the offline teacher answers only rows that it "
-                f"wrote, and these are by {', '.join(writers[:3])}: name a teacher with --teacher."
+                f"{', '.join(step.name for step in asking)}: the offline teacher answers only rows "
+                f"that it wrote, and these are by {', '.join(writers[:3])}: name a teacher with "
+                f"--teacher{', or a run that it wrote with --input' if is_seeds else ''}."
             )
         )
 

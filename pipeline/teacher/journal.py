@@ -344,6 +344,22 @@ def _failed(future: asyncio.Future[None], error: SynthError) -> asyncio.Future[N
     return future
 
 
+def _locked(error: sqlite3.Error, path: Path) -> LockedError | None:
+    """What to say where a process that sleeps in a commit keeps the journal; null elsewhere."""
+    if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
+        return None
+    return LockedError(
+        f"another process has kept the journal {path} locked for {BUSY_S:.0f} s: it was "
+        "stopped in the middle of a commit. End it, then start the same command again."
+    )
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open a journal's database for writing, with its tables; durable at every commit."""
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_S)
+    wanted = "DELETE" if is_shared(path.parent) else "WAL"
+    mode = database.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0]
+    if mode != wanted.lower():
         database.execute("PRAGMA journal_mode = DELETE")
     database.execute("PRAGMA synchronous = FULL")
     check_format(path, database)

@@ -8,7 +8,7 @@ import polars as pl
 
 from pipeline.errors import DamagedError
 from pipeline.inspect import Run
-from pipeline.stage import AskingStage, ChainStage
+from pipeline.stage import NOT_ASKED, AskingStage, ChainStage
 from pipeline.teacher.journal import LOST, REPLY
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.verify.report import Report
@@ -157,17 +157,26 @@ def _check_requests(stage: CountedStage, answered: pl.Series, report: Report) ->
 def rows_without_reply(stage: CountedStage, answered: pl.Series) -> pl.DataFrame:
     """The rows whose last request, if it is this stage's own, has no reply among `answered`."""
     last = _last_requests(stage)
-    own = last.filter(pl.col("stage").eq_missing(stage.state.name))
+    own = last.filter(
+        pl.col("stage").eq_missing(stage.state.name),
+        pl.col("drop_reason").ne_missing(NOT_ASKED),  # what a replay could not ask
+    )
     return own.filter(~pl.col("key").is_in(answered.implode()).fill_null(value=False))
 
 
 def _last_requests(stage: CountedStage) -> pl.DataFrame:
-    """One row a row of the stage: `row_id`, `part`, `is_kept`, and its last request's fields."""
+    """One row a row of the stage: its id, part and half, why dropped, its last request."""
     if "request" not in stage.rows.columns:
         empty = {"row_id": pl.String, "part": pl.Int32, "is_kept": pl.Boolean}
-        return pl.DataFrame(schema=empty | {"stage": pl.String, "key": pl.String})
+        texts = ("drop_reason", "stage", "key")
+        return pl.DataFrame(schema=empty | dict.fromkeys(texts, pl.String))
+    rows = stage.rows
+    if "drop_reason" not in rows.columns:
+        rows = rows.with_columns(drop_reason=pl.lit(None, pl.String))
     last = pl.col("request").struct
-    return stage.rows.select("row_id", "part", "is_kept", last.field("stage"), last.field("key"))
+    return rows.select(
+        "row_id", "part", "is_kept", "drop_reason", last.field("stage"), last.field("key")
+    )
 
 
 def _shard_of(stage: CountedStage, part: object, is_kept: object) -> str:
