@@ -208,12 +208,12 @@ class FilterStage:
 
 @dataclass(frozen=True)
 class ImportStage:
-    """The stage that takes rows in from a file: `read(number, row, source)` for each."""
+    """The stage that takes rows in: `read(number, row, how)` gives rows for a row of a file."""
 
     name: str
     version: int
     config: type[StageConfig]
-    read: Callable[[int, dict[str, Any], str], Row | Drop]
+    read: Callable[[int, dict[str, Any], Any], list[Row | Drop]]
     writes: tuple[str, ...]
     reads: tuple[str, ...] = ()
     summary: str = ""

@@ -118,8 +118,7 @@ def _stages(prepared: Prepared, run: Run | None, reader: JournalReader | None) -
         stage = step.stage
         begun = run.stage(step.name) if run is not None and step.name in run.stages else None
         if isinstance(stage, ImportStage) and prepared.source is not None:
-            limit = prepared.source.limit
-            rows = prepared.source.n_rows if limit is None else min(limit, prepared.source.n_rows)
+            rows = prepared.source.total
         elif isinstance(stage, DraftStage):
             yield _asking(prepared, index, step, _slots(step, begun), run, reader)
             rows = getattr(step.config, "target", 0)

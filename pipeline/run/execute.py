@@ -28,7 +28,8 @@ from pipeline.run.context import Context
 from pipeline.run.drafting import STALLED, run_draft_stage
 from pipeline.run.events import PROGRESS, Listener, Message
 from pipeline.run.folder import check_links
-from pipeline.run.judging import run_export_stage, run_filter_stage, run_import_stage
+from pipeline.run.importing import run_import_stage
+from pipeline.run.judging import run_export_stage, run_filter_stage
 from pipeline.run.lock import Lease, locked
 from pipeline.run.prepare import Prepared
 from pipeline.run.reuse import reuse

@@ -396,7 +396,7 @@ def _source(options: Options, found: Recipe, problems: Problems) -> Source | Non
         problems.add(InputError(f"{options.recipe} starts from data: name it with --input."))
         return None
     try:
-        return open_source(config.path, config.rows)
+        return open_source(config.path, config)
     except SynthError as error:
         problems.add(error)
         return None
