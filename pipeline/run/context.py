@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,7 +17,7 @@ from pipeline.recipe import Step
 from pipeline.run.events import Listener, Progress, note
 from pipeline.run.lock import Lease
 from pipeline.run.prepare import Prepared
-from pipeline.stage import ImportStage, LLMStage, Request, Sampling
+from pipeline.stage import ChainStage, ImportStage, Request, RowStage, Sampling
 from pipeline.store import StageFolder
 from pipeline.teacher.asker import Asker, Settled
 from pipeline.teacher.call import Call, canonical
@@ -62,6 +64,15 @@ class Context:
         """What stands for the content of the stage before."""
         return self.done[-1].kept_digest
 
+    def input_so_far(self, parts: int | None = None) -> str:
+        """What stands for the first parts of the stage before, or for all: their number, a digest.
+
+        It stays the same where the stage before only grows at its end.
+        """
+        found = self.done[-1].parts[:parts]
+        together = "".join(part.kept.sha256 for part in found).encode()
+        return f"{len(found)}:{hashlib.sha256(together).hexdigest()}"
+
     def open_stage(self, index: int, step: Step) -> StageFolder:
         """The stage's folder as an earlier process left it, or a new one."""
         path = self.run / manifest.stage_folder(index, step.name) / "stage.json"
@@ -85,11 +96,15 @@ class Context:
             )
         if not state.parts:
             state.columns = self.prepared.columns[index]
+        settings = step.config.model_dump(mode="json")
+        has_longer_rows = isinstance(step.stage, ChainStage) and state.settings != settings
         state.fingerprint = self.prepared.fingerprints[index]
-        state.settings = step.config.model_dump(mode="json")
+        state.settings = settings
         folder = StageFolder(
             self.run, state, self.prepared.recipe.settings.shard_rows, fence=self.lease.check
         )
+        if state.parts and has_longer_rows:  # an extent was raised: every conversation goes on
+            folder.begin_anew()
         folder.create()
         if self.prepared.is_replay and not isinstance(step.stage, ImportStage):
             folder.begin_anew()
@@ -100,15 +115,26 @@ class Context:
         return folder
 
     def call(self, step: Step, slot: int, request: Request) -> Call:
-        """A numbered call for a slot of a stage that asks."""
+        """A call for a slot of a stage that asks, numbered in slot order."""
         assert self.asker is not None
+        return self.asker.number(self._call(step, slot, request))
+
+    def call_of_row(
+        self, step: Step, slot: int, request: Request, row_id: str, seen: Counter[bytes]
+    ) -> Call:
+        """A call of the conversation about a row, numbered among those of it (`seen`) alone."""
+        call = self._call(step, slot, request)
+        seen[call.content] += 1
+        return dataclasses.replace(call, row=row_id, sample=seen[call.content] - 1)
+
+    def _call(self, step: Step, slot: int, request: Request) -> Call:
         settings = self.prepared.recipe.settings.teacher
         template = self.prepared.templates[request.template]
         prompt = template.render(request.values)
         kind: str = settings.endpoint
-        if isinstance(step.stage, LLMStage) and step.stage.endpoint is not None:
+        if isinstance(step.stage, RowStage) and step.stage.endpoint is not None:
             kind = step.stage.endpoint
-        sampling: Sampling = getattr(step.config, "sampling", Sampling())
+        sampling: Sampling = getattr(step.config, request.sampling, Sampling())
         parameters = sampling.parameters()
         if "max_tokens" in parameters:
             parameters[settings.max_tokens_name] = parameters.pop("max_tokens")
@@ -122,26 +148,24 @@ class Context:
             text = "\n\n".join(part for part in (template.system, prompt) if part)
             body["input" if kind == "embeddings" else "prompt"] = text
         body |= parameters
-        return self.asker.number(
-            Call(
-                stage=step.name,
-                slot=slot,
-                kind=kind,
-                body=body,
-                content=canonical(kind, body),
-                template=template.name,
-                values=request.values,
-                shown=request.shown,
-                limit_name=settings.max_tokens_name,
-            )
+        return Call(
+            stage=step.name,
+            slot=slot,
+            kind=kind,
+            body=body,
+            content=canonical(kind, body),
+            template=template.name,
+            values=request.values,
+            shown=request.shown,
+            limit_name=settings.max_tokens_name,
         )
 
-    def request_column(self, step: Step, call: Call, settled: Settled) -> dict[str, str]:
+    def request_column(self, step: Step, template: str, settled: Settled) -> dict[str, str]:
         """What a row's `requests` says of one request."""
         return {
             "stage": step.name,
             "key": settled.key.hex(),
-            "template": self.prepared.templates[call.template].label,
+            "template": self.prepared.templates[template].label,
             "model": settled.model,
         }
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -17,11 +18,14 @@ from pipeline.manifest import RunManifest
 from pipeline.recipe import Recipe, Step
 from pipeline.run.columns import columns_of_steps
 from pipeline.run.folder import check_writable, existing_run
+from pipeline.run.seed_source import seed_source
 from pipeline.run.settings import check_unchanged, fingerprints, settings_of
 from pipeline.run.source import Source, open_source
-from pipeline.stage import DraftStage, ImportStage, LLMStage, Sampling
-from pipeline.stages import bootstrap, decontaminate, read_input
+from pipeline.stage import AskingStage, DraftStage, ImportStage, RowStage, Sampling, prompts_of
+from pipeline.stages import bootstrap, decontaminate, read_input, seed_rows
 from pipeline.teacher import uri
+
+SEEDS_STAGE = re.compile(r"(\bstage: *)seed-tasks\b")
 
 
 @dataclass(frozen=True)
@@ -109,14 +113,14 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         problems.add(
             RecipeError(f"--until {options.until}: the stages are {', '.join(found.step_names)}.")
         )
-    needs_teacher = any(isinstance(step.stage, DraftStage | LLMStage) for step in found.steps)
+    needs_teacher = any(isinstance(step.stage, AskingStage) for step in found.steps)
     needs_key = needs_teacher and options.needs_key
     teacher, key = _teacher(found, environment, problems, needed=needs_key)
     _check_roles(found, problems)
     _check_budget(found, teacher, problems)
     prompts = _templates(found, problems)
     seeds = _seeds(found, problems)
-    source = _source(options, found, problems)
+    source = _source(options, found, seeds, problems)
     _check_offline(found, teacher, source, problems)
     _check_folder(found, teacher, problems, needed=needs_key)
     columns = columns_of_steps(found, source, problems)
@@ -204,13 +208,18 @@ def _recipe(options: Options, old_run: Path | None) -> Recipe:
     if options.input is None and options.limit is None:
         return recipe.parse(text, where=where, settings=settings)
     first = recipe.parse(text, where=where, settings={}).steps[0]
-    if options.input is not None and not isinstance(first.stage, ImportStage):
+    if options.input is not None and isinstance(first.config, seed_rows.Config):
+        text = SEEDS_STAGE.sub(r"\1import", text, count=1)
+        first = recipe.parse(text, where=where, settings={}).steps[0]
+    elif options.input is not None and not isinstance(first.stage, ImportStage):
         if isinstance(first.stage, DraftStage):
             raise RecipeError(f"{where} starts from seed tasks: use --seeds, not --input.")
         text = _with_import(text)
     if options.limit is not None:
         is_generating = isinstance(first.stage, DraftStage)
-        settings[f"{first.name}.target" if is_generating else "import.rows"] = options.limit
+        is_import = not is_generating and isinstance(first.stage, ImportStage)
+        name = first.name if is_generating or is_import else "import"
+        settings[f"{name}.target" if is_generating else f"{name}.rows"] = options.limit
     return recipe.parse(text, where=where, settings=settings)
 
 
@@ -275,7 +284,7 @@ def _check_offline(
     if teacher is None or teacher.scheme != "offline":
         return
     for step in found.steps:
-        if isinstance(step.stage, LLMStage) and step.stage.endpoint == "embeddings":
+        if isinstance(step.stage, RowStage) and step.stage.endpoint == "embeddings":
             problems.add(
                 RecipeError(
                     f"{step.name}: the offline teacher has no embeddings: name a server with "
@@ -283,9 +292,20 @@ def _check_offline(
                 )
             )
             return
+    from pipeline.teacher.offline import TEMPLATES  # only where it is the teacher
+
+    for step in found.steps:
+        for name in prompts_of(step.stage, step.config):
+            if name not in TEMPLATES:
+                problems.add(
+                    RecipeError(
+                        f"{step.name}: the offline teacher does not know the template {name!r}: "
+                        "name a teacher with --teacher."
+                    )
+                )
     if source is None:
         return
-    asking = [step.name for step in found.steps if isinstance(step.stage, DraftStage | LLMStage)]
+    asking = [step.name for step in found.steps if isinstance(step.stage, AskingStage)]
     writers = sorted(source.writers() - {"offline"}) if asking else []
     if writers:
         problems.add(
@@ -306,7 +326,7 @@ def _check_folder(
         step.name
         for step in found.steps
         if isinstance(step.stage, DraftStage)
-        or (isinstance(step.stage, LLMStage) and step.stage.endpoint != "embeddings")
+        or (isinstance(step.stage, RowStage) and step.stage.endpoint != "embeddings")
     ]
     if writing:
         problems.add(
@@ -352,14 +372,14 @@ def _check_budget(found: Recipe, teacher: uri.TeacherURI | None, problems: Probl
     if budget.usd is None and budget.tokens is None:
         return
     for step in found.steps:
-        sampling = getattr(step.config, "sampling", None)
-        if isinstance(sampling, Sampling) and sampling.max_tokens is None:
-            problems.add(
-                RecipeError(
-                    f"a budget is set and {step.name}.sampling.max_tokens is not: so nobody "
-                    "can say what a request may cost."
+        for name, sampling in step.config:
+            if isinstance(sampling, Sampling) and sampling.max_tokens is None:
+                problems.add(
+                    RecipeError(
+                        f"a budget is set and {step.name}.{name}.max_tokens is not: so nobody "
+                        "can say what a request may cost."
+                    )
                 )
-            )
 
 
 def _templates(found: Recipe, problems: Problems) -> dict[str, templates.Template]:
@@ -368,7 +388,7 @@ def _templates(found: Recipe, problems: Problems) -> dict[str, templates.Templat
         problems.add(RecipeError(f"prompts: {folder} is not a folder."))
     prompts = {}
     for step in found.steps:
-        for name in step.stage.prompts if isinstance(step.stage, DraftStage | LLMStage) else ():
+        for name in prompts_of(step.stage, step.config):
             try:
                 prompts[name] = templates.load(name, folder)
             except SynthError as error:
@@ -377,19 +397,24 @@ def _templates(found: Recipe, problems: Problems) -> dict[str, templates.Templat
 
 
 def _seeds(found: Recipe, problems: Problems) -> seed_tasks.SeedFile | None:
-    configs = (step.config for step in found.steps)
+    configs = [step.config for step in found.steps]
     config = next((config for config in configs if isinstance(config, bootstrap.Config)), None)
-    if config is None:
+    if config is None and not isinstance(configs[0], seed_rows.Config):
         return None
     try:
-        return seed_tasks.load(found.settings.seeds, at_least=config.demonstrations)
+        at_least = 1 if config is None else config.demonstrations
+        return seed_tasks.load(found.settings.seeds, at_least=at_least)
     except SynthError as error:
         problems.add(error)
         return None
 
 
-def _source(options: Options, found: Recipe, problems: Problems) -> Source | None:
+def _source(
+    options: Options, found: Recipe, seeds: seed_tasks.SeedFile | None, problems: Problems
+) -> Source | None:
     config = found.steps[0].config
+    if isinstance(config, seed_rows.Config):
+        return None if seeds is None else seed_source(seeds, config.rows)
     if not isinstance(config, read_input.Config):
         return None
     if not config.path:

@@ -9,18 +9,24 @@ from pipeline.stages import (
     decontaminate,
     dedup,
     embed,
+    evolve,
     export,
     instances,
+    novelty,
     read_input,
+    seed_rows,
     semantic,
 )
 from pipeline.stages import filter as filter_stage
 
 STAGES: tuple[Stage, ...] = (
     read_input.STAGE,
+    seed_rows.STAGE,
     bootstrap.STAGE,
     classify.STAGE,
     instances.STAGE,
+    evolve.STAGE,
+    novelty.STAGE,
     filter_stage.STAGE,
     dedup.STAGE,
     embed.STAGE,
