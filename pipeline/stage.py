@@ -217,7 +217,9 @@ class ChainStage:
     * `row_id`: that of the row received, which then goes on as it is.
 
     `requests_a_row(config)` and `rows_a_row(config)` are what an estimate expects. `prompts` can be
-    told from the settings; the other fields are those of an `LLMStage`.
+    told from the settings; the other fields are those of an `LLMStage`. `role` says whom it asks:
+    "judge" is the teacher where no judge is named. `then` is its second half: a decision over what
+    it measured, with settings of its own, which stands as a step `NAME-keep` after it.
     """
 
     name: str
@@ -232,6 +234,8 @@ class ChainStage:
     endpoint: Literal["embeddings"] | None = None
     makes_rows: bool = False
     measure: Callable[[pl.DataFrame], dict[str, Any]] | None = None
+    role: Literal["teacher", "judge"] = "teacher"
+    then: FilterStage | None = None
     summary: str = ""
 
 

@@ -19,7 +19,7 @@ from pipeline.stage import Drop, Row
 from pipeline.stages.read_input import TEXTS, Config, Reading, row_of
 from pipeline.store import StageFolder
 
-PART_BYTES = 2**26
+PART_BYTES = 2**24
 """A part ends where its rows have this many characters, however few they are."""
 
 

@@ -34,17 +34,19 @@ class Source:
     columns: tuple[str, ...]
     fingerprint: str
     n_rows: int
-    config: Config
+    limit: int | None
     shards: tuple[Path, ...] = ()
     files: tuple[InputFile, ...] = ()
     file_rows: tuple[int, ...] = ()
     is_columns: bool = False
+    given: Config | None = None
     how: Reading | None = None
 
     @property
-    def limit(self) -> int | None:
-        """How many rows are taken in at most."""
-        return self.config.rows
+    def config(self) -> Config:
+        """How the files are read."""
+        assert self.given is not None
+        return self.given
 
     @property
     def total(self) -> int:
@@ -132,7 +134,8 @@ def _open_files(path: Path, config: Config) -> Source:
         read_input.STAGE.writes,
         fingerprint(path, files, licence),
         n_rows,
-        config,
+        config.rows,
+        given=config,
         files=tuple(files),
         file_rows=file_rows,
         how=Reading(shape, path.resolve().name, licence, config.turns),
@@ -196,4 +199,4 @@ def _open_run(run: Path, stage: str | None, config: Config) -> Source:
         raise InputError(f"{run / folders[-1]} is not complete: finish that run first.")
     shards = tuple(store.shards(run / folders[-1], found))
     names = tuple(name for name in found.columns if name not in DROP_COLUMNS)
-    return Source(run, names, found.kept_digest, found.kept, config, shards)
+    return Source(run, names, found.kept_digest, found.kept, config.rows, shards)
