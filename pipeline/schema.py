@@ -27,6 +27,15 @@ REQUEST = pa.struct(
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 """One turn of a conversation; the role is system, user, assistant or tool."""
 
+RATING = pa.struct(
+    [
+        ("dimension", pa.string()),
+        ("rating", pa.float64()),
+        ("votes", pa.list_(pa.float64())),
+        ("reason", pa.string()),
+    ]
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -70,6 +79,15 @@ COLUMNS: dict[str, Column] = {
     "nearest_score": Column(pa.float64(), "ROUGE-L F1 with that member, 0 to 1"),
     "embedding": Column(
         pa.list_(pa.float32()), "the vector of the row's text, of the length that its model gives"
+    ),
+    "rating": Column(
+        pa.float64(),
+        "a number from 0 to 5, of a judge: the lowest dimension, each the median of its votes; null "
+        "where none was given",
+    ),
+    "rating_reason": Column(pa.string(), "what the judge said of that dimension"),
+    "ratings": Column(
+        pa.list_(RATING), "every dimension that was rated: its median, its votes and a reason"
     ),
     "requests": Column(
         pa.list_(REQUEST), "the requests that made the row: stage, journal key, template, model"

@@ -217,9 +217,10 @@ class ChainStage:
     * `row_id`: that of the row received, which then goes on as it is.
 
     `requests_a_row(config)` and `rows_a_row(config)` are what an estimate expects. `prompts` can be
-    told from the settings; the other fields are those of an `LLMStage`. `role` says whom it asks:
-    "judge" is the teacher where no judge is named. `then` is its second half: a decision over what
-    it measured, with settings of its own, which stands as a step `NAME-keep` after it.
+    told from the settings; `measured` are the columns that `measure` looks at, null is all. The
+    other fields are those of an `LLMStage`. `role` says whom it asks: "judge" is the teacher where
+    no judge is named. `then` is its second half: a decision over what it measured, with settings of
+    its own, which stands as a step `NAME-keep` after it.
     """
 
     name: str
@@ -234,6 +235,7 @@ class ChainStage:
     endpoint: Literal["embeddings"] | None = None
     makes_rows: bool = False
     measure: Callable[[pl.DataFrame], dict[str, Any]] | None = None
+    measured: tuple[str, ...] | None = None
     role: Literal["teacher", "judge"] = "teacher"
     then: FilterStage | None = None
     summary: str = ""

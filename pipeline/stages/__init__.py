@@ -12,7 +12,9 @@ from pipeline.stages import (
     evolve,
     export,
     instances,
+    keep,
     novelty,
+    rate,
     read_input,
     seed_rows,
     semantic,
@@ -32,5 +34,7 @@ STAGES: tuple[Stage, ...] = (
     embed.STAGE,
     semantic.STAGE,
     decontaminate.STAGE,
+    rate.STAGE,
+    keep.STAGE,
     export.STAGE,
 )

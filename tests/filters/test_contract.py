@@ -9,10 +9,23 @@ from filters.instances import instances
 from filters.keywords import keywords
 from filters.opening import opening
 from filters.outputs import outputs
+from filters.prompt_leak import prompt_leak
+from filters.refusal import refusal
+from filters.stop_words import only_stop_words
+from filters.too_long import too_long
 from filters.word_count import word_count
 
 COLUMNS = {"row_id", "root_id", "parent_id", "instruction", "input", "output", "is_classification"}
-SINGLE = [word_count, keywords, opening, outputs]
+SINGLE = [
+    word_count,
+    keywords,
+    opening,
+    outputs,
+    refusal,
+    only_stop_words,
+    prompt_leak,
+    too_long,
+]
 COMPARING = [instances, exact]
 
 Filter = Callable[..., pl.DataFrame]
