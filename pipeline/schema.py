@@ -82,8 +82,7 @@ COLUMNS: dict[str, Column] = {
     ),
     "rating": Column(
         pa.float64(),
-        "a number from 0 to 5, of a judge: the lowest dimension, each the median of its votes; null "
-        "where none was given",
+        "a judge's number, 0 to 5: the lowest of the dimensions, each the median of its votes",
     ),
     "rating_reason": Column(pa.string(), "what the judge said of that dimension"),
     "ratings": Column(
