@@ -154,6 +154,29 @@ def replay(
     )
 
 
+def purge(
+    run: Annotated[str, typer.Argument(help="A run directory.")],
+    row: Annotated[str | None, typer.Option("--row", help="The id of the row.")] = None,
+    sha256: Annotated[
+        str | None, typer.Option("--hash", help="The SHA-256 of one of its texts.")
+    ] = None,
+    descendants: Annotated[
+        bool, typer.Option("--descendants", help="And all rows that were made from it.")
+    ] = False,
+) -> None:
+    """Take a row out of a run for good: out of shards, journal and data set."""
+    from pipeline.run.purge import purge as purge_rows
+
+    found = purge_rows(Path(run), row=row, sha256=sha256, descendants=descendants)
+    lines = [
+        f"{', '.join(found.rows)}: taken out; {len(found.files)} files are written anew, and "
+        f"{found.replies} replies in the journal have no text any more.",
+        "Copies may remain in",
+        *(f"    {place}" for place in found.copies),
+    ]
+    sys.stdout.write(safe("\n".join(lines)) + "\n")
+
+
 def plan(
     recipe: RecipeArgument,
     out: OutOption = None,

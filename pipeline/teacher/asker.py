@@ -34,7 +34,7 @@ from pipeline.teacher.settings import TeacherSettings
 
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 60.0
-FINAL = ("bad_request", "refusal", "content_filter")
+FINAL = ("bad_request", "refusal", "content_filter", "purged")
 """Outcomes that asking again does not change."""
 
 

@@ -134,7 +134,8 @@ class CountedStage:
                 self.report.find(self.books, f"{name} says {says}, its parts sum up to {counted}")
         target = self.state.settings.get("target")
         is_done = isinstance(self.kind, DraftStage) and self.state.complete
-        if is_done and target is not None and self.state.kept < int(target):
+        made = self.state.kept + self.state.dropped_by_reason.get("purged", 0)
+        if is_done and target is not None and made < int(target):
             self.report.find(self.books, f"complete with {self.state.kept} rows of {target}")
 
     def _check_extra_files(self, *, is_at_work: bool) -> None:
