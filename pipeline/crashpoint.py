@@ -21,6 +21,9 @@ NAMES = (
     "file_renamed",  # it is in its place, whose name is not yet durable
     "before_seal",  # all parts are listed, the stage is not said to be whole
     "sealed",
+    "purge_planned",  # all new files of a purge are in purge/, none is in its place
+    "purge_blanked",  # replies are out of the journal
+    "purge_moved",  # one of the new files is in its place
 )
 _WANTED = os.environ.get("SYNTH_CRASH_AT")
 

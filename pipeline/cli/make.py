@@ -32,7 +32,7 @@ OutOption = Annotated[
 ]
 InputOption = Annotated[
     str | None,
-    typer.Option("--input", help="Start from a run, RUN:STAGE, or a .parquet or .jsonl file."),
+    typer.Option("--input", help="Start from a run, RUN:STAGE, a file or a folder of files."),
 ]
 TeacherOption = Annotated[
     str | None,
@@ -121,8 +121,10 @@ def _work(prepared: Prepared, listener: Listener) -> RunManifest:
 
     if prepared.is_offline_by_default:
         listener(Message(OFFLINE))
-    for left_out in prepared.recipe.left_out:
-        listener(Message(str(left_out)))
+    for said in prepared.recipe.said_of_left_out():
+        listener(Message(said))
+    for name in prepared.judged_by_teacher:
+        listener(Message(f"{name}: no judge is named, so the teacher judges (--judge names one)."))
     if prepared.is_finished:
         return execute(prepared, listener)
     log = progress.to_log(prepared.run / "log.jsonl")
@@ -174,11 +176,35 @@ def repair(run: Annotated[str, typer.Argument(help="A run directory.")]) -> None
     )
 
 
+def purge(
+    run: Annotated[str, typer.Argument(help="A run directory.")],
+    row: Annotated[str | None, typer.Option("--row", help="The id of the row.")] = None,
+    sha256: Annotated[
+        str | None, typer.Option("--hash", help="The SHA-256 of one of its texts.")
+    ] = None,
+    descendants: Annotated[
+        bool, typer.Option("--descendants", help="And all rows that were made from it.")
+    ] = False,
+) -> None:
+    """Take a row out of a run for good: out of shards, journal and data set."""
+    from pipeline.run.purge import purge as purge_rows
+
+    found = purge_rows(Path(run), row=row, sha256=sha256, descendants=descendants)
+    lines = [
+        f"{', '.join(found.rows)}: taken out; {len(found.files)} files are written anew, and "
+        f"{found.replies} replies in the journal have no text any more.",
+        "Copies may remain in",
+        *(f"    {place}" for place in found.copies),
+    ]
+    sys.stdout.write(safe("\n".join(lines)) + "\n")
+
+
 def plan(
     recipe: RecipeArgument,
     out: OutOption = None,
     input_: InputOption = None,
     teacher: TeacherOption = None,
+    judge: JudgeOption = None,
     seeds: SeedsOption = None,
     settings: SetOption = None,
     limit: LimitOption = None,
@@ -194,6 +220,7 @@ def plan(
         out=out,
         input=input_,
         teacher=teacher,
+        judge=judge,
         seeds=seeds,
         settings=settings or (),
         limit=limit,

@@ -131,8 +131,7 @@ def _stages(prepared: Prepared, run: Run | None, reader: JournalReader | None) -
         stage = step.stage
         begun = run.stage(step.name) if run is not None and step.name in run.stages else None
         if isinstance(stage, ImportStage) and prepared.source is not None:
-            limit = prepared.source.limit
-            rows = prepared.source.n_rows if limit is None else min(limit, prepared.source.n_rows)
+            rows = prepared.source.total
         elif isinstance(stage, DraftStage):
             yield _asking(prepared, index, step, _slots(step, begun), run, reader)
             rows = getattr(step.config, "target", 0)
@@ -282,7 +281,7 @@ def _assumptions(
     prepared: Prepared, stages: tuple[Asking, ...], *, is_offline: bool
 ) -> Iterator[str]:
     settings = prepared.recipe.settings
-    yield from map(str, prepared.recipe.left_out)
+    yield from prepared.recipe.said_of_left_out()
     if not stages:
         return
     yield f"{BYTES_A_TOKEN} bytes a token, measured on up to {EXAMPLES} real prompts a stage"
@@ -311,6 +310,11 @@ def _assumptions(
         "on top: a reply that cannot be used is asked for again, until "
         f"{settings.teacher.attempts} of a request have come (teacher.attempts)"
     )
+    for name in prepared.judged_by_teacher:
+        yield f"{name}: no judge is named, so the teacher judges (--judge names one)"
+    judge = prepared.judge.uri.model if prepared.judge is not None else None
+    if judge is not None and judge != "offline" and judge not in settings.prices:
+        yield f"no price for the judge {judge}: put one under 'prices' in the recipe"
     if is_offline:
         yield "the offline teacher costs nothing"
     elif prepared.teacher.scheme == "st":

@@ -27,7 +27,8 @@ from pipeline.run.context import Context
 from pipeline.run.drafting import STALLED, run_draft_stage
 from pipeline.run.events import PROGRESS, Listener, Message
 from pipeline.run.folder import check_links
-from pipeline.run.judging import run_export_stage, run_filter_stage, run_import_stage
+from pipeline.run.importing import run_import_stage
+from pipeline.run.judging import run_export_stage, run_filter_stage
 from pipeline.run.lock import Lease, locked
 from pipeline.run.prepare import Prepared
 from pipeline.run.reuse import reuse
@@ -166,6 +167,8 @@ def _open_manifest(prepared: Prepared) -> RunManifest:
         recipe=prepared.recipe.settings.name,
         status="running",
         teacher=prepared.teacher.model,
+        judge=prepared.judge.uri.model if prepared.judge else None,
+        judged_by_teacher=prepared.judged_by_teacher,
         started=old.started if old else _now(),
         seconds=old.seconds if old else 0.0,
         identity=prepared.identity,

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from pipeline import manifest
-from pipeline.errors import Problems, RecipeError, StorageError, SynthError
+from pipeline.errors import DamagedError, Problems, RecipeError, StorageError, SynthError
 from pipeline.manifest import RunManifest
 from pipeline.teacher.journal import NEEDED
 from pipeline.teacher.journal_reader import JournalReader
@@ -29,6 +29,9 @@ def existing_run(run: Path, problems: Problems) -> RunManifest | None:
     Anything else in it is a problem: a run goes into an empty folder or goes on with its own.
     """
     path = run / "run.json"
+    if (run / "purge" / "plan.json").is_file():
+        problems.add(DamagedError(f"{run}: a purge was cut off:  synth purge {run}  goes on."))
+        return None
     try:
         run.exists()
     except OSError as error:

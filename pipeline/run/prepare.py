@@ -98,6 +98,22 @@ class Prepared:
         return self.recipe.steps[:end]
 
     @property
+    def judge(self) -> Model | None:
+        """Who judges, where somebody is named for it."""
+        return self.models.get("judge") if self.recipe.settings.judge is not None else None
+
+    @property
+    def judged_by_teacher(self) -> list[str]:
+        """The steps that want a judge and ask the teacher, because none is named."""
+        if self.recipe.settings.judge is not None:
+            return []
+        return [
+            step.name
+            for step in self.steps
+            if isinstance(step.stage, AskingStage) and role_of(step.stage) == "judge"
+        ]
+
+    @property
     def is_finished(self) -> bool:
         """Whether this very run is there already, whole."""
         return (
@@ -130,8 +146,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         problems.add(
             RecipeError(f"--until {options.until}: the stages are {', '.join(found.step_names)}.")
         )
-    needs_teacher = any(isinstance(step.stage, AskingStage) for step in found.steps)
-    needs_key = needs_teacher and options.needs_key
+    needs_key = bool(asked_roles(found)) and options.needs_key
     models = find_models(found, environment, problems, needs_key=needs_key)
     check_roles(found, problems)
     check_prices(found, models, problems)
@@ -162,7 +177,9 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         existing=existing,
         old_run=old_run,
         until=options.until,
-        is_offline_by_default="teacher" in asked and found.settings.teacher.uri is None,
+        is_offline_by_default=any(
+            model.uri.scheme == "offline" and model.settings.uri is None for model in asked.values()
+        ),
         may_stall=options.may_stall,
         identity=settings.identity,
         extent=settings.extent,
@@ -330,7 +347,7 @@ def _source(
         problems.add(InputError(f"{options.recipe} starts from data: name it with --input."))
         return None
     try:
-        return open_source(config.path, config.rows)
+        return open_source(config.path, config)
     except SynthError as error:
         problems.add(error)
         return None

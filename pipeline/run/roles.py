@@ -80,6 +80,9 @@ def find_models(
             if "teacher" in models:
                 models[role] = models["teacher"]
             continue
+        if settings is not None and settings.uri is None and role == "judge":
+            problems.add(RecipeError("judge: it has settings and no uri: name it with --judge."))
+            continue
         settings = settings or TeacherSettings()
         default = "tiny" if role == "scorer" else "offline"
         try:
@@ -90,7 +93,8 @@ def find_models(
                 needs_key=needs_key and role in asked,
             )
         except SynthError as error:
-            problems.add(error)
+            is_teacher = role == "teacher"
+            problems.add(error if is_teacher else type(error)(f"{role}: {error}"))
     return models
 
 

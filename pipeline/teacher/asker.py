@@ -17,7 +17,7 @@ from pipeline.teacher.call import Answer, Call
 from pipeline.teacher.journal import INTENT, REPLY, Record
 from pipeline.teacher.journal_reader import JournalReader
 
-FINAL = ("bad_request", "refusal", "content_filter")
+FINAL = ("bad_request", "refusal", "content_filter", "purged")
 """Outcomes that asking again does not change."""
 
 

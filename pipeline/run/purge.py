@@ -1,0 +1,323 @@
+"""Take rows out of a run for good: out of its shards, its journal and its data set.
+
+In the stage that made a row a line without texts stays, dropped as `purged`, so that the books say
+that something was there; in the stages after it there is nothing. All new files are written
+beside the old ones first (`purge/`); `purge/plan.json` appearing is the moment from which the purge
+holds: what is left of it is done again by the same command, however often it was cut off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from pipeline import manifest, store
+from pipeline.crashpoint import crashpoint
+from pipeline.durable import make_folder, sync_folder, sync_tree
+from pipeline.errors import InputError
+from pipeline.inspect import Run, open_run
+from pipeline.manifest import HALVES, FileEntry, Half, Part, RunManifest, StageManifest
+from pipeline.run.folder import check_links
+from pipeline.run.lock import locked
+from pipeline.schema import DROP_COLUMNS, arrow_schema
+from pipeline.stage import ChainStage, FilterStage
+from pipeline.stages import STAGES
+from pipeline.teacher.blanking import PURGED, blank
+
+FOLDER = "purge"
+KEPT_OF_A_LINE = ("row_id", "origin", "teacher", "root_id", "parent_id", "requests", "drop_reason")
+"""What stays of a purged row in the stage that made it: no text of it."""
+TEXTS = ("instruction", "input", "output")
+
+
+@dataclass
+class Purged:
+    """What was taken out, and where copies may remain."""
+
+    rows: list[str]
+    replies: int = 0
+    files: list[str] = field(default_factory=list)
+    copies: list[str] = field(default_factory=list)
+
+
+def purge(
+    path: Path, *, row: str | None = None, sha256: str | None = None, descendants: bool = False
+) -> Purged:
+    """Take a row out, by its id or by the SHA-256 of one of its texts.
+
+    Raises `InputError` where there is none, and where it has descendants that are not to go too.
+    """
+    open_run(path)  # says what is wrong with the folder before a lock is made in it
+    with locked(path) as lease:
+        check_links(path)
+        folder = path / FOLDER
+        if not (folder / "plan.json").is_file():
+            run = open_run(path)
+            if not all(state.complete for state in run.stage_manifests):
+                raise InputError(f"{path} is not finished: finish it first, then purge.")
+            rows = _rows(run)
+            wanted = _wanted(run, rows, row, sha256, descendants=descendants)
+            _prepare(run, rows, wanted)
+        plan = json.loads((folder / "plan.json").read_bytes())
+        return _carry_out(path, plan, lease.epoch)
+
+
+def _rows(run: Run) -> pl.DataFrame:
+    """Every row of every stage: its stage, id, parent, texts' digests and request keys."""
+    frames = []
+    for state in run.stage_manifests:
+        for half in HALVES:
+            shards = store.shards(run.path / state.folder, state, half)
+            if not shards:
+                continue
+            names = [n for n in ("row_id", "parent_id", *TEXTS) if n in state.columns]
+            frame = store.read_frame(shards, names)
+            frames.append(frame.with_columns(stage=pl.lit(state.index), half=pl.lit(half)))
+    return pl.concat(frames, how="diagonal")
+
+
+def _wanted(
+    run: Run, rows: pl.DataFrame, row: str | None, sha256: str | None, *, descendants: bool
+) -> set[str]:
+    found = {row} & set(rows["row_id"]) if row is not None else set()
+    if sha256 is not None:
+        for name in TEXTS:
+            if name in rows.columns:
+                found |= {
+                    row_id
+                    for row_id, text in rows.select("row_id", name).iter_rows()
+                    if text is not None and hashlib.sha256(text.encode()).hexdigest() == sha256
+                }
+    if not found:
+        raise InputError(f"{run.path} has no row {row or sha256}.")
+    below = set(found)
+    if "parent_id" in rows.columns:
+        pairs = list(rows.select("row_id", "parent_id").unique().iter_rows())
+        while more := {one for one, parent in pairs if parent in below} - below:
+            below |= more
+    others = sorted(below - found)
+    if others and not descendants:
+        raise InputError(
+            f"{len(others)} rows were made from it: {', '.join(others[:10])}. Purge them too with "
+            "--descendants, or one by one before it."
+        )
+    return below
+
+
+def _prepare(run: Run, rows: pl.DataFrame, wanted: set[str]) -> None:
+    """Write all new files into `purge/`, and the plan last."""
+    folder = run.path / FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    make_folder(folder)
+    made_in = {
+        str(row_id): int(stage)
+        for row_id, stage in rows.group_by("row_id").agg(pl.col("stage").min()).iter_rows()
+    }
+    parents = (
+        dict(rows.select("row_id", "parent_id").iter_rows()) if "parent_id" in rows.columns else {}
+    )
+    stays = {one for one in wanted if parents.get(one) not in wanted}
+    files: list[str] = []
+    keys: set[str] = set()
+    before: StageManifest | None = None
+    states = []
+    for state in run.stage_manifests:
+        gone = _gone_slots(rows, before, wanted)
+        lines = {one for one in stays if made_in[one] == state.index}
+        new = (
+            state
+            if state.exported is not None
+            else _stage(run, state, wanted, lines, gone, keys, files)
+        )
+        if new.exported is not None and before is not None:
+            new = new.model_copy(update={"exported": before.kept})
+        new.input_digest = _input_digest(new, before)
+        _write_manifest(folder, f"{state.folder}/stage.json", new, files)
+        states.append(new)
+        before = new if state.exported is None else before
+    data = [_data_file(run, entry, wanted, files) for entry in run.manifest.data]
+    _write_run(run, states, data, folder, files)
+    plan = {"rows": sorted(wanted), "keys": sorted(keys), "files": files}
+    sync_tree(folder)
+    manifest.replace_bytes(folder / "plan.json", json.dumps(plan, indent=1).encode())
+    crashpoint("purge_planned")
+
+
+def _gone_slots(rows: pl.DataFrame, before: StageManifest | None, wanted: set[str]) -> list[int]:
+    """The places, among the rows that a stage received, of those that go."""
+    if before is None:
+        return []
+    received = rows.filter((pl.col("stage") == before.index) & (pl.col("half") == "kept"))["row_id"]
+    return [at for at, row_id in enumerate(received) if row_id in wanted]
+
+
+def _stage(
+    run: Run,
+    state: StageManifest,
+    wanted: set[str],
+    lines: set[str],
+    gone: list[int],
+    keys: set[str],
+    files: list[str],
+) -> StageManifest:
+    """A stage without the rows: its new shards are written, its books told anew."""
+    parts = []
+    for part in state.parts:
+        tables = {half: _table(run, state, part, half) for half in HALVES}
+        has_any = any(set(table["row_id"].to_pylist()) & wanted for table in tables.values())
+        first, after = (
+            slot - sum(at < slot for at in gone) for slot in (part.first_slot, part.next_slot)
+        )
+        moved = part.model_copy(update={"first_slot": first, "next_slot": after})
+        if has_any:
+            moved = _part(run, state, moved, tables, wanted, lines, keys, files)
+        parts.append(moved)
+    return state.model_copy(
+        update={"parts": parts, "next_slot": parts[-1].next_slot if parts else state.next_slot}
+    )
+
+
+def _table(run: Run, state: StageManifest, part: Part, half: Half) -> pa.Table:
+    with store.opened(run.path / state.folder / part.half(half).path) as file:
+        return file.read()
+
+
+def _part(
+    run: Run,
+    state: StageManifest,
+    part: Part,
+    tables: dict[Half, pa.Table],
+    wanted: set[str],
+    lines: set[str],
+    keys: set[str],
+    files: list[str],
+) -> Part:
+    rows = {half: table.to_pylist() for half, table in tables.items()}
+    for row in (*rows["kept"], *rows["dropped"]):
+        if row["row_id"] in wanted:
+            keys |= {request["key"] for request in row.get("requests") or ()}
+    left = [row for row in rows["kept"] if row["row_id"] not in wanted]
+    dropped = [row for row in rows["dropped"] if row["row_id"] not in wanted]
+    dropped += [
+        {name: row.get(name) for name in KEPT_OF_A_LINE if name in row} | {"drop_reason": PURGED}
+        for row in (*rows["kept"], *rows["dropped"])
+        if row["row_id"] in lines
+    ]
+    reasons: dict[str, int] = {}
+    for row in dropped:
+        reasons[row["drop_reason"]] = reasons.get(row["drop_reason"], 0) + 1
+    entries = {}
+    for half, kept_rows in (("kept", left), ("dropped", dropped)):
+        drops = DROP_COLUMNS if half == "dropped" else ()
+        table = pa.Table.from_pylist(kept_rows, arrow_schema((*state.columns, *drops)))
+        name = f"{part.kept.path if half == 'kept' else part.dropped.path}"
+        entries[half] = _shard(run, f"{state.folder}/{name}", table, files)
+        entries[half].path = name
+    return part.model_copy(
+        update={
+            "candidates": len(left) + len(dropped),
+            "kept": entries["kept"],
+            "dropped": entries["dropped"],
+            "dropped_by_reason": dict(sorted(reasons.items())),
+        }
+    )
+
+
+def _shard(run: Run, name: str, table: pa.Table, files: list[str]) -> FileEntry:
+    target = run.path / FOLDER / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    files.append(name)
+    return store.write_shard(table, target, run.path)
+
+
+def _input_digest(state: StageManifest, before: StageManifest | None) -> str | None:
+    """What the stage notes of the shards that it was made from."""
+    if state.input_digest is None or before is None:
+        return state.input_digest
+    kind = next((stage for stage in STAGES if stage.name == state.stage), None)
+    if isinstance(kind, FilterStage | ChainStage) or ":" in state.input_digest:
+        together = "".join(part.kept.sha256 for part in before.parts).encode()
+        digest = hashlib.sha256(together).hexdigest()
+        return f"{len(before.parts)}:{digest}" if ":" in state.input_digest else before.kept_digest
+    return before.kept_digest
+
+
+def _data_file(run: Run, entry: FileEntry, wanted: set[str], files: list[str]) -> FileEntry:
+    with store.opened(run.path / entry.path) as file:
+        table = file.read()
+    keep = [row_id not in wanted for row_id in table["row_id"].to_pylist()]
+    if all(keep):
+        return entry
+    new = _shard(run, entry.path, table.filter(pa.array(keep)).combine_chunks(), files)
+    return new.model_copy(update={"path": entry.path})
+
+
+def _write_manifest(
+    folder: Path, name: str, state: StageManifest | RunManifest, files: list[str]
+) -> None:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    manifest.replace(path, state)
+    files.append(name)
+
+
+def _write_run(
+    run: Run, states: list[StageManifest], data: list[FileEntry], folder: Path, files: list[str]
+) -> None:
+    """`run.json` with the new totals; it is put into place last."""
+    lines = [
+        f"{state.folder}/{entry.path} {entry.sha256}"
+        for state in states
+        for part in state.parts
+        for entry in (part.kept, part.dropped)
+    ]
+    lines += [f"{entry.path} {entry.sha256}" for entry in data]
+    update: dict[str, Any] = {
+        "data": data,
+        "kept": states[-1].kept,
+        "digest": hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest(),
+    }
+    _write_manifest(folder, "run.json", run.manifest.model_copy(update=update), files)
+
+
+def _carry_out(path: Path, plan: dict[str, Any], epoch: int) -> Purged:
+    """Put the new files into their places; what was put there before is passed over."""
+    folder = path / FOLDER
+    done = Purged(rows=list(plan["rows"]), files=list(plan["files"]))
+    journal = path / "journal.sqlite"
+    if journal.is_file():
+        done.replies = blank(journal, [bytes.fromhex(key) for key in plan["keys"]], epoch)
+    crashpoint("purge_blanked")
+    for name in plan["files"]:
+        if (folder / name).is_file():
+            (folder / name).replace(path / name)
+            sync_folder((path / name).parent)
+            crashpoint("purge_moved")
+    done.copies = _copies(path)
+    (folder / "plan.json").unlink()
+    sync_folder(folder)
+    shutil.rmtree(folder)
+    return done
+
+
+def _copies(path: Path) -> list[str]:
+    """Where else a row of this run may be, as far as the run can tell."""
+    run = open_run(path)
+    found = [str(one) for one in sorted(path.glob("export.*"))]
+    found += [f"{one.path} (a run that this one came from)" for one in run.ancestors[1:]]
+    if (source := (run.manifest.input or {}).get("path")) and not Path(
+        source, "run.json"
+    ).is_file():
+        found.append(f"{source} (what was taken in)")
+    return [
+        *found,
+        "runs made from this one (--from, --input), and models that were trained on it",
+        "backups, copies of data/, and whatever the teacher's provider keeps",
+    ]

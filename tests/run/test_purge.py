@@ -1,0 +1,146 @@
+"""A purged row is gone from shards, journal and data, and the run stays whole."""
+
+import hashlib
+import json
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import DamagedError, InputError, LockedError
+from pipeline.run.lock import locked
+from pipeline.run.prepare import Options, prepare
+from pipeline.run.purge import purge
+from pipeline.verify import verify
+from tests.conftest import RunSynth
+from tests.run import books
+from tests.security.command import synth
+from tests.teacher_server.process import Server
+
+
+def everywhere(run: Path) -> str:
+    """All text of a run: every Parquet file, every reply, every other file."""
+    found = []
+    for path in sorted(run.rglob("*")):
+        if path.suffix == ".parquet":
+            found.append(json.dumps(pq.read_table(path).to_pylist(), ensure_ascii=False))
+        elif path.is_file() and path.suffix in (".json", ".jsonl", ".md", ".yaml"):
+            found.append(path.read_text("utf-8"))
+        elif path.name.startswith("journal.sqlite"):
+            found.append(path.read_bytes().decode("utf-8", "replace"))
+    return "\n".join(found)
+
+
+def quoted(text: str) -> list[str]:
+    """A text as it may stand in JSON, and in JSON within JSON."""
+    once = json.dumps(text, ensure_ascii=False)[1:-1]
+    return [text, once, json.dumps(once, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1]]
+
+
+@pytest.fixture
+def run(small_copy: Path) -> Path:
+    return small_copy
+
+
+def a_child(run: Path) -> dict[str, Any]:
+    return next(row for row in books.rows(run, "dedup") if len(row["output"]) > 40)
+
+
+def test_a_purged_row_is_nowhere_in_the_run_which_stays_whole(run: Path) -> None:
+    row = a_child(run)
+    assert any(text in everywhere(run) for text in quoted(row["output"]))
+    found = purge(run, row=row["row_id"])
+    assert found.rows == [row["row_id"]]
+    assert found.replies >= 1
+    left = everywhere(run)
+    assert not [text for text in quoted(row["output"]) if text in left]
+    verify(run)
+    (line,) = [one for one in books.rows(run, "instances", "dropped")
+               if one["row_id"] == row["row_id"]]  # fmt: skip
+    assert (line["drop_reason"], line["instruction"], line["output"]) == ("purged", None, None)
+    for stage in ("filter", "dedup"):
+        ids = [
+            one["row_id"] for half in ("kept", "dropped") for one in books.rows(run, stage, half)
+        ]
+        assert row["row_id"] not in ids
+    assert not (run / "purge").exists()
+    assert any("backups" in place for place in found.copies)
+
+
+def test_descendants_go_only_where_that_is_said(run: Path) -> None:
+    before = books.all_files(run)
+    parent, instruction = a_child(run)["parent_id"], a_child(run)["instruction"]
+    with pytest.raises(InputError, match="were made from it: instances-"):
+        purge(run, row=parent)
+    assert {name: found for name, found in books.all_files(run).items() if name != "lock"} == {
+        name: found for name, found in before.items() if name != "lock"
+    }
+    found = purge(run, row=parent, descendants=True)
+    assert parent in found.rows
+    assert len(found.rows) > 1
+    left = everywhere(run)
+    assert not [text for text in quoted(instruction) if text in left]
+    verify(run)
+
+
+def test_a_row_is_found_by_the_hash_of_a_text(run: Path) -> None:
+    row = a_child(run)
+    found = purge(run, sha256=hashlib.sha256(row["output"].encode()).hexdigest())
+    assert row["row_id"] in found.rows
+    with pytest.raises(InputError, match="has no row"):
+        purge(run, sha256="0" * 64)
+    with pytest.raises(InputError, match="has no row"):
+        purge(run, row="instances-999999-00")
+
+
+@pytest.mark.parametrize(
+    "place", ["purge_planned", "purge_blanked", "purge_moved", "purge_moved:3", "shard_renamed"]
+)
+def test_a_purge_that_is_cut_off_is_finished_by_the_same_command(run: Path, place: str) -> None:
+    row = a_child(run)["row_id"]
+    whole = Path(shutil.copytree(run, run.parent / "whole"))
+    purge(whole, row=row)
+    done = synth("purge", str(run), "--row", row, variables={"SYNTH_CRASH_AT": place})
+    assert done.returncode == -signal.SIGKILL
+    if place != "shard_renamed":  # from the plan on the purge holds
+        with pytest.raises(DamagedError, match="a purge was cut off"):
+            prepare(Options(recipe="self-instruct", out=str(run)))
+    done = synth("purge", str(run), "--row", row)
+    assert done.returncode == 0, done.stderr
+    verify(run)
+    assert books.data_files(run) == books.data_files(whole)
+    assert [(r["key"], r["raw"], r["note"]) for r in books.records(run)] == [
+        (r["key"], r["raw"], r["note"]) for r in books.records(whole)
+    ]
+
+
+def test_nothing_is_bought_again_after_a_purge(
+    run_synth: RunSynth, server: Server, tmp_path: Path
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    given = {"recipe": "self-instruct", "teacher": f"openai:m@{server.url}"}
+    run_synth(old, "bootstrap.target=20", **given)
+    row = books.rows(old, "instances")[0]["row_id"]
+    before = books.replied(old)
+    purge(old, row=row)
+    verify(old)
+    sent = len(server.history("request"))
+    run_synth(old, "bootstrap.target=20", **given)  # finished: nothing to do
+    rules = ("bootstrap.target=20", "filter.filters={outputs: {}}")
+    prepared = prepare(Options(out=str(new), made_from=str(old), settings=rules, **given))
+    from pipeline.run.execute import execute
+
+    execute(prepared, lambda event: None)
+    generating = [event for event in server.history("request")[sent:]
+                  if "completions" in event["path"]]  # fmt: skip
+    assert generating == []
+    assert len(before) > 20
+    verify(new)
+
+
+def test_a_run_at_work_is_not_purged(run: Path) -> None:
+    with locked(run), pytest.raises(LockedError):
+        purge(run, row=a_child(run)["row_id"])
