@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline.stage import Stage
 from pipeline.stages import (
+    backtranslate,
     bootstrap,
     classify,
     decontaminate,
@@ -11,8 +12,12 @@ from pipeline.stages import (
     embed,
     export,
     instances,
+    one_call,
     read_input,
+    reformulate,
+    respond,
     semantic,
+    unnatural,
 )
 from pipeline.stages import filter as filter_stage
 
@@ -21,6 +26,11 @@ STAGES: tuple[Stage, ...] = (
     bootstrap.STAGE,
     classify.STAGE,
     instances.STAGE,
+    one_call.STAGE,
+    unnatural.STAGE,
+    reformulate.STAGE,
+    respond.STAGE,
+    backtranslate.STAGE,
     filter_stage.STAGE,
     dedup.STAGE,
     embed.STAGE,

@@ -101,6 +101,18 @@ def answer_key(answer: str) -> str:
     return f"text {' '.join(words)}" if words else f"text {text}"
 
 
+def is_same_answer(answer: str, other: str) -> bool:
+    """Whether two final answers say the same; a choice also by the text that stands beside it.
+
+    >>> is_same_answer("15 euros", "15"), is_same_answer("(B) Oslo", "Oslo")
+    (True, True)
+    """
+    if answer_key(answer) == answer_key(other):
+        return True
+    rests = [found["rest"] if (found := CHOICE.fullmatch(one)) else one for one in (answer, other)]
+    return all(rest.strip() for rest in rests) and answer_key(rests[0]) == answer_key(rests[1])
+
+
 def _last_boxed(text: str) -> str | None:
     """What stands in the last \\boxed{}, braces balanced."""
     start = text.rfind("\\boxed{")
