@@ -5,6 +5,7 @@ and saving belong to `run` and `teacher`. A stage file ends in `STAGE = ...`, on
 
 * `DraftStage`: writes new tasks from a pool that its own rows feed (`bootstrap`);
 * `LLMStage`: asks a teacher once for every row that it receives;
+* `ChainStage`: holds a conversation with a teacher about every row, one request after another;
 * `FilterStage`: judges rows by columns, no teacher;
 * `ImportStage`: takes rows in from a file;
 * `ExportStage`: renders the kept rows for other programs.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import enum
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 """Columns of one row by name (`schema.py`)."""
+
+NOT_ASKED = "not_asked"
+"""Why a replay drops a row to which the journal holds no reply."""
 
 
 class SettingClass(enum.Enum):
@@ -77,11 +81,15 @@ class Sampling(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a stage wants to ask: a template, the values it is rendered with, the tasks shown."""
+    """What a stage wants to ask: a template, the values it is rendered with, the tasks shown.
+
+    `sampling` is the stage's setting that says how the reply is decoded.
+    """
 
     template: str
     values: Mapping[str, Any]
     shown: tuple[str, ...] = ()
+    sampling: str = "sampling"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +111,14 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """An item or row that a rule dropped: reason, what was measured, and what there is of it."""
+    """An item or row that a rule dropped: reason, what was measured, and what there is of it.
+
+    `ref` is the row that it met: an id, or the place of another entry of the same conversation.
+    """
 
     reason: str
     detail: str = ""
-    ref: str | None = None
+    ref: str | int | None = None
     row: Row = field(default_factory=dict)
 
     def columns(self, ref: str | None = None) -> Row:
@@ -187,6 +198,42 @@ class LLMStage:
     summary: str = ""
 
 
+Conversation = Generator[Sequence[Request], Sequence[Reply | Drop], list[Row | Drop]]
+"""Yields requests that may be sent at once, is sent one reply a request in their order, and returns
+the entries of its row. Where a request brought no usable reply, a `Drop` with the outcome's name
+stands in its place; one named `NOT_ASKED` is the end of a replay, and what it is about a `Drop`."""
+
+
+@dataclass(frozen=True)
+class ChainStage:
+    """A stage that holds a conversation with a teacher about every row.
+
+    `work(row, config, rng)` is the conversation, a generator without side effects: one entry where
+    the stage annotates rows, any number where it `makes_rows`. An entry can say of itself
+
+    * `requests`: the `Request` objects, as they were yielded, that made it; without it, all;
+    * `parent_id`: the place in the list of the entry that it was made from; without it, its row;
+    * `row_id`: that of the row received, which then goes on as it is.
+
+    `requests_a_row(config)` and `rows_a_row(config)` are what an estimate expects. `prompts` can be
+    told from the settings; the other fields are those of an `LLMStage`.
+    """
+
+    name: str
+    version: int
+    config: type[StageConfig]
+    prompts: tuple[str, ...] | Callable[[Any], tuple[str, ...]]
+    work: Callable[[Row, Any, Random], Conversation]
+    reads: tuple[str, ...] | Callable[[Any], tuple[str, ...]]
+    writes: tuple[str, ...]
+    requests_a_row: Callable[[Any], float]
+    rows_a_row: Callable[[Any], float] = lambda config: 1.0
+    endpoint: Literal["embeddings"] | None = None
+    makes_rows: bool = False
+    measure: Callable[[pl.DataFrame], dict[str, Any]] | None = None
+    summary: str = ""
+
+
 @dataclass(frozen=True)
 class FilterStage:
     """A stage that judges every row by its columns and removes nothing itself.
@@ -231,9 +278,20 @@ class ExportStage:
     summary: str = ""
 
 
-Stage = DraftStage | LLMStage | FilterStage | ImportStage | ExportStage
+RowStage = LLMStage | ChainStage
+"""A stage that asks a teacher about every row that it receives."""
+AskingStage = DraftStage | RowStage
+"""A stage that asks a teacher."""
+Stage = AskingStage | FilterStage | ImportStage | ExportStage
 
 
 def columns_read(stage: Stage, config: StageConfig) -> tuple[str, ...]:
     """The columns that a stage needs under its settings."""
     return stage.reads(config) if callable(stage.reads) else stage.reads
+
+
+def prompts_of(stage: Stage, config: StageConfig) -> tuple[str, ...]:
+    """The templates that a stage asks with under its settings; none where it asks nobody."""
+    if not isinstance(stage, AskingStage):
+        return ()
+    return stage.prompts(config) if callable(stage.prompts) else stage.prompts

@@ -1,29 +1,25 @@
-"""Run a stage that asks a teacher once for every row; rows are committed in their order."""
+"""Run a stage that asks a teacher about every row; rows are committed in their order.
+
+Conversations go on beside each other. Each depends on its own row alone, and so do the numbers of
+its requests, so that neither timing nor concurrency nor a kill reaches a row.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import Iterator
-from random import Random
+from typing import Any
 
 from pipeline import store
 from pipeline.recipe import Step
 from pipeline.run.context import Context
 from pipeline.run.guard import Guard
-from pipeline.stage import Drop, LLMStage, Row
-from pipeline.store import StageFolder
-from pipeline.teacher.asker import Settled
-from pipeline.teacher.call import Call
-
-NOT_ASKED = "not_asked"
-"""Why a replay drops a row to which the journal holds no reply."""
-Open = tuple[Row, Call, "Settled | asyncio.Task[Settled]"]
+from pipeline.run.talk import Talk
+from pipeline.run.window import Window
+from pipeline.stage import NOT_ASKED, Drop, Request, Row, RowStage
 
 
-async def run_llm_stage(context: Context, index: int, step: Step) -> None:
-    """Ask for every row of the stage before that has no answer yet."""
-    assert isinstance(step.stage, LLMStage)
+async def run_row_stage(context: Context, index: int, step: Step) -> None:
+    """Ask about every row of the stage before that is not through yet."""
+    assert isinstance(step.stage, RowStage)
     assert context.asker is not None
     folder = context.open_stage(index, step)
     total = context.input_rows()
@@ -34,77 +30,76 @@ async def run_llm_stage(context: Context, index: int, step: Step) -> None:
         return
     folder.state.complete = False
     rows = store.read_rows(context.input_shards(), start=folder.next_slot)
+    drawn = (
+        (slot, Talk(context, step, slot, row).start())
+        for slot, row in enumerate(rows, start=folder.next_slot)
+    )
     ahead = 4 * context.prepared.recipe.settings.teacher.concurrency
-    open_slots: deque[Open] = deque()
     guard = Guard(step.name)
-    slots = _draw(context, step, rows, folder.next_slot)
-    try:
-        while True:
-            while len(open_slots) < ahead and (drawn := next(slots, None)) is not None:
-                open_slots.append(drawn)
-            if not open_slots:
-                break
-            row, call, settled = open_slots[0]
-            if isinstance(settled, asyncio.Task):
-                settled = await settled
-            elif call.slot % 16 == 0:
-                await asyncio.sleep(0)  # replaying must not shut signals and commits out
-            open_slots.popleft()
-            _commit(context, step, folder, guard, row, call, settled)
+    async with Window(drawn, ahead, context.asker) as window:
+        async for _, talk in window:
+            kept, dropped = _split(talk, step, guard)
+            folder.add(kept, dropped, journal=context.journal.committed)
             context.tell(folder, total, folder.next_slot)
-    finally:
-        tasks = [found for _, _, found in open_slots if isinstance(found, asyncio.Task)]
-        await context.asker.let_go(tasks)
     folder.flush(journal=context.journal.committed)
     if step.stage.measure is not None:
-        kept = store.read_frame(store.shards(folder.path, folder.state))
-        folder.state.measures = step.stage.measure(kept)
+        kept_rows = store.read_frame(store.shards(folder.path, folder.state))
+        folder.state.measures = step.stage.measure(kept_rows)
     context.seal(folder, total, total)
 
 
-def _draw(context: Context, step: Step, rows: Iterator[Row], slot: int) -> Iterator[Open]:
-    stage, asker = step.stage, context.asker
-    assert isinstance(stage, LLMStage)
-    assert asker is not None
-    seed = context.prepared.recipe.settings.seed
-    for number, row in enumerate(rows, start=slot):
-        rng = Random(f"{seed}:{step.name}:{row['row_id']}")
-        call = context.call(step, number, stage.ask(row, step.config, rng))
-        known = asker.settled(call)
-        if known is None and context.prepared.is_replay:
-            known = Settled(None, call.key(), asker.teacher.name, NOT_ASKED, "no reply is recorded")
-        yield row, call, known or asyncio.create_task(asker.ask(call))
-
-
-def _commit(
-    context: Context,
-    step: Step,
-    folder: StageFolder,
-    guard: Guard,
-    row: Row,
-    call: Call,
-    settled: Settled,
-) -> None:
-    stage = step.stage
-    assert isinstance(stage, LLMStage)
-    if settled.reply is None:
-        entries: list[Row | Drop] = [Drop(settled.outcome, settled.detail)]
-    else:
-        reply = settled.reply
-        read = guard.call("error_read", lambda: stage.read(reply, row, step.config))
-        entries = [read] if isinstance(read, Drop) else read
-    asked = (row.get("requests") or []) + [context.request_column(step, call, settled)]
+def _split(talk: Talk, step: Step, guard: Guard) -> tuple[list[Row], list[Row]]:
+    """The kept and the dropped rows of a conversation, named and with their requests."""
+    assert isinstance(step.stage, RowStage)
+    found = guard.call("error_read", talk.entries)
+    entries = _with_unasked([found] if isinstance(found, Drop) else found, talk, step)
+    given = [entry.row if isinstance(entry, Drop) else entry for entry in entries]
+    ids = _ids(given, talk, step)
     kept, dropped = [], []
-    for number, entry in enumerate(entries):
-        made: Row = {"requests": asked}
-        if stage.makes_rows:
-            made |= {
-                "row_id": f"{step.name}-{call.slot:06d}-{number:02d}",
-                "parent_id": row["row_id"],
-                "teacher": settled.model,
-            }
+    for row_id, columns, entry in zip(ids, given, entries, strict=True):
+        row = talk.row | columns | {"row_id": row_id, "requests": _requests(talk, columns)}
+        if row_id != talk.row["row_id"]:
+            parent = columns.get("parent_id")
+            row["parent_id"] = talk.row["row_id"] if parent is None else ids[parent]
+        if talk.answered and "teacher" in step.stage.writes and "row_id" not in columns:
+            row["teacher"] = talk.answered[-1][1]["model"]
         if isinstance(entry, Drop):
-            dropped.append(row | made | entry.row | entry.columns())
+            met = ids[entry.ref] if isinstance(entry.ref, int) else None
+            dropped.append(row | entry.columns(met))
         else:
-            kept.append(row | made | entry)
-    folder.add(kept, dropped, journal=context.journal.committed)
+            kept.append(row)
+    return kept, dropped
+
+
+def _with_unasked(entries: list[Row | Drop], talk: Talk, step: Step) -> list[Row | Drop]:
+    """The entries, among them a drop that says so where the journal lacks a reply."""
+    assert isinstance(step.stage, RowStage)
+    is_said = any(isinstance(one, Drop) and one.reason == NOT_ASKED for one in entries)
+    if talk.unasked is None or is_said:
+        return entries
+    return [*entries, talk.unasked] if step.stage.makes_rows else [talk.unasked]
+
+
+def _ids(entries: list[Row], talk: Talk, step: Step) -> list[str]:
+    """The id of each entry: that of its row, or stage, slot and a number among the new ones."""
+    assert isinstance(step.stage, RowStage)
+    if not step.stage.makes_rows:
+        return [talk.row["row_id"]] * len(entries)
+    ids, new = [], 0
+    for columns in entries:
+        if "row_id" in columns:
+            ids.append(str(columns["row_id"]))
+        else:
+            ids.append(f"{step.name}-{talk.slot:06d}-{new:02d}")
+            new += 1
+    return ids
+
+
+def _requests(talk: Talk, columns: Row) -> list[dict[str, Any]]:
+    """The row's earlier requests and those of the conversation that made this entry of it."""
+    made_by: list[Request] | None = columns.get("requests")
+    return (talk.row.get("requests") or []) + [
+        column
+        for request, column in talk.answered
+        if made_by is None or any(request is one for one in made_by)
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from pipeline.recipe import Step
 from pipeline.run.events import Listener, Progress, note
 from pipeline.run.lock import Lease
 from pipeline.run.prepare import Prepared
-from pipeline.stage import ImportStage, LLMStage, Request, Sampling
+from pipeline.stage import ImportStage, Request, RowStage, Sampling
 from pipeline.store import StageFolder
 from pipeline.teacher.asker import Asker, Settled
 from pipeline.teacher.call import Call, canonical
@@ -100,15 +101,26 @@ class Context:
         return folder
 
     def call(self, step: Step, slot: int, request: Request) -> Call:
-        """A numbered call for a slot of a stage that asks."""
+        """A call for a slot of a stage that asks, numbered in slot order."""
         assert self.asker is not None
+        return self.asker.number(self._call(step, slot, request))
+
+    def call_of_row(
+        self, step: Step, slot: int, request: Request, row_id: str, seen: Counter[bytes]
+    ) -> Call:
+        """A call of the conversation about a row, numbered among those of it (`seen`) alone."""
+        call = self._call(step, slot, request)
+        seen[call.content] += 1
+        return dataclasses.replace(call, row=row_id, sample=seen[call.content] - 1)
+
+    def _call(self, step: Step, slot: int, request: Request) -> Call:
         settings = self.prepared.recipe.settings.teacher
         template = self.prepared.templates[request.template]
         prompt = template.render(request.values)
         kind: str = settings.endpoint
-        if isinstance(step.stage, LLMStage) and step.stage.endpoint is not None:
+        if isinstance(step.stage, RowStage) and step.stage.endpoint is not None:
             kind = step.stage.endpoint
-        sampling: Sampling = getattr(step.config, "sampling", Sampling())
+        sampling: Sampling = getattr(step.config, request.sampling, Sampling())
         parameters = sampling.parameters()
         if "max_tokens" in parameters:
             parameters[settings.max_tokens_name] = parameters.pop("max_tokens")
@@ -122,26 +134,24 @@ class Context:
             text = "\n\n".join(part for part in (template.system, prompt) if part)
             body["input" if kind == "embeddings" else "prompt"] = text
         body |= parameters
-        return self.asker.number(
-            Call(
-                stage=step.name,
-                slot=slot,
-                kind=kind,
-                body=body,
-                content=canonical(kind, body),
-                template=template.name,
-                values=request.values,
-                shown=request.shown,
-                limit_name=settings.max_tokens_name,
-            )
+        return Call(
+            stage=step.name,
+            slot=slot,
+            kind=kind,
+            body=body,
+            content=canonical(kind, body),
+            template=template.name,
+            values=request.values,
+            shown=request.shown,
+            limit_name=settings.max_tokens_name,
         )
 
-    def request_column(self, step: Step, call: Call, settled: Settled) -> dict[str, str]:
+    def request_column(self, step: Step, template: str, settled: Settled) -> dict[str, str]:
         """What a row's `requests` says of one request."""
         return {
             "stage": step.name,
             "key": settled.key.hex(),
-            "template": self.prepared.templates[call.template].label,
+            "template": self.prepared.templates[template].label,
             "model": settled.model,
         }
 

@@ -9,6 +9,7 @@ and any concurrency.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Sequence
 from random import Random
@@ -20,6 +21,7 @@ from pipeline.recipe import Step
 from pipeline.run.context import Context
 from pipeline.run.events import Message
 from pipeline.run.guard import Guard
+from pipeline.run.window import Window
 from pipeline.seed_tasks import SeedTask
 from pipeline.stage import DraftStage, Drop, Pool, Row
 from pipeline.stages import bootstrap
@@ -91,30 +93,26 @@ class Drafting:
     async def run(self) -> None:
         """Draw, commit, draw again, until the target is reached."""
         target = self.config.target
-        open_slots: deque[Open] = deque()
-        slot = self.folder.next_slot
+        first = self.folder.next_slot
+        drawn = (
+            self.draw(slot)
+            for slot in itertools.takewhile(
+                lambda _: self.folder.kept < target, itertools.count(first)
+            )
+        )
         ahead = 1 if self.context.prepared.is_replay else self.window
         try:
-            while self.folder.kept < target:
-                while len(open_slots) < ahead:
-                    open_slots.append(self.draw(slot))
-                    slot += 1
-                call, settled = open_slots[0]
-                if isinstance(settled, asyncio.Task):
-                    settled = await settled
-                elif call.slot % 16 == 0:
-                    await asyncio.sleep(0)  # replaying must not shut signals and commits out
-                open_slots.popleft()
-                self.commit(call, settled)
-                self.context.tell(self.folder, target, min(self.folder.kept, target))
-                self.check_stall()
+            async with Window(drawn, ahead, self.asker) as window:
+                async for call, settled in window:
+                    self.commit(call, settled)
+                    self.context.tell(self.folder, target, min(self.folder.kept, target))
+                    self.check_stall()
+                    if self.folder.kept >= target:
+                        break
         except NotRecordedError:
             self.context.stop_short("replayed")
             self.context.done.append(self.folder.state)
             return
-        finally:
-            tasks = [found for _, found in open_slots if isinstance(found, asyncio.Task)]
-            await self.asker.let_go(tasks)
         self.context.seal(self.folder, target, target)
 
     def commit(self, call: Call, settled: Settled) -> None:
@@ -134,7 +132,7 @@ class Drafting:
             "origin": "teacher",
             "teacher": settled.model,
             "shown": list(call.shown),
-            "requests": [self.context.request_column(self.step, call, settled)],
+            "requests": [self.context.request_column(self.step, call.template, settled)],
         }
         for number, entry in enumerate(entries):
             row_id = f"{self.step.name}-{call.slot:06d}-{number:02d}"

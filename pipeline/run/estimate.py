@@ -19,14 +19,17 @@ from pipeline.manifest import StageManifest
 from pipeline.recipe import Step
 from pipeline.run.prepare import Prepared
 from pipeline.stage import (
+    ChainStage,
     DraftStage,
     Drop,
     FilterStage,
     ImportStage,
     LLMStage,
     Pool,
+    Reply,
     Request,
     Row,
+    RowStage,
     Sampling,
 )
 from pipeline.stages import bootstrap
@@ -125,9 +128,11 @@ def _stages(prepared: Prepared, run: Run | None, reader: JournalReader | None) -
             rows = getattr(step.config, "target", 0)
             if begun is not None:
                 rows = max(rows, begun.kept)
-        elif isinstance(stage, LLMStage):
-            yield _asking(prepared, index, step, math.ceil(rows), run, reader)
-            usual = ROWS_A_TASK if stage.makes_rows else 1.0
+        elif isinstance(stage, RowStage):
+            usual, requests = ROWS_A_TASK if stage.makes_rows else 1.0, 1.0
+            if isinstance(stage, ChainStage):
+                usual, requests = stage.rows_a_row(step.config), stage.requests_a_row(step.config)
+            yield _asking(prepared, index, step, math.ceil(rows * requests), run, reader)
             rows *= begun.kept / begun.next_slot if begun is not None and begun.next_slot else usual
         elif isinstance(stage, FilterStage) and begun is not None and begun.candidates:
             rows *= begun.kept / begun.candidates
@@ -152,15 +157,19 @@ def _asking(
     run: Run | None,
     reader: JournalReader | None,
 ) -> Asking:
-    asked = reader.answered_slots(step.name) if reader is not None else 0
+    asked = 0
+    if reader is not None:
+        is_chain = isinstance(step.stage, ChainStage)
+        asked = reader.replies(step.name) if is_chain else reader.answered_slots(step.name)
     left = max(slots - asked, 0)
     prompts = [
         _tokens_of(prepared, request)
         for request in itertools.islice(_examples(prepared, index, step, run), EXAMPLES)
     ]
     n_in = math.ceil(left * mean(prompts)) if prompts else 0
-    most = getattr(step.config, "sampling", Sampling()).max_tokens
-    if isinstance(step.stage, LLMStage) and step.stage.endpoint == "embeddings":
+    limits = [found.max_tokens for _, found in step.config if isinstance(found, Sampling)]
+    most = None if None in limits else max((one for one in limits if one), default=None)
+    if isinstance(step.stage, RowStage) and step.stage.endpoint == "embeddings":
         most = 0  # a vector is no text
     expected = _reply_tokens(prepared, step, most, reader)
     n_out = math.ceil(left * expected)
@@ -192,6 +201,22 @@ def _examples(prepared: Prepared, index: int, step: Step, run: Run | None) -> It
     elif isinstance(stage, LLMStage):
         for row in _example_rows(prepared, index, run):
             yield stage.ask(row, step.config, Random(0))
+    elif isinstance(stage, ChainStage):
+        for row in _example_rows(prepared, index, run):
+            yield from _conversation(stage, row, step)
+
+
+def _conversation(stage: ChainStage, row: Row, step: Step) -> Iterator[Request]:
+    """The requests of a conversation in which every reply is the row's own text."""
+    stands_in = Reply(str(row.get("output") or row.get("instruction") or ""))
+    work = stage.work(row, step.config, Random(0))
+    try:
+        requests = next(work)
+        while True:
+            yield from requests
+            requests = work.send([stands_in] * len(requests))
+    except StopIteration:
+        return
 
 
 def _example_rows(prepared: Prepared, index: int, run: Run | None) -> Iterator[Row]:
@@ -261,7 +286,7 @@ def _assumptions(
     )
     if any(isinstance(s.stage, FilterStage) for s in prepared.steps[:-1]):
         yield "filters are taken to drop nothing, or what they have dropped so far"
-    if any(isinstance(s.stage, LLMStage) and s.stage.makes_rows for s in prepared.steps):
+    if any(isinstance(s.stage, RowStage) and s.stage.makes_rows for s in prepared.steps):
         yield f"a stage that makes rows makes {ROWS_A_TASK:g} of each, or as many as so far"
     yield (
         "on top: a reply that cannot be used is asked for again, until "

@@ -23,7 +23,7 @@ from pipeline.errors import (
 )
 from pipeline.manifest import FileEntry, RunManifest, StageManifest
 from pipeline.run import card
-from pipeline.run.asking import NOT_ASKED, run_llm_stage
+from pipeline.run.asking import run_row_stage
 from pipeline.run.context import Context
 from pipeline.run.drafting import STALLED, run_draft_stage
 from pipeline.run.events import PROGRESS, Listener, Message
@@ -32,7 +32,14 @@ from pipeline.run.judging import run_export_stage, run_filter_stage, run_import_
 from pipeline.run.lock import Lease, locked
 from pipeline.run.prepare import Prepared
 from pipeline.run.reuse import reuse
-from pipeline.stage import DraftStage, FilterStage, ImportStage, LLMStage
+from pipeline.stage import (
+    NOT_ASKED,
+    AskingStage,
+    DraftStage,
+    FilterStage,
+    ImportStage,
+    RowStage,
+)
 from pipeline.teacher.asker import Asker
 from pipeline.teacher.call import Teacher, Unanswered
 from pipeline.teacher.journal import Journal
@@ -135,8 +142,8 @@ async def _run_stages(context: Context, state: RunManifest) -> list[FileEntry]:
         await reuse(context, index)
         if isinstance(step.stage, DraftStage):
             await run_draft_stage(context, index, step)
-        elif isinstance(step.stage, LLMStage):
-            await run_llm_stage(context, index, step)
+        elif isinstance(step.stage, RowStage):
+            await run_row_stage(context, index, step)
         elif isinstance(step.stage, ImportStage):
             run_import_stage(context, index, step)
         elif isinstance(step.stage, FilterStage):
@@ -155,7 +162,7 @@ async def _run_stages(context: Context, state: RunManifest) -> list[FileEntry]:
 async def _asker(
     prepared: Prepared, journal: Journal, old: JournalReader | None, listener: Listener
 ) -> AsyncIterator[Asker | None]:
-    if not any(isinstance(step.stage, DraftStage | LLMStage) for step in prepared.steps):
+    if not any(isinstance(step.stage, AskingStage) for step in prepared.steps):
         yield None
         return
     settings = prepared.recipe.settings.teacher

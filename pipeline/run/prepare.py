@@ -19,7 +19,7 @@ from pipeline.run.columns import columns_of_steps
 from pipeline.run.folder import check_writable, existing_run
 from pipeline.run.settings import check_unchanged, fingerprints, settings_of
 from pipeline.run.source import Source, open_source
-from pipeline.stage import DraftStage, ImportStage, LLMStage, Sampling
+from pipeline.stage import AskingStage, DraftStage, ImportStage, RowStage, Sampling, prompts_of
 from pipeline.stages import bootstrap, decontaminate, read_input
 from pipeline.teacher import uri
 
@@ -109,7 +109,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         problems.add(
             RecipeError(f"--until {options.until}: the stages are {', '.join(found.step_names)}.")
         )
-    needs_teacher = any(isinstance(step.stage, DraftStage | LLMStage) for step in found.steps)
+    needs_teacher = any(isinstance(step.stage, AskingStage) for step in found.steps)
     needs_key = needs_teacher and options.needs_key
     teacher, key = _teacher(found, environment, problems, needed=needs_key)
     _check_roles(found, problems)
@@ -275,7 +275,7 @@ def _check_offline(
     if teacher is None or teacher.scheme != "offline":
         return
     for step in found.steps:
-        if isinstance(step.stage, LLMStage) and step.stage.endpoint == "embeddings":
+        if isinstance(step.stage, RowStage) and step.stage.endpoint == "embeddings":
             problems.add(
                 RecipeError(
                     f"{step.name}: the offline teacher has no embeddings: name a server with "
@@ -285,7 +285,7 @@ def _check_offline(
             return
     if source is None:
         return
-    asking = [step.name for step in found.steps if isinstance(step.stage, DraftStage | LLMStage)]
+    asking = [step.name for step in found.steps if isinstance(step.stage, AskingStage)]
     writers = sorted(source.writers() - {"offline"}) if asking else []
     if writers:
         problems.add(
@@ -306,7 +306,7 @@ def _check_folder(
         step.name
         for step in found.steps
         if isinstance(step.stage, DraftStage)
-        or (isinstance(step.stage, LLMStage) and step.stage.endpoint != "embeddings")
+        or (isinstance(step.stage, RowStage) and step.stage.endpoint != "embeddings")
     ]
     if writing:
         problems.add(
@@ -352,14 +352,14 @@ def _check_budget(found: Recipe, teacher: uri.TeacherURI | None, problems: Probl
     if budget.usd is None and budget.tokens is None:
         return
     for step in found.steps:
-        sampling = getattr(step.config, "sampling", None)
-        if isinstance(sampling, Sampling) and sampling.max_tokens is None:
-            problems.add(
-                RecipeError(
-                    f"a budget is set and {step.name}.sampling.max_tokens is not: so nobody "
-                    "can say what a request may cost."
+        for name, sampling in step.config:
+            if isinstance(sampling, Sampling) and sampling.max_tokens is None:
+                problems.add(
+                    RecipeError(
+                        f"a budget is set and {step.name}.{name}.max_tokens is not: so nobody "
+                        "can say what a request may cost."
+                    )
                 )
-            )
 
 
 def _templates(found: Recipe, problems: Problems) -> dict[str, templates.Template]:
@@ -368,7 +368,7 @@ def _templates(found: Recipe, problems: Problems) -> dict[str, templates.Templat
         problems.add(RecipeError(f"prompts: {folder} is not a folder."))
     prompts = {}
     for step in found.steps:
-        for name in step.stage.prompts if isinstance(step.stage, DraftStage | LLMStage) else ():
+        for name in prompts_of(step.stage, step.config):
             try:
                 prompts[name] = templates.load(name, folder)
             except SynthError as error:

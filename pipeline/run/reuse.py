@@ -12,8 +12,8 @@ import shutil
 from pipeline import manifest, store
 from pipeline.errors import DamagedError
 from pipeline.manifest import StageManifest
-from pipeline.run.asking import NOT_ASKED
 from pipeline.run.context import Context
+from pipeline.stage import NOT_ASKED
 
 
 async def reuse(context: Context, index: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.errors import RecipeError
 from pipeline.manifest import RunManifest
 from pipeline.recipe import Recipe
-from pipeline.stage import DECISION, EXTENT, IDENTITY, DraftStage, FilterStage, LLMStage
+from pipeline.stage import DECISION, EXTENT, IDENTITY, FilterStage, prompts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def fingerprints(found: Recipe, settings: RunSettings) -> list[str]:
     chain, digests = "", []
     for step in found.steps:
         own = {path: v for path, v in everything.items() if path.startswith(f"{step.name}.")}
-        prompts = step.stage.prompts if isinstance(step.stage, DraftStage | LLMStage) else ()
+        prompts = prompts_of(step.stage, step.config)
         own |= {f"prompts.{name}": identity.get(f"prompts.{name}") for name in prompts}
         text = json.dumps([chain, step.stage.name, shared, own], sort_keys=True)
         chain = hashlib.sha256(text.encode()).hexdigest()

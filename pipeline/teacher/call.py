@@ -21,7 +21,8 @@ class Call:
 
     `kind` is the endpoint: chat, completions or embeddings. `body` is the JSON body without the
     server's address: model, messages or prompt or input, parameters;
-    `content` is its canonical form. `sample` numbers equal contents in slot order; `attempt`
+    `content` is its canonical form. `sample` numbers equal contents: those of the conversation
+    about the row `row`, or, where that is empty, those of the stage in slot order. `attempt`
     numbers the tries of one slot whose replies could not be used. `template` (name and version),
     `values` and `shown` say how it came to be.
     """
@@ -35,12 +36,14 @@ class Call:
     values: Mapping[str, Any]
     shown: tuple[str, ...] = ()
     limit_name: str = "max_tokens"
+    row: str = ""
     sample: int = 0
     attempt: int = 0
 
     def key(self) -> bytes:
-        """16 bytes that stand for what is asked: equal for equal content, sample and attempt."""
-        tail = f":{self.sample}:{self.attempt}".encode()
+        """16 bytes that stand for what is asked, about which row, as which sample and attempt."""
+        about = f":{self.row}" if self.row else ""
+        tail = f"{about}:{self.sample}:{self.attempt}".encode()
         return hashlib.blake2b(self.content + tail, digest_size=16).digest()
 
 

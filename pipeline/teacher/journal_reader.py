@@ -90,6 +90,11 @@ class JournalReader:
         query = "SELECT count(DISTINCT slot) FROM records WHERE stage = ? AND kind = ?"
         return next((int(row[0]) for row in self._query(query, (stage, REPLY))), 0)
 
+    def replies(self, stage: str) -> int:
+        """How many requests of a stage have a reply."""
+        query = "SELECT count(DISTINCT key) FROM records WHERE stage = ? AND kind = ?"
+        return next((int(row[0]) for row in self._query(query, (stage, REPLY))), 0)
+
     def complaints(self) -> list[str]:
         """What SQLite's own check of its pages and indexes finds wrong."""
         found = [str(row[0]) for row in self._query("PRAGMA integrity_check(20)", ())]

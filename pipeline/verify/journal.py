@@ -6,7 +6,7 @@ import polars as pl
 
 from pipeline.errors import DamagedError
 from pipeline.inspect import Run
-from pipeline.stage import DraftStage, LLMStage
+from pipeline.stage import AskingStage, ChainStage
 from pipeline.teacher.journal import INTENT
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.verify.report import Report
@@ -15,7 +15,7 @@ from pipeline.verify.stage import CountedStage
 
 def check_journal(run: Run, counted: list[CountedStage], report: Report) -> None:
     """Numbers, CRCs, and a reply to every request that a row names."""
-    asking = [stage for stage in counted if isinstance(stage.kind, DraftStage | LLMStage)]
+    asking = [stage for stage in counted if isinstance(stage.kind, AskingStage)]
     if not asking:
         return
     own: set[str] = set()  # stages with records in this run's own journal
@@ -103,9 +103,13 @@ def _check_usage(reader: JournalReader, stages: list[CountedStage], report: Repo
 
 
 def _check_requests(stage: CountedStage, answered: set[bytes], report: Report) -> None:
-    """The last request of a row is the one that this stage made for it."""
+    """The last request of a row is the one that this stage made for it.
+
+    A conversation may leave a row as it came, without a request of its own.
+    """
     if "requests" not in stage.rows.columns:
         return
+    may_ask_nothing = isinstance(stage.kind, ChainStage)
     last = stage.rows.select(
         "row_id", "part", "is_kept", pl.col("requests").list.last().alias("last")
     )
@@ -120,7 +124,7 @@ def _check_requests(stage: CountedStage, answered: set[bytes], report: Report) -
         entry = stage.state.parts[int(str(part))]
         where = f"{stage.state.folder}/{entry.kept.path if is_kept else entry.dropped.path}"
         other = rows.filter(pl.col("stage").ne_missing(stage.state.name))
-        if other.height:
+        if other.height and not may_ask_nothing:
             report.find(
                 where,
                 f"{other.height} rows name no request of this stage, {other['row_id'][0]} first",

@@ -9,7 +9,7 @@ import polars as pl
 from pipeline import schema
 from pipeline.inspect import Run
 from pipeline.manifest import HALVES, Half, Part, StageManifest
-from pipeline.stage import DraftStage, FilterStage, ImportStage, LLMStage
+from pipeline.stage import ChainStage, DraftStage, FilterStage, ImportStage, RowStage
 from pipeline.stages import STAGES
 from pipeline.verify import shard
 from pipeline.verify.report import Report
@@ -188,10 +188,13 @@ class CountedStage:
 
     def _compare_part(self, number: int, part: Part, received: pl.Series) -> None:
         rows = self.rows.filter(part=number) if self.rows.width else self.rows
-        makes_rows = isinstance(self.kind, LLMStage) and self.kind.makes_rows
+        makes_rows = isinstance(self.kind, RowStage) and self.kind.makes_rows
         column = "parent_id" if makes_rows else "row_id"
         if column not in rows.columns:
             return
+        if makes_rows and isinstance(self.kind, ChainStage):
+            column = "received"
+            rows = rows.with_columns(received=self._received(rows, part, received))
         where = f"{self.state.folder}/{part.kept.path}"
         missing = received.filter(~received.is_in(rows[column].implode()))
         if len(missing):
@@ -204,6 +207,13 @@ class CountedStage:
             self.report.find(where, f"{len(strange)} rows were not received, {strange[0]} first")
         if not makes_rows and rows.height != len(received):
             self.report.find(where, f"{len(received)} rows received, {rows.height} kept or dropped")
+
+    def _received(self, rows: pl.DataFrame, part: Part, received: pl.Series) -> pl.Series:
+        """The row that each row of a conversation is about: by its slot, or itself."""
+        slots = rows["row_id"].str.extract(rf"^{self.state.name}-(\d+)-\d+$").cast(pl.Int64)
+        places = dict(enumerate(received, start=part.first_slot))
+        about = [places.get(slot) for slot in slots]
+        return pl.Series([a or b for a, b in zip(about, rows["row_id"], strict=True)])
 
     def check_slots(self) -> None:
         """In a stage that drafts or imports, every slot gave at least one candidate."""

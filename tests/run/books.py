@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 DROP = ["drop_reason", "drop_detail", "drop_ref"]
+MAKE_ROWS = ("instances", "evolve", "ponder")
 
 
 def digest(path: Path) -> str:
@@ -151,7 +152,7 @@ def _check_items(folder: Path, ids: Iterable[str], n_slots: int) -> None:
 
 
 def _check_received(state: dict[str, Any], received: int) -> None:
-    if state["stage"] == "instances":  # makes rows: one or more for each that it received
+    if state["stage"] in MAKE_ROWS:  # one or more for each that it received
         assert state["next_slot"] == received
         assert state["candidates"] >= received
     else:

@@ -1,0 +1,69 @@
+"""What is asked ahead, and comes back in the order in which it was drawn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar
+
+from pipeline.teacher.asker import Asker
+
+Drawn = TypeVar("Drawn")
+Found = TypeVar("Found")
+
+AT_ONCE = 16
+"""After so many that were known already, signals and commits get their turn."""
+
+
+class Window(Generic[Drawn, Found]):
+    """What is drawn, in order, each with what it came to; use it with `async with`, `async for`.
+
+    It was known when it was drawn, or its task gives it. Up to `ahead` are drawn before the first
+    is through; the next is drawn once what came before it was worked on. At the end no task is
+    left: what was not sent is let go, and what was in flight is waited for.
+    """
+
+    def __init__(
+        self,
+        drawn: Iterator[tuple[Drawn, Found | asyncio.Task[Found]]],
+        ahead: int,
+        asker: Asker,
+    ) -> None:
+        """Nothing is drawn yet."""
+        self._drawn = drawn
+        self._ahead = ahead
+        self._asker = asker
+        self._open: deque[tuple[Drawn, Found | asyncio.Task[Found]]] = deque()
+        self._known = 0
+
+    async def __aenter__(self) -> Window[Drawn, Found]:
+        """Give itself."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let go of what is open."""
+        tasks: list[asyncio.Task[Any]] = [
+            found for _, found in self._open if isinstance(found, asyncio.Task)
+        ]
+        await self._asker.let_go(tasks)
+
+    def __aiter__(self) -> Window[Drawn, Found]:
+        """Give itself."""
+        return self
+
+    async def __anext__(self) -> tuple[Drawn, Found]:
+        """The next in order."""
+        while len(self._open) < self._ahead and (one := next(self._drawn, None)) is not None:
+            self._open.append(one)
+        if not self._open:
+            raise StopAsyncIteration
+        what, found = self._open[0]
+        if isinstance(found, asyncio.Task):
+            found = await found
+        else:
+            self._known += 1
+            if self._known % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        self._open.popleft()
+        return what, found
