@@ -20,7 +20,8 @@ from pipeline.run.folder import check_writable, existing_run
 from pipeline.run.settings import check_unchanged, fingerprints, settings_of
 from pipeline.run.source import Source, open_source
 from pipeline.stage import AskingStage, DraftStage, ImportStage, RowStage, Sampling, prompts_of
-from pipeline.stages import bootstrap, decontaminate, read_input
+from pipeline.stages import decontaminate, read_input
+from pipeline.stages.drafts import DraftConfig
 from pipeline.teacher import uri
 
 
@@ -171,9 +172,7 @@ def _contents(
 
 
 def _window(found: Recipe) -> int | None:
-    return next(
-        (s.config.window for s in found.steps if isinstance(s.config, bootstrap.Config)), None
-    )
+    return next((s.config.window for s in found.steps if isinstance(s.config, DraftConfig)), None)
 
 
 def _old_run(options: Options, problems: Problems) -> Path | None:
@@ -244,7 +243,7 @@ def _keep_window(found: Recipe, existing: RunManifest | None) -> Recipe:
     steps = []
     for step in found.steps:
         config = step.config
-        if isinstance(config, bootstrap.Config) and config.window is None:
+        if isinstance(config, DraftConfig) and config.window is None:
             kept = existing.identity.get(f"{step.name}.window") if existing else None
             window = int(kept) if kept else config.resolved_window()
             step = replace(step, config=config.model_copy(update={"window": window}))
@@ -378,7 +377,7 @@ def _templates(found: Recipe, problems: Problems) -> dict[str, templates.Templat
 
 def _seeds(found: Recipe, problems: Problems) -> seed_tasks.SeedFile | None:
     configs = (step.config for step in found.steps)
-    config = next((config for config in configs if isinstance(config, bootstrap.Config)), None)
+    config = next((config for config in configs if isinstance(config, DraftConfig)), None)
     if config is None:
         return None
     try:

@@ -74,9 +74,9 @@ def instruction_of(reply: Reply) -> str:
 
 
 def rating_of(reply: Reply) -> int | None:
-    """The last score that a reply names, or its only line; null where it is none from 1 to 5.
+    r"""The last score that a reply names, or its only line; null where it is none from 1 to 5.
 
-    >>> rating_of(Reply("It helps.\\nScore: 4")), rating_of(Reply("5/5")), rating_of(Reply("Good."))
+    >>> rating_of(Reply("It helps.\nScore: 4")), rating_of(Reply("5/5")), rating_of(Reply("Good."))
     (4, 5, None)
     >>> rating_of(Reply("Score: 4.5")), rating_of(Reply("Score: 7"))
     (None, None)

@@ -114,7 +114,7 @@ def is_same_answer(answer: str, other: str) -> bool:
 
 
 def _last_boxed(text: str) -> str | None:
-    """What stands in the last \\boxed{}, braces balanced."""
+    """What stands in the last box, braces balanced."""
     start = text.rfind("\\boxed{")
     if start < 0:
         return None

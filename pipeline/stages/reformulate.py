@@ -44,9 +44,7 @@ def work(row: Row, config: Config, rng: Random) -> Conversation:
     return entries
 
 
-def _entry(
-    reply: Reply | Drop, request: Request, place: int, places: dict[str, int]
-) -> Row | Drop:
+def _entry(reply: Reply | Drop, request: Request, place: int, places: dict[str, int]) -> Row | Drop:
     """One paraphrase; `places` says at which entry each instruction came first."""
     asked: Row = {"requests": [request]}
     if isinstance(reply, Drop):

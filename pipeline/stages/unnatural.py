@@ -41,9 +41,7 @@ class Config(DraftConfig):
 
     demonstrations: Annotated[int, Field(ge=1, le=50), IDENTITY] = 3
     expected_yield: Annotated[float, Field(gt=0), drafts.OPERATIONAL] = 0.8
-    sampling: Sampling = Sampling(
-        temperature=1, top_p=0.99, stop=("\nExample 5",), max_tokens=1024
-    )
+    sampling: Sampling = Sampling(temperature=1, top_p=0.99, stop=("\nExample 5",), max_tokens=1024)
 
 
 def ask(pool: Pool, n_drafts: int, config: Config, rng: Random) -> Request:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any
 
-from pipeline.teacher.offline.replies import TEMPLATES, Answer
+from pipeline.teacher.offline.replies import TEMPLATES
+from pipeline.teacher.offline.reply import Answer
 
 __all__ = ["TEMPLATES", "Answer", "answer"]
 
