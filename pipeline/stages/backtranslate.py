@@ -37,6 +37,10 @@ SCORE = re.compile(
 BARE = re.compile(r"\(?([0-9]+(?:\.[0-9]+)?)\)?(?:\s*(?:/|out of)\s*5|\s*points?|分)?\.?")
 
 
+STALE = ("shown", "nearest_id", "nearest_score", "is_classification", "output_constraints")
+"""Columns that speak of an instruction which the new one replaces."""
+
+
 class Config(StageConfig):
     """Settings of `backtranslate`: how the instruction is written, and how the pair is rated."""
 
@@ -52,7 +56,8 @@ def work(row: Row, config: Config, rng: Random) -> Conversation:
     (reply,) = yield [Request("backtranslate", {"output": text})]
     if isinstance(reply, Drop):
         return [reply]
-    made: Row = {"instruction": instruction_of(reply), "input": "", "origin": "teacher"}
+    made: Row = {name: None for name in STALE if name in row}
+    made |= {"instruction": instruction_of(reply), "input": "", "origin": "teacher"}
     if reply.is_cut_off:
         return [Drop("item_cut_off", reply.finish_reason, row=made)]
     if not made["instruction"]:

@@ -14,7 +14,17 @@ from pydantic import Field
 
 from filters.keywords import ALPACA
 from pipeline.seed_tasks import TaskPool
-from pipeline.stage import IDENTITY, DraftStage, Drop, Pool, Reply, Request, Row, Sampling
+from pipeline.stage import (
+    IDENTITY,
+    OPERATIONAL,
+    DraftStage,
+    Drop,
+    Pool,
+    Reply,
+    Request,
+    Row,
+    Sampling,
+)
 from pipeline.stages import drafts
 from pipeline.stages.drafts import DraftConfig
 from pipeline.stages.numbered_list import clean_reply
@@ -28,7 +38,7 @@ class Config(DraftConfig):
     """
 
     demonstrations: Annotated[int, Field(ge=1, le=50), IDENTITY] = 3
-    expected_yield: Annotated[float, Field(gt=0), drafts.OPERATIONAL] = 12.0
+    expected_yield: Annotated[float, Field(gt=0), OPERATIONAL] = 8.0
     new_tasks: Annotated[int, Field(ge=1, le=50), IDENTITY] = 17
     sampling: Sampling = Sampling(
         temperature=1, top_p=1, stop=("\n21. Instruction",), max_tokens=3072

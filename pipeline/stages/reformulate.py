@@ -24,6 +24,9 @@ from pipeline.stage import (
 )
 from pipeline.stages.numbered_list import clean_reply
 
+STALE = ("shown", "nearest_id", "nearest_score")
+"""Columns that speak of the wording which a paraphrase replaces."""
+
 
 class Config(StageConfig):
     """Settings of `reformulate`: how many paraphrases are asked for, a request each."""
@@ -38,15 +41,18 @@ def work(row: Row, config: Config, rng: Random) -> Conversation:
     requests = [Request("reformulate", values) for _ in range(config.reformulations)]
     replies = yield requests
     entries: list[Row | Drop] = [{"row_id": row["row_id"], "requests": []}]
+    of_other_words: Row = {name: None for name in STALE if name in row}
     places = {_words(row["instruction"]): 0}
     for request, reply in zip(requests, replies, strict=True):
-        entries.append(_entry(reply, request, len(entries), places))
+        entries.append(_entry(reply, of_other_words, request, len(entries), places))
     return entries
 
 
-def _entry(reply: Reply | Drop, request: Request, place: int, places: dict[str, int]) -> Row | Drop:
+def _entry(
+    reply: Reply | Drop, made: Row, request: Request, place: int, places: dict[str, int]
+) -> Row | Drop:
     """One paraphrase; `places` says at which entry each instruction came first."""
-    asked: Row = {"requests": [request]}
+    asked: Row = made | {"requests": [request]}
     if isinstance(reply, Drop):
         return Drop(reply.reason, reply.detail, row=asked)
     text = read(reply)

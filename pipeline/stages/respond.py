@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.stage import (
     IDENTITY,
@@ -55,6 +55,12 @@ class Config(StageConfig):
     constraints: Annotated[bool, IDENTITY] = False
     reference: Annotated[Literal["reference", "output"] | None, IDENTITY] = None
     sampling: Sampling = Sampling(temperature=0.7, max_tokens=2048)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Config:
+        if self.steps and self.constraints:
+            raise ValueError("steps and constraints go into different requests: choose one")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,17 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.seed_tasks import SeedTask, TaskPool
-from pipeline.stage import IDENTITY, DraftStage, Drop, Pool, Reply, Request, Row, Sampling
-from pipeline.stages import drafts
+from pipeline.stage import (
+    IDENTITY,
+    OPERATIONAL,
+    DraftStage,
+    Drop,
+    Pool,
+    Reply,
+    Request,
+    Row,
+    Sampling,
+)
 from pipeline.stages.drafts import DraftConfig, judge
 from pipeline.stages.numbered_list import clean_reply
 
@@ -40,7 +49,7 @@ class Config(DraftConfig):
     """Settings of `unnatural`; demonstrations and sampling default to the paper's."""
 
     demonstrations: Annotated[int, Field(ge=1, le=50), IDENTITY] = 3
-    expected_yield: Annotated[float, Field(gt=0), drafts.OPERATIONAL] = 0.8
+    expected_yield: Annotated[float, Field(gt=0), OPERATIONAL] = 0.8
     sampling: Sampling = Sampling(temperature=1, top_p=0.99, stop=("\nExample 5",), max_tokens=1024)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import cache
 from random import Random
@@ -25,6 +26,7 @@ from pipeline.teacher.offline.words import pool, sentence, table
 Solve = Callable[[Slots, str], str | None]
 
 SAMPLES = 200  # inputs of each label that an input is compared with
+COMMON = 0.03  # the share of a family's inputs that a word must stand in to count
 DEED = re.compile(rf"[Tt]he (.+?) ({'|'.join(past for past, _ in DEEDS.values())}) the (.+)\.")
 VERBS = {past: verb for verb, (past, _) in DEEDS.items()}
 
@@ -48,19 +50,27 @@ def solve(task: Task, source: str, rng: Random) -> str | None:
 
 def _nearest_label(family: Family, source: str) -> str:
     """The label of the most similar input that the family makes."""
-    words = _pairs(source)
-    scored = ((len(words & other) / len(words | other), label) for other, label in _made(family))
+    made, common = _made(family)
+    for text, _, label in made:
+        if text == source:
+            return label
+    words = _pairs(source) & common
+    scored = ((len(words & other) / len(words | other or {""}), label) for _, other, label in made)
     return max(scored, key=lambda one: one[0])[1]
 
 
 @cache
-def _made(family: Family) -> tuple[tuple[frozenset[str], str], ...]:
+def _made(family: Family) -> tuple[list[tuple[str, frozenset[str], str]], frozenset[str]]:
+    """Inputs with their common words and labels; the words that are not of a few inputs only."""
     rng = Random(family.name)
-    return tuple(
-        (_pairs(family.make({LABEL: label}, rng)[0]), label)
+    texts = [
+        (family.make({LABEL: label}, rng)[0], label)
         for label in family.labels
         for _ in range(SAMPLES)
-    )
+    ]
+    counts = Counter(word for text, _ in texts for word in _pairs(text))
+    common = frozenset(word for word, n in counts.items() if n >= COMMON * len(texts))
+    return [(text, _pairs(text) & common, label) for text, label in texts], common
 
 
 def _pairs(text: str) -> frozenset[str]:

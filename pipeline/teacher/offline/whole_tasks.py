@@ -33,7 +33,14 @@ UNCHANGED_RATE = 0.03
 DRIFT_RATE = 0.03  # asks for something else
 LABELLED_RATE = 0.03  # begins with a field name
 REFORMULATE_CUT_RATE = 0.01
+REQUEST_RATE = 0.35  # begins by asking for help
 
+REQUESTS = (
+    "Here is what I would like you to do.",
+    "Please help me with the following.",
+    "Can you take care of this for me?",
+    "This is the task.",
+)
 LAST_SENTENCE = re.compile(r"(?<=[.?!]) (?=[A-Z])")
 
 
@@ -116,16 +123,24 @@ def reformulate(values: Mapping[str, Any], rng: Random) -> Answer:
 
 
 def other_words(instruction: str, task: grammar.Task, rng: Random) -> str:
-    """Another filling of the family's templates that says the same, its last sentence kept."""
+    """The same task by another template of its family, its last sentence kept.
+
+    Where none says the same with these slots, the wording around it changes.
+    """
     known = {name: value for name, value in task.slots.items() if name not in (TAIL, LABEL)}
-    fitting = []
-    for template in task.family.phrasings:
-        if (text := filled(parse(template, task.family.pools), known)) is not None:
-            fitting.append(text)
-    text = rng.choice(fitting) if fitting else instruction
+    plain = instruction.lower()
+    fitting = [
+        text
+        for template in task.family.phrasings
+        if (text := filled(parse(template, task.family.pools), known)) is not None
+        and text.lower() not in plain
+    ]
+    if not fitting:
+        return f"{rng.choice(REQUESTS)} {instruction}"
+    text = rng.choice(fitting)
     if task.slots[TAIL]:
         text = f"{text} {LAST_SENTENCE.split(instruction)[-1]}"
-    return text
+    return f"{rng.choice(REQUESTS)} {text}" if rng.random() < REQUEST_RATE else text
 
 
 def filled(phrasing: Phrasing, known: Mapping[str, str]) -> str | None:
