@@ -42,6 +42,10 @@ COLUMNS: dict[str, Column] = {
     "source": Column(pa.string(), "the seed file or data set that the row goes back to"),
     "root_id": Column(pa.string(), "the task that the row descends from; splits keep it together"),
     "parent_id": Column(pa.string(), "the row that this one was made from; null for a root"),
+    "round": Column(
+        pa.int64(), "how many rewritings away from the row that it was started from; 0 for that"
+    ),
+    "operation": Column(pa.string(), "how the row was rewritten from its parent; null for a root"),
     "instruction": Column(pa.string(), "what to do"),
     "input": Column(pa.string(), "the text to do it on; empty where none is needed"),
     "output": Column(pa.string(), "the answer"),

@@ -212,7 +212,8 @@ class ChainStage:
     the stage annotates rows, any number where it `makes_rows`. An entry can say of itself
 
     * `requests`: the `Request` objects, as they were yielded, that made it; without it, all;
-    * `parent_id`: the place in the list of the entry that it was made from; without it, its row;
+    * `parent_id`: the id of the row that it was made from, or the place of that entry in the list;
+      without it, its row;
     * `row_id`: that of the row received, which then goes on as it is.
 
     `requests_a_row(config)` and `rows_a_row(config)` are what an estimate expects. `prompts` can be

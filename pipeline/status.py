@@ -33,7 +33,8 @@ class StageStatus:
     """One stage of a run, begun or not, as `synth status` shows it.
 
     `requests`, tokens and cost come from the stage's books once it is complete, before that from
-    the journal. `measures` are the plain numbers of `stage.json`, such as `label_balance`.
+    the journal. `measures` are the plain numbers of `stage.json`, such as `label_balance`,
+    `by_round` what it says of each round of evolution.
     """
 
     name: str
@@ -48,6 +49,7 @@ class StageStatus:
     cost_usd: str | None = None
     seconds: float = 0.0
     measures: dict[str, float] = field(default_factory=dict)
+    by_round: list[dict[str, float]] = field(default_factory=list)
 
 
 def stage_statuses(run: Run) -> list[StageStatus]:
@@ -92,6 +94,7 @@ def _status(
         measures={
             name: value for name, value in state.measures.items() if isinstance(value, int | float)
         },
+        by_round=list(state.measures.get("by_round", [])),
     )
 
 

@@ -4,49 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import polars as pl
 
-from pipeline.errors import DamagedError, InputError
-from pipeline.manifest import HALVES, Half, RunManifest, StageManifest
+from pipeline.errors import InputError
+from pipeline.manifest import HALVES, Half, StageManifest
+from pipeline.rows import ROW_ID, Rows, rows_where
 from pipeline.seed_tasks import SeedTask
 from pipeline.stages import export
-from pipeline.teacher.journal import FAILURE, REPLY, Record
+from pipeline.teacher.journal import FAILURE, REPLY
 from pipeline.terminal import safe, shorten
+from pipeline.tree import Branch, as_lines, tree_of
 
-ROW_ID = re.compile(r"(?P<stage>.+)-(?P<slot>\d{6,})-(?P<item>\d{2,})")
 MOST_COMPARED = 20_000  # ids that a mistyped one is compared with
-
-
-class Rows(Protocol):
-    """What is needed of a run (`pipeline.inspect.Run`)."""
-
-    @property
-    def manifest(self) -> RunManifest:
-        """Its manifest."""
-
-    @property
-    def stage_manifests(self) -> tuple[StageManifest, ...]:
-        """The stages that have begun, in order."""
-
-    @property
-    def ancestors(self) -> Sequence[Rows]:
-        """It and the runs that it came from."""
-
-    @property
-    def seeds(self) -> Mapping[str, SeedTask]:
-        """Its seed tasks by id."""
-
-    def scan(self, stage: str | None, half: Half) -> pl.LazyFrame:
-        """One half of a stage."""
-
-    def journal(self, key: str | bytes) -> Sequence[Record]:
-        """The journal's records of one key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +84,7 @@ class History:
     nearest_score: float | None = None
     requests: tuple[Asked, ...] = ()
     passages: tuple[Passage, ...] = field(default=())
+    tree: Branch | None = None
 
     @property
     def dropped(self) -> Passage | None:
@@ -158,6 +133,7 @@ def history(run: Rows, row_id: str) -> History:
         nearest_score=row.get("nearest_score"),
         requests=tuple(_asked(run, one) for one in row.get("requests") or ()),
         passages=tuple(_passages(run, row_id, found, names)),
+        tree=tree_of(run, row_id),
     )
 
 
@@ -170,16 +146,8 @@ def _appearances(run: Rows, row_id: str) -> Iterator[Appearance]:
         if state.exported is not None:
             continue
         for half in HALVES:
-            for row in _where(run.scan(state.name, half), pl.col("row_id") == row_id):
+            for row in rows_where(run.scan(state.name, half), pl.col("row_id") == row_id):
                 yield state, half, row
-
-
-def _where(frame: pl.LazyFrame, condition: pl.Expr, *columns: str) -> list[dict[str, Any]]:
-    try:
-        found = frame.filter(condition)
-        return (found.select(columns) if columns else found).collect().to_dicts()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DamagedError(f"a shard cannot be read: {error}. See  synth verify.") from error
 
 
 class _Names:
@@ -201,7 +169,7 @@ class _Names:
             for half in HALVES:
                 missing = sorted(wanted - self._texts.keys())
                 if state.exported is None and missing:
-                    rows = _where(
+                    rows = rows_where(
                         run.scan(state.name, half),
                         pl.col("row_id").is_in(missing),
                         "row_id",
@@ -264,7 +232,7 @@ def _children(run: Rows, state: StageManifest, row_id: str) -> tuple[str, ...]:
     found = (
         one["row_id"]
         for half in HALVES
-        for one in _where(run.scan(state.name, half), mine, "row_id")
+        for one in rows_where(run.scan(state.name, half), mine, "row_id")
     )
     return tuple(sorted(found))
 
@@ -319,6 +287,10 @@ def _lines(found: History, width: int) -> Iterator[str]:
         yield f"{'' if number else 'asked':10} {_asked_text(asked)}"
     for number, passage in enumerate(found.passages):
         yield from _passage_lines(passage, "" if number else "stages", width)
+    if found.tree is not None:
+        yield ""
+        yield "evolved"
+        yield from as_lines(found.tree, width, marked=found.row_id)
 
 
 def _head(found: History, width: int) -> Iterator[str]:

@@ -64,6 +64,10 @@ def show(
         typer.Option("--sample", min=1, help="So many rows from all over, the same each time."),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Whole texts, with their lines.")] = False,
+    tree: Annotated[
+        str | None,
+        typer.Option("--tree", help="All that the row of this id was rewritten from and into."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON Lines, all columns.")] = False,
 ) -> None:
     """Print rows that a stage kept or dropped."""
@@ -72,6 +76,9 @@ def show(
     found = open_run(run)
     half: Half = "dropped" if dropped else "kept"
     state = found.stage(stage)
+    if tree is not None:
+        _show_tree(found, state.name, tree, as_json=as_json)
+        return
     frame, total = _rows(found, state.name, half, where, limit, sample)
     if as_json:
         for row in frame.iter_rows(named=True):
@@ -84,6 +91,18 @@ def show(
     chosen = f"{frame.height} of {total} rows" if frame.height < total else f"{total} rows"
     matching = " that match" if where is not None else ""
     sys.stderr.write(f"{chosen} {half} by {state.name}{matching}.\n")
+
+
+def _show_tree(run: Run, stage: str, row_id: str, *, as_json: bool) -> None:
+    from pipeline.tree import as_lines
+    from pipeline.tree import tree as find_tree
+
+    found = find_tree(run, stage, row_id)
+    if as_json:
+        _print_json(dataclasses.asdict(found), indent=1)
+        return
+    width = shutil.get_terminal_size().columns
+    sys.stdout.writelines(f"{line}\n" for line in as_lines(found, width, marked=row_id))
 
 
 def why(
@@ -232,8 +251,24 @@ def _status_text(run: Run, stages: list[StageStatus], worker: str | None) -> str
         for name, value in stage.measures.items():
             meaning = " (1: all labels even)" if name == "label_balance" else ""
             lines.append(f"{stage.name}: {name.replace('_', ' ')} {value}{meaning}")
+        lines += _round_lines(stage)
     lines.append(f"next: {_next_step(run, stages, worker)}")
     return safe("\n".join(lines)) + "\n"
+
+
+def _round_lines(stage: StageStatus) -> list[str]:
+    """One line a round of evolution, under the names of what was measured."""
+    if not stage.by_round:
+        return []
+    names = list(stage.by_round[0])
+    rows = [[f"{one[name]:.2f}".removesuffix(".00") for name in names] for one in stage.by_round]
+    heads = [name.replace("_", " ") for name in names]
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    return [
+        f"{stage.name if number == 0 else '':{len(stage.name)}}  "
+        + "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+        for number, cells in enumerate([heads, *rows])
+    ]
 
 
 def _table(stages: list[StageStatus]) -> list[str]:

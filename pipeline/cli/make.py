@@ -130,13 +130,18 @@ def _work(prepared: Prepared, listener: Listener) -> RunManifest:
 
 def replay(
     run: Annotated[str, typer.Argument(help="A run directory.")],
+    out: Annotated[
+        str | None, typer.Option("--out", help="A new run directory; needed for --set.")
+    ] = None,
+    settings: SetOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Events as JSON on stdout.")] = False,
 ) -> None:
     """Build a run's shards again from its journal, without one request."""
     from pipeline.run.replay import replay as replay_run
 
     with progress.shown(as_json=as_json) as listener:
-        state = replay_run(Path(run), listener)
+        target = None if out is None else Path(out)
+        state = replay_run(Path(run), listener, out=target, settings=settings or ())
     progress.last_word(
         f"{run} is replayed: {state.status}, {state.kept} rows, nothing was asked.",
         as_json=as_json,

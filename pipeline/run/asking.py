@@ -15,6 +15,7 @@ from pipeline.run.guard import Guard
 from pipeline.run.talk import Talk
 from pipeline.run.window import Window
 from pipeline.stage import NOT_ASKED, Drop, Request, Row, RowStage
+from pipeline.store import StageFolder
 
 
 async def run_row_stage(context: Context, index: int, step: Step) -> None:
@@ -23,8 +24,10 @@ async def run_row_stage(context: Context, index: int, step: Step) -> None:
     assert context.asker is not None
     folder = context.open_stage(index, step)
     total = context.input_rows()
-    if folder.state.dropped_by_reason.get(NOT_ASKED) and not context.prepared.is_replay:
+    is_gap = folder.state.dropped_by_reason.get(NOT_ASKED) and not context.prepared.is_replay
+    if is_gap or not _is_same_input(context, folder):
         folder.begin_anew()  # what has a reply is read from the journal, only the rest is asked
+    folder.state.input_digest = context.input_so_far()
     if folder.state.complete and folder.next_slot >= total:
         context.done.append(folder.state)
         return
@@ -48,6 +51,14 @@ async def run_row_stage(context: Context, index: int, step: Step) -> None:
     context.seal(folder, total, total)
 
 
+def _is_same_input(context: Context, folder: StageFolder) -> bool:
+    """Whether the rows that were worked on still stand first in the stage before."""
+    before = folder.state.input_digest
+    if before is None or ":" not in before:
+        return True
+    return before == context.input_so_far(int(before.partition(":")[0]))
+
+
 def _split(talk: Talk, step: Step, guard: Guard) -> tuple[list[Row], list[Row]]:
     """The kept and the dropped rows of a conversation, named and with their requests."""
     assert isinstance(step.stage, RowStage)
@@ -59,8 +70,8 @@ def _split(talk: Talk, step: Step, guard: Guard) -> tuple[list[Row], list[Row]]:
     for row_id, columns, entry in zip(ids, given, entries, strict=True):
         row = talk.row | columns | {"row_id": row_id, "requests": _requests(talk, columns)}
         if row_id != talk.row["row_id"]:
-            parent = columns.get("parent_id")
-            row["parent_id"] = talk.row["row_id"] if parent is None else ids[parent]
+            parent = columns.get("parent_id", talk.row["row_id"])
+            row["parent_id"] = ids[parent] if isinstance(parent, int) else parent
         if talk.answered and "teacher" in step.stage.writes and "row_id" not in columns:
             row["teacher"] = talk.answered[-1][1]["model"]
         if isinstance(entry, Drop):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from pipeline.recipe import Step
 from pipeline.run.events import Listener, Progress, note
 from pipeline.run.lock import Lease
 from pipeline.run.prepare import Prepared
-from pipeline.stage import ImportStage, Request, RowStage, Sampling
+from pipeline.stage import ChainStage, ImportStage, Request, RowStage, Sampling
 from pipeline.store import StageFolder
 from pipeline.teacher.asker import Asker, Settled
 from pipeline.teacher.call import Call, canonical
@@ -63,6 +64,15 @@ class Context:
         """What stands for the content of the stage before."""
         return self.done[-1].kept_digest
 
+    def input_so_far(self, parts: int | None = None) -> str:
+        """What stands for the first parts of the stage before, or for all: their number, a digest.
+
+        It stays the same where the stage before only grows at its end.
+        """
+        found = self.done[-1].parts[:parts]
+        together = "".join(part.kept.sha256 for part in found).encode()
+        return f"{len(found)}:{hashlib.sha256(together).hexdigest()}"
+
     def open_stage(self, index: int, step: Step) -> StageFolder:
         """The stage's folder as an earlier process left it, or a new one."""
         path = self.run / manifest.stage_folder(index, step.name) / "stage.json"
@@ -86,11 +96,15 @@ class Context:
             )
         if not state.parts:
             state.columns = self.prepared.columns[index]
+        settings = step.config.model_dump(mode="json")
+        has_longer_rows = isinstance(step.stage, ChainStage) and state.settings != settings
         state.fingerprint = self.prepared.fingerprints[index]
-        state.settings = step.config.model_dump(mode="json")
+        state.settings = settings
         folder = StageFolder(
             self.run, state, self.prepared.recipe.settings.shard_rows, fence=self.lease.check
         )
+        if state.parts and has_longer_rows:  # an extent was raised: every conversation goes on
+            folder.begin_anew()
         folder.create()
         if self.prepared.is_replay and not isinstance(step.stage, ImportStage):
             folder.begin_anew()

@@ -65,7 +65,7 @@ def execute(prepared: Prepared, listener: Listener) -> RunManifest:
         with locked(prepared.run) as lease:
             check_links(prepared.run)
             store.clear_staging(prepared.run)
-            if not prepared.is_replay:
+            if not prepared.is_replay or prepared.old_run is not None:
                 _write_inputs(prepared)
             return asyncio.run(_execute(prepared, listener, lease))
     except OSError as error:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -17,12 +18,15 @@ from pipeline.manifest import RunManifest
 from pipeline.recipe import Recipe, Step
 from pipeline.run.columns import columns_of_steps
 from pipeline.run.folder import check_writable, existing_run
+from pipeline.run.seed_source import seed_source
 from pipeline.run.settings import check_unchanged, fingerprints, settings_of
 from pipeline.run.source import Source, open_source
 from pipeline.stage import AskingStage, DraftStage, ImportStage, RowStage, Sampling, prompts_of
-from pipeline.stages import decontaminate, read_input
+from pipeline.stages import decontaminate, read_input, seed_rows
 from pipeline.stages.drafts import DraftConfig
 from pipeline.teacher import uri
+
+SEEDS_STAGE = re.compile(r"(\bstage: *)seed-tasks\b")
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     _check_budget(found, teacher, problems)
     prompts = _templates(found, problems)
     seeds = _seeds(found, problems)
-    source = _source(options, found, problems)
+    source = _source(options, found, seeds, problems)
     _check_offline(found, teacher, source, problems)
     _check_folder(found, teacher, problems, needed=needs_key)
     columns = columns_of_steps(found, source, problems)
@@ -203,13 +207,18 @@ def _recipe(options: Options, old_run: Path | None) -> Recipe:
     if options.input is None and options.limit is None:
         return recipe.parse(text, where=where, settings=settings)
     first = recipe.parse(text, where=where, settings={}).steps[0]
-    if options.input is not None and not isinstance(first.stage, ImportStage):
+    if options.input is not None and isinstance(first.config, seed_rows.Config):
+        text = SEEDS_STAGE.sub(r"\1import", text, count=1)
+        first = recipe.parse(text, where=where, settings={}).steps[0]
+    elif options.input is not None and not isinstance(first.stage, ImportStage):
         if isinstance(first.stage, DraftStage):
             raise RecipeError(f"{where} starts from seed tasks: use --seeds, not --input.")
         text = _with_import(text)
     if options.limit is not None:
         is_generating = isinstance(first.stage, DraftStage)
-        settings[f"{first.name}.target" if is_generating else "import.rows"] = options.limit
+        is_import = not is_generating and isinstance(first.stage, ImportStage)
+        name = first.name if is_generating or is_import else "import"
+        settings[f"{name}.target" if is_generating else f"{name}.rows"] = options.limit
     return recipe.parse(text, where=where, settings=settings)
 
 
@@ -282,6 +291,17 @@ def _check_offline(
                 )
             )
             return
+    from pipeline.teacher.offline import TEMPLATES  # only where it is the teacher
+
+    for step in found.steps:
+        for name in prompts_of(step.stage, step.config):
+            if name not in TEMPLATES:
+                problems.add(
+                    RecipeError(
+                        f"{step.name}: the offline teacher does not know the template {name!r}: "
+                        "name a teacher with --teacher."
+                    )
+                )
     if source is None:
         return
     asking = [step.name for step in found.steps if isinstance(step.stage, AskingStage)]
@@ -376,19 +396,24 @@ def _templates(found: Recipe, problems: Problems) -> dict[str, templates.Templat
 
 
 def _seeds(found: Recipe, problems: Problems) -> seed_tasks.SeedFile | None:
-    configs = (step.config for step in found.steps)
+    configs = [step.config for step in found.steps]
     config = next((config for config in configs if isinstance(config, DraftConfig)), None)
-    if config is None:
+    if config is None and not isinstance(configs[0], seed_rows.Config):
         return None
     try:
-        return seed_tasks.load(found.settings.seeds, at_least=config.demonstrations)
+        at_least = 1 if config is None else config.demonstrations
+        return seed_tasks.load(found.settings.seeds, at_least=at_least)
     except SynthError as error:
         problems.add(error)
         return None
 
 
-def _source(options: Options, found: Recipe, problems: Problems) -> Source | None:
+def _source(
+    options: Options, found: Recipe, seeds: seed_tasks.SeedFile | None, problems: Problems
+) -> Source | None:
     config = found.steps[0].config
+    if isinstance(config, seed_rows.Config):
+        return None if seeds is None else seed_source(seeds, config.rows)
     if not isinstance(config, read_input.Config):
         return None
     if not config.path:

@@ -30,6 +30,8 @@ async def reuse(context: Context, index: int) -> None:
     has_gaps = bool(state.dropped_by_reason.get(NOT_ASKED))
     is_same = not has_gaps and state.fingerprint == prepared.fingerprints[index]
     if not state.complete or state.exported is not None or not is_same:
+        if prepared.is_replay:  # what was asked there is all that there will be
+            await _copy_records(context, name)
         return
     copy = prepared.run / ".staging" / "stage"
     shutil.rmtree(copy, ignore_errors=True)

@@ -23,6 +23,7 @@ from filters.keywords import keywords
 from filters.opening import opening
 from filters.outputs import outputs
 from filters.pair_rating import pair_rating
+from filters.refusal import refusal
 from filters.word_count import word_count
 from pipeline.errors import RecipeError
 from pipeline.stage import DECISION, FilterStage, StageConfig
@@ -35,6 +36,7 @@ FILTERS: dict[str, Filter] = {
     "opening": opening,
     "outputs": outputs,
     "instances": instances,
+    "refusal": refusal,
     "agreement": agreement,
     "pair_rating": pair_rating,
 }

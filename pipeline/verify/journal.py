@@ -6,7 +6,7 @@ import polars as pl
 
 from pipeline.errors import DamagedError
 from pipeline.inspect import Run
-from pipeline.stage import AskingStage, ChainStage
+from pipeline.stage import NOT_ASKED, AskingStage, ChainStage
 from pipeline.teacher.journal import INTENT
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.verify.report import Report
@@ -113,6 +113,9 @@ def _check_requests(stage: CountedStage, answered: set[bytes], report: Report) -
     last = stage.rows.select(
         "row_id", "part", "is_kept", pl.col("requests").list.last().alias("last")
     )
+    if "drop_reason" in stage.rows.columns:  # what a replay could not ask has no reply
+        has_reply = pl.col("drop_reason").ne_missing(NOT_ASKED)
+        last = last.filter(stage.rows.select(has_reply).to_series())
     fields = last.select(
         "row_id",
         "part",

@@ -7,14 +7,25 @@ answers only tasks that it wrote. Replies carry the flaws of a real teacher, at 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from random import Random
 from typing import Any
 
-from pipeline.teacher.offline.replies import TEMPLATES
+from pipeline.teacher.offline import evolving, replies
 from pipeline.teacher.offline.reply import Answer
 
 __all__ = ["TEMPLATES", "Answer", "answer"]
+
+DEEPER = ("constraints", "deepen", "concretize", "reasoning", "complicate")
+TEMPLATES: dict[str, Callable[[Mapping[str, Any], Random], Answer]] = {
+    **replies.TEMPLATES,
+    **{f"evolve-{name}": partial(evolving.deeper, name) for name in DEEPER},
+    "evolve-breadth": evolving.broader,
+    "compare": evolving.compare,
+    "respond": evolving.respond,
+    "respond-steps": evolving.respond_steps,
+}
 
 
 def answer(template: str, values: Mapping[str, Any], rng: Random) -> Answer:

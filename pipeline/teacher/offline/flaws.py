@@ -142,6 +142,11 @@ def reworded(task: str, rng: Random) -> str:
     return task + rng.choice(EXTRAS)
 
 
+def endless(text: str, rng: Random) -> str:
+    """The text with one remark after another behind it, over four hundred words."""
+    return " ".join([text, *(_filled(LONG, rng) for _ in range(25))])
+
+
 def numbered(items: Sequence[str], first: int, rng: Random) -> tuple[str, bool]:
     """The items as the rest of a numbered list, and whether it was broken off."""
     chance = rng.random()

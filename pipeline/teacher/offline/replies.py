@@ -79,8 +79,6 @@ TEMPLATES: dict[str, Callable[[Mapping[str, Any], Random], Answer]] = {
     "classify": classify,
     "instances_input_first": instances_input_first,
     "instances_output_first": instances_output_first,
-    "respond": answering.respond,
-    "respond-steps": answering.respond_steps,
     "respond-constraints": answering.respond_constraints,
     "one-call": whole_tasks.one_call,
     "unnatural": whole_tasks.unnatural,

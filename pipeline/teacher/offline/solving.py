@@ -176,8 +176,8 @@ def _filter(slots: Slots, rows: Goods) -> str:
 
 
 def _dearest(_: Slots, rows: Goods) -> str:
-    name, _, price = max(rows, key=lambda row: row[2])
-    return f"{sentence(name)}, at {price}."
+    dearest = max(rows, key=lambda row: row[2])
+    return f"{sentence(dearest[0])}, at {dearest[2]}."
 
 
 def _to_json(_: Slots, rows: Goods) -> str:
@@ -228,8 +228,8 @@ def _leap(_: Slots, source: str) -> str | None:
 
 
 def _syllogism(_: Slots, source: str) -> str | None:
-    _, so, end = source.rpartition(" So ")
-    return ("valid" if "comes from" in end else "invalid") if so else None
+    steps = source.split(" So ")
+    return ("valid" if "comes from" in steps[-1] else "invalid") if len(steps) > 1 else None
 
 
 SOLVERS: dict[str, Solve] = {

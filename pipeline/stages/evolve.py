@@ -1,0 +1,264 @@
+"""Rewrite tasks, round by round, into harder and into other ones, and eliminate what failed.
+
+Source: Xu et al. 2023, "WizardLM" (arXiv:2304.12244), section 3: five operations in depth and one
+in breadth with equal chance, and four rules of elimination; a failed rewriting leaves its parent to
+the next round. Where we differ: the comparison is asked in both orders, three rules are added that
+can be switched off (a copied parent, a text that is too long, a reply that was cut off), and an
+input stays a column of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from filters import copied_parent, information_gain, prompt_leak, refusal, stop_words, too_long
+from pipeline.stage import (
+    EXTENT,
+    IDENTITY,
+    NOT_ASKED,
+    ChainStage,
+    Conversation,
+    Drop,
+    Reply,
+    Request,
+    Row,
+    Sampling,
+    StageConfig,
+)
+from pipeline.stages.evolution import (
+    OPERATIONS,
+    Operation,
+    Source,
+    descends,
+    measures,
+    read_task,
+    with_given,
+)
+
+Verdict = tuple[str | None, str | None]
+COMPARING = ("copied_parent", "no_information_gain")
+
+
+class Config(StageConfig):
+    """Settings of `evolve`.
+
+    `operations` by name, each with `kind` (depth or breadth), `template` and `weight`; what a
+    recipe names is laid over the six that there are. `keep_roots`: whether starting rows go on
+    too. `copied` is the ROUGE-L with the parent from which a child is a copy, `longest` and
+    `longest_packed` the words, or characters of Han, kana and hangul, that instruction and input
+    have together; null switches them off, as `drop_cut_off` does for replies without an end.
+    """
+
+    rounds: Annotated[int, Field(ge=1, le=50), EXTENT] = 4
+    operations: Annotated[dict[str, Operation], IDENTITY] = Field(
+        default_factory=lambda: dict(OPERATIONS), validate_default=True
+    )
+    keep_roots: Annotated[bool, IDENTITY] = True
+    refusal_words: Annotated[int, Field(ge=0), IDENTITY] = 80
+    copied: Annotated[float | None, Field(gt=0, le=1), IDENTITY] = 0.95
+    longest: Annotated[int | None, Field(ge=1), IDENTITY] = 400
+    longest_packed: Annotated[int | None, Field(ge=1), IDENTITY] = 800
+    drop_cut_off: Annotated[bool, IDENTITY] = True
+    sampling: Sampling = Sampling(temperature=1.0, top_p=0.9, max_tokens=2048)
+    compare_sampling: Sampling = Sampling(temperature=0, max_tokens=64)
+    respond_sampling: Sampling = Sampling(temperature=1.0, top_p=0.9, max_tokens=2048)
+
+    @field_validator("operations", mode="before")
+    @classmethod
+    def _merged(cls, given: Any) -> Any:  # noqa: ANN401 - pydantic says what is wrong with it
+        return with_given(given) if isinstance(given, dict) else given
+
+    @field_validator("operations")
+    @classmethod
+    def _some_chance(cls, given: dict[str, Operation]) -> dict[str, Operation]:
+        if not sum(one.weight for one in given.values()):
+            raise ValueError("at least one operation needs a weight above 0")
+        return given
+
+
+@dataclass
+class _Child:
+    """A rewriting on its way through a round: its parent, its row so far, and its verdict."""
+
+    parent: Source
+    operation: str
+    requests: list[Request]
+    row: Row
+    drop: Drop | None = None
+
+    def judge(self, verdict: Verdict) -> None:
+        """Take the first rule that says no."""
+        reason, detail = verdict
+        if self.drop is None and reason is not None:
+            met = self.parent.place if reason in COMPARING else None
+            self.drop = Drop(reason, detail or "", met)
+
+
+def work(row: Row, config: Config, rng: Random) -> Conversation:
+    """Evolve one starting row for `rounds` rounds; all its children, and itself if it goes on."""
+    root = Source(
+        row["instruction"], row.get("input") or "", row.get("round") or 0, place=row["row_id"]
+    )
+    entries: list[Row | Drop] = []
+    if config.keep_roots:
+        entries.append({"row_id": row["row_id"], "requests": (), "round": root.generation})
+    sources = [root]
+    key = rng.getrandbits(64)
+    for number in range(1, config.rounds + 1):
+        children = yield from _one_round(row, sources, config, key, number)
+        following: dict[str, list[Source]] = {}
+        for child in children:
+            child.row["requests"] = (*child.parent.made_by, *child.requests)
+            if child.drop is not None:
+                drop = child.drop
+                entries.append(Drop(drop.reason, drop.detail, drop.ref, child.row))
+                continue
+            source = Source(
+                child.row["instruction"],
+                child.row["input"],
+                child.row["round"],
+                f"{child.parent.path}/{number}{child.operation}",
+                len(entries),
+                (*child.parent.made_by, child.requests[0]),
+            )
+            entries.append(child.row)
+            following[child.parent.path] = [source]
+            if config.operations[child.operation].kind == "breadth":
+                following[child.parent.path] = [child.parent, source]
+        if any(child.drop and child.drop.reason == NOT_ASKED for child in children):
+            unasked = {c.parent.path for c in children if c.drop and c.drop.reason == NOT_ASKED}
+            following |= {path: [] for path in unasked}  # what came after is not known
+        sources = [after for source in sources for after in following.get(source.path, [source])]
+    return entries
+
+
+def _one_round(row: Row, sources: Sequence[Source], config: Config, key: int, number: int) -> Any:  # noqa: ANN401 - a generator: Conversation's requests and replies, children in the end
+    """Rewrite every source once, and judge what comes."""
+    children = []
+    for source in sources:
+        operation = source.draw(config.operations, key, number)
+        request = Request(config.operations[operation].template, source.values)
+        children.append(_Child(source, operation, [request], _row(row, source, operation)))
+    replies = yield [child.requests[0] for child in children]
+    for child, reply in zip(children, replies, strict=True):
+        _read(child, reply, config)
+    compared = [child for child in children if child.drop is None]
+    for child in compared:
+        child.requests += _comparisons(child)
+    replies = yield [request for child in compared for request in child.requests[1:]]
+    for at, child in enumerate(compared):
+        _compare(child, replies[2 * at], replies[2 * at + 1])
+    answered = [child for child in compared if child.drop is None]
+    for child in answered:
+        child.requests.append(Request("respond", _texts(child), sampling="respond_sampling"))
+    replies = yield [child.requests[-1] for child in answered]
+    for child, reply in zip(answered, replies, strict=True):
+        _answer(child, reply, config)
+    return children
+
+
+def _row(row: Row, parent: Source, operation: str) -> Row:
+    made = {
+        "origin": "teacher",
+        "parent_id": parent.place,
+        "round": parent.generation + 1,
+        "operation": operation,
+    }
+    return {name: value for name, value in descends(row).items() if name != "row_id"} | made
+
+
+def _texts(child: _Child) -> dict[str, str]:
+    return {"instruction": child.row["instruction"], "input": child.row["input"]}
+
+
+def _read(child: _Child, reply: Reply | Drop, config: Config) -> None:
+    """Read a rewriting and judge its text."""
+    if isinstance(reply, Drop):
+        child.drop = reply
+        return
+    kind = config.operations[child.operation].kind
+    instruction, given = read_task(reply.text, child.parent, kind)
+    child.row |= {"instruction": instruction, "input": given}
+    if not instruction:
+        child.judge(("empty_instruction", reply.text[:200]))
+    if config.drop_cut_off and reply.is_cut_off:
+        child.judge(("cut_off", f"the rewriting: {reply.finish_reason}"))
+    child.judge(prompt_leak.judge(instruction))
+    if config.longest is not None or config.longest_packed is not None:
+        limits = {"words": config.longest, "characters": config.longest_packed}
+        known = {name: value if value is not None else 10**9 for name, value in limits.items()}
+        child.judge(too_long.judge(f"{instruction}\n{given}", **known))
+    if config.copied is not None:
+        before = child.parent.instruction
+        if given != child.parent.input:  # an input that was kept says nothing of the instruction
+            instruction, before = f"{instruction}\n{given}", f"{before}\n{child.parent.input}"
+        child.judge(copied_parent.judge(instruction, before, threshold=config.copied))
+
+
+def _comparisons(child: _Child) -> list[Request]:
+    """Parent and child, and the other way round."""
+    parent, own = child.parent.values, _texts(child)
+    return [
+        Request("compare", {"first": one, "second": other}, sampling="compare_sampling")
+        for one, other in ((parent, own), (own, parent))
+    ]
+
+
+def _compare(child: _Child, first: Reply | Drop, second: Reply | Drop) -> None:
+    for reply in (first, second):
+        if isinstance(reply, Drop) and child.drop is None:
+            child.drop = reply
+    if not isinstance(first, Drop) and not isinstance(second, Drop):
+        child.judge(information_gain.judge(first.text, second.text))
+
+
+def _answer(child: _Child, reply: Reply | Drop, config: Config) -> None:
+    """Take the answer in and judge it."""
+    if isinstance(reply, Drop):
+        child.drop = reply
+        return
+    child.row["output"] = reply.text.strip()
+    if config.drop_cut_off and reply.is_cut_off:
+        child.judge(("cut_off", f"the answer: {reply.finish_reason}"))
+    words = config.refusal_words
+    child.judge(refusal.judge(reply.text, words=words, characters=2 * words))
+    child.judge(stop_words.judge(reply.text))
+
+
+def prompts(config: Config) -> tuple[str, ...]:
+    """The templates of the operations that have a chance, and those that are always asked."""
+    named = (one.template for one in config.operations.values() if one.weight)
+    return (*dict.fromkeys(named), "compare", "respond")
+
+
+STAGE = ChainStage(
+    name="evolve",
+    version=1,
+    summary="rewrite tasks into harder and other ones, answer them, eliminate what failed",
+    config=Config,
+    prompts=prompts,
+    work=work,
+    reads=("row_id", "instruction"),
+    writes=(
+        "row_id",
+        "origin",
+        "teacher",
+        "root_id",
+        "parent_id",
+        "round",
+        "operation",
+        "instruction",
+        "input",
+        "output",
+        "requests",
+    ),
+    requests_a_row=lambda config: 4.0 * config.rounds,
+    rows_a_row=lambda config: 0.8 * config.rounds + config.keep_roots,
+    makes_rows=True,
+    measure=measures,
+)
