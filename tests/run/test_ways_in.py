@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.run.execute import execute
-from pipeline.run.prepare import Options, prepare
 from pipeline.verify import verify
 from tests.conftest import RunSynth, run_and_recount
 from tests.run import books
+from tests.teacher_server.process import Server
 
 FRESH = {
     "one-call": ("one-call.target=60", "shard_rows=50"),
@@ -99,23 +98,27 @@ def test_new_answers_have_steps_votes_and_their_requests(runs: dict[str, Path]) 
 
 
 def test_another_threshold_of_agreement_asks_nothing(
-    runs: dict[str, Path], run_synth: RunSynth, tmp_path: Path
+    run_synth: RunSynth, server: Server, source: str, tmp_path: Path
 ) -> None:
-    options = Options(
+    teacher = f"openai:test-model@{server.url}"
+    settings = ("respond.samples=3", "respond.steps=false", "import.rows=20")
+    run_synth(tmp_path / "old", *settings, recipe="respond", input=source, teacher=teacher)
+    asked = len(server.history("request"))
+    assert asked >= 60
+    stricter = "filter.filters={agreement: {at_least: 1.0, keep_unvoted: false}}"
+    run_synth(
+        tmp_path / "new",
+        stricter,
         recipe="respond",
-        out=str(tmp_path / "run"),
-        made_from=str(runs["respond"]),
-        input=None,
-        settings=("filter.filters={agreement: {at_least: 1.0, keep_unvoted: false}}",),
+        teacher=teacher,
+        made_from=str(tmp_path / "old"),
     )
-    execute(prepare(options, {}), lambda event: None)
-    books.check(tmp_path / "run")
-    assert books.stage_json(tmp_path / "run", "respond")["kept"] > 0
-    assert not [one for one in books.records(tmp_path / "run") if one["kind"] == "reply"]
-    kept = books.rows(tmp_path / "run", "filter")
-    assert kept
-    assert {row["agreement"] for row in kept} == {1.0}
-    assert len(kept) < len(books.rows(runs["respond"], "filter"))
+    again = [one for one in server.history("request")[asked:] if one["kind"] == "chat"]
+    assert again == []
+    assert books.rows(tmp_path / "new", "respond") == books.rows(tmp_path / "old", "respond") != []
+    kept = books.rows(tmp_path / "new", "filter")
+    assert len(kept) < len(books.rows(tmp_path / "old", "filter"))
+    assert {row["agreement"] for row in kept} <= {1.0}
 
 
 def test_only_answers_that_reach_the_old_ones_are_kept_where_those_are_the_reference(
