@@ -31,5 +31,5 @@ def agreement(
             continue
         is_few, is_low = n < votes_at_least, share < at_least
         reasons.append("too_few_votes" if is_few else "low_agreement" if is_low else None)
-        details.append(f"{share:.2f} of {n} votes")
+        details.append(f"{round(share * n)} of {n} votes")
     return verdict(reasons, details)

@@ -28,6 +28,7 @@ OFF_BY_ONE_RATE = 0.08
 NO_NUMBER_RATE = 0.015
 
 WORD = re.compile(r"\w+")
+WHOLE = re.compile(r"(?<![\d.])[1-9]\d*(?!\d|\.\d)")
 BOUNDS = ((0.9, 5), (0.75, 4), (0.5, 3), (0.25, 2))
 GROUNDS = {
     5: "The text gives exactly what was asked for.",
@@ -113,7 +114,7 @@ def _instruction(family: Family, output: str, rng: Random) -> tuple[int, str]:
 def _slots_in(phrasing: Phrasing, output: str) -> dict[str, str]:
     """Slots of a template whose entries stand in the text, each used once, in their order."""
     text = output.lower()
-    numbers = re.findall(r"\d+", text)
+    numbers = WHOLE.findall(text)
     known: dict[str, str] = {}
     for pieces, _ in phrasing.clauses:
         for piece in pieces:
