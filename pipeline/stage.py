@@ -217,7 +217,8 @@ class ChainStage:
     * `row_id`: that of the row received, which then goes on as it is.
 
     `requests_a_row(config)` and `rows_a_row(config)` are what an estimate expects. `prompts` can be
-    told from the settings; the other fields are those of an `LLMStage`.
+    told from the settings; `measured` are the columns that `measure` looks at, null is all. The
+    other fields are those of an `LLMStage`.
     """
 
     name: str
@@ -232,6 +233,7 @@ class ChainStage:
     endpoint: Literal["embeddings"] | None = None
     makes_rows: bool = False
     measure: Callable[[pl.DataFrame], dict[str, Any]] | None = None
+    measured: tuple[str, ...] | None = None
     summary: str = ""
 
 

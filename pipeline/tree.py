@@ -113,7 +113,9 @@ def _branch(row_id: str, rows: list[dict[str, Any]]) -> Branch:
     (own,) = [row for row in rows if row["row_id"] == row_id]
     children = [row["row_id"] for row in rows if row.get("parent_id") == row_id]
     below = tuple(_branch(child, rows) for child in sorted(children) if child != row_id)
-    fields = {name: own.get(name) for name in Branch.__dataclass_fields__ if name != "children"}
+    fields: dict[str, Any] = {
+        name: own.get(name) for name in Branch.__dataclass_fields__ if name != "children"
+    }
     return replace(Branch(row_id, None), **fields, children=below)
 
 

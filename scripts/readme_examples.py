@@ -70,7 +70,10 @@ SHOWN: tuple[tuple[str, str], ...] = (
         "synth run backtranslate --input runs/demo --out runs/back",
     ),
     (
-        "All shards again from the journal, without one request: after a parser has changed, say.",
+        "All shards again from the journal, without one request: after a parser has changed, say. "
+        "With `--out NEW --set\nstage.key=value` it is done under other settings beside the old "
+        "run; rows that now need a reply that nobody has are\ndropped as `not_asked`, and "
+        "`synth run` on NEW asks only for those.",
         "synth replay runs/demo",
     ),
     ("One file instead of a data set.", "synth export runs/demo --format jsonl"),

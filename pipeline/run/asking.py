@@ -14,7 +14,7 @@ from pipeline.run.context import Context
 from pipeline.run.guard import Guard
 from pipeline.run.talk import Talk
 from pipeline.run.window import Window
-from pipeline.stage import NOT_ASKED, Drop, Request, Row, RowStage
+from pipeline.stage import NOT_ASKED, ChainStage, Drop, Request, Row, RowStage
 from pipeline.store import StageFolder
 
 
@@ -46,8 +46,9 @@ async def run_row_stage(context: Context, index: int, step: Step) -> None:
             context.tell(folder, total, folder.next_slot)
     folder.flush(journal=context.journal.committed)
     if step.stage.measure is not None:
-        kept_rows = store.read_frame(store.shards(folder.path, folder.state))
-        folder.state.measures = step.stage.measure(kept_rows)
+        wanted = step.stage.measured if isinstance(step.stage, ChainStage) else None
+        rows_kept = store.read_frame(store.shards(folder.path, folder.state), wanted)
+        folder.state.measures = step.stage.measure(rows_kept)
     context.seal(folder, total, total)
 
 

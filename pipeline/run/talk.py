@@ -103,15 +103,12 @@ class Talk:
         """Note who answered; what the stage is given in place of each request."""
         found: list[Reply | Drop] = []
         for request, one in zip(self._open, settled, strict=True):
-            column = self._context.request_column(self._step, request.template, one)
-            self.answered.append((request, column))
-            if one.reply is not None:
-                found.append(one.reply)
-                continue
-            drop = Drop(one.outcome, one.detail)
+            found.append(one.reply or Drop(one.outcome, one.detail))
             if one.outcome == NOT_ASKED:
-                self.unasked = drop
-            found.append(drop)
+                self.unasked = Drop(one.outcome, one.detail)
+            else:
+                column = self._context.request_column(self._step, request.template, one)
+                self.answered.append((request, column))
         return found
 
 

@@ -261,4 +261,5 @@ STAGE = ChainStage(
     rows_a_row=lambda config: 0.8 * config.rounds + config.keep_roots,
     makes_rows=True,
     measure=measures,
+    measured=("round", "instruction"),
 )

@@ -11,13 +11,26 @@ from filters.keywords import keywords
 from filters.opening import opening
 from filters.outputs import outputs
 from filters.pair_rating import pair_rating
+from filters.prompt_leak import prompt_leak
+from filters.refusal import refusal
+from filters.stop_words import only_stop_words
+from filters.too_long import too_long
 from filters.word_count import word_count
 
 COLUMNS = {
     *("row_id", "root_id", "parent_id", "instruction", "input", "output", "is_classification"),
     *("agreement", "votes", "pair_rating"),
 }
-TEXTUAL = [word_count, keywords, opening, outputs]
+TEXTUAL = [
+    word_count,
+    keywords,
+    opening,
+    outputs,
+    refusal,
+    only_stop_words,
+    prompt_leak,
+    too_long,
+]
 SINGLE = [*TEXTUAL, agreement, pair_rating]
 COMPARING = [instances, exact]
 

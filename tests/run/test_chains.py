@@ -1,5 +1,8 @@
 """Stages that hold a conversation about every row: the same rows whatever happens on the way."""
 
+import dataclasses
+import os
+import signal
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -7,7 +10,14 @@ from typing import Any
 import pytest
 
 from pipeline import stages
+from pipeline.errors import BudgetError, InterruptedRunError
+from pipeline.inspect import open_run
+from pipeline.run.estimate import estimate
+from pipeline.run.execute import execute
+from pipeline.run.prepare import Options, prepare
+from pipeline.run.replay import replay
 from pipeline.stage import (
+    NOT_ASKED,
     ChainStage,
     Conversation,
     Drop,
@@ -173,3 +183,145 @@ def test_the_files_are_the_same_at_any_concurrency(
     other = _run(recipe, tmp_path / "other", f"teacher.concurrency={concurrency}", teacher=teacher)
     assert books.data_files(other) == books.data_files(plain)
     assert _keys(other) == _keys(plain)
+
+
+def test_a_failure_in_a_stages_own_code_drops_the_row_and_the_run_goes_on(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def poisoned(row: Row, config: Config, rng: Random) -> Conversation:
+        entries = yield from ponder(row, config, rng)
+        if row["row_id"] in bad:
+            raise ValueError("this row is poison")
+        return entries
+
+    bad: set[str] = set()
+    plain = _run(recipe, tmp_path / "plain")
+    received = [row["row_id"] for row in books.rows(plain, "bootstrap")]
+    bad |= {received[3], received[20]}
+    _with(monkeypatch, dataclasses.replace(PONDER, work=poisoned))
+    run = _run(recipe, tmp_path / "run")
+    dropped = [
+        row for row in books.rows(run, "ponder", "dropped") if row["drop_reason"] == "error_read"
+    ]
+    assert {row["parent_id"] for row in dropped} == bad
+    assert all("ValueError" in row["drop_detail"] for row in dropped)
+    others = [
+        [row for row in books.rows(one, "ponder") if not _is_about(row, bad, received)]
+        for one in (plain, run)
+    ]
+    assert others[0] == others[1]
+    assert recount(run).findings == []
+
+
+def _is_about(row: Row, ids: set[str], received: list[str]) -> bool:
+    parts = row["row_id"].split("-")
+    about = row["row_id"] if parts[0] == "bootstrap" else received[int(parts[1])]
+    return about in ids
+
+
+def test_a_budget_ends_the_conversations_and_a_higher_one_goes_on_with_them(
+    recipe: Path, server: Server, tmp_path: Path
+) -> None:
+    teacher = f"openai:test-model@{server.url}"
+    plain = _run(recipe, tmp_path / "plain", teacher=teacher)
+    n = len(_keys(plain))
+    out = tmp_path / "run"
+    with pytest.raises(BudgetError):
+        _run(recipe, out, "budget.requests=60", teacher=teacher)
+    intents = [r for r in books.records(out) if r["kind"] == "intent"]
+    assert len(intents) == 60
+    assert _keys(out) < _keys(plain)
+    _run(recipe, out, "budget.requests=5000", teacher=teacher)
+    asked = [r["key"] for r in books.records(out) if r["kind"] == "intent"]
+    assert len(asked) == len(set(asked))
+    assert len(_keys(out)) == n
+    assert [r["row_id"] for r in books.rows(out, "count")] == [
+        r["row_id"] for r in books.rows(plain, "count")
+    ]
+
+
+def test_a_replay_asks_nothing_and_says_of_every_row_that_lacks_a_reply(
+    recipe: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def longer(row: Row, config: Config, rng: Random) -> Conversation:
+        entries = yield from ponder(row, config, rng)
+        (found,) = yield [Request("classify", {"instruction": row["instruction"][:9]})]
+        if not isinstance(found, Drop):
+            entries.append({"output": found.text})
+        return entries  # it does not say that a reply was missing
+
+    teacher = f"openai:test-model@{server.url}"
+    run = _run(recipe, tmp_path / "run", teacher=teacher)
+    before, sent = books.data_files(run), server.counts()["requests"]
+    replay(run, lambda event: None)
+    assert books.data_files(run) == before
+    _with(monkeypatch, dataclasses.replace(PONDER, work=longer, version=2))
+    state = replay(run, lambda event: None)
+    assert server.counts()["requests"] == sent
+    assert state.status == "stopped"
+    n = open_run(run).stage("ponder").dropped_by_reason[NOT_ASKED]
+    assert n == len(books.rows(run, "bootstrap"))
+    assert recount(run).findings == []
+    _run(recipe, run, teacher=teacher)
+    assert NOT_ASKED not in open_run(run).stage("ponder").dropped_by_reason
+    assert open_run(run).manifest.status == "finished"
+    assert len({r["output"] for r in books.rows(run, "count")}) > 1
+
+
+def test_rows_that_changed_before_a_stage_are_worked_on_anew(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(row: Row, config: Config, rng: Random) -> Conversation:
+        entries = yield from ponder(row, config, rng)
+        return entries[1:]  # without the row itself: every later row moves up
+
+    run = _run(recipe, tmp_path / "run")
+    _with(monkeypatch, dataclasses.replace(PONDER, work=other, version=2))
+    replay(run, lambda event: None)
+    assert recount(run).findings == []
+    counted = [row["row_id"] for row in books.rows(run, "count")]
+    assert counted == [row["row_id"] for row in books.rows(run, "ponder")]
+    assert not [row_id for row_id in counted if row_id.startswith("bootstrap")]
+
+
+def test_a_plan_counts_the_requests_of_a_conversation(
+    recipe: Path, server: Server, tmp_path: Path
+) -> None:
+    teacher = f"openai:test-model@{server.url}"
+    options = Options(str(recipe), out=str(tmp_path / "run"), teacher=teacher)
+    found = {one.stage: one for one in estimate(prepare(options, {})).stages}
+    assert found["ponder"].requests == 3 * 40
+    assert found["ponder"].input_tokens > 0
+    assert found["count"].requests == 9 * 40 / 3
+    assert server.counts().get("requests", 0) == 0
+    execute(prepare(options, {}), lambda event: None)
+    again = {one.stage: one for one in estimate(prepare(options, {})).stages}
+    assert again["ponder"].already_asked == len(
+        [r for r in books.records(tmp_path / "run") if r["stage"] == "ponder" and r["raw"]]
+    )
+
+
+def test_a_signal_ends_conversations_in_good_order_and_keeps_what_came(
+    recipe: Path, server: Server, tmp_path: Path
+) -> None:
+    server.set_plan({"latency": {"median_s": 0.05, "sigma": 0.5}, "content": {"items": 3}})
+    teacher = f"openai:test-model@{server.url}"
+    plain = _run(recipe, tmp_path / "plain", teacher=teacher)
+    out = tmp_path / "run"
+    options = Options(str(recipe), out=str(out), teacher=teacher)
+
+    def stop_in_ponder(event: object) -> None:
+        if getattr(event, "stage", "") == "ponder" and getattr(event, "done", 0) > 5 and not sent:
+            sent.append(1)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    sent: list[int] = []
+    with pytest.raises(InterruptedRunError, match="SIGTERM"):
+        execute(prepare(options, {}), stop_in_ponder)
+    kinds = [r["kind"] for r in books.records(out)]
+    assert kinds.count("intent") == kinds.count("reply"), "what was in flight came back"
+    assert len(_keys(out)) < len(_keys(plain))
+    _run(recipe, out, teacher=teacher)
+    assert books.data_files(out) == books.data_files(plain)
+    asked = [r["key"] for r in books.records(out) if r["kind"] == "intent"]
+    assert len(asked) == len(set(asked))

@@ -299,16 +299,13 @@ def _filled(template: str, slots: Mapping[str, str]) -> str:
 def _flawed(text: str, rng: Random) -> Answer | None:
     """A rewriting that failed, or null for most."""
     chance = rng.random()
-    for rate, made in (
-        (COPY_RATE, lambda: text),
-        (LEAK_RATE, lambda: rng.choice(LEAKS).format(text)),
-        (LONG_RATE, lambda: flaws.endless(text, rng)),
-        (EMPTY_RATE, lambda: ""),
-    ):
-        if chance < rate:
-            return Answer(made(), "stop")
-        chance -= rate
-    return None
+    if chance < COPY_RATE:
+        return Answer(text, "stop")
+    if (chance := chance - COPY_RATE) < LEAK_RATE:
+        return Answer(rng.choice(LEAKS).format(text), "stop")
+    if (chance := chance - LEAK_RATE) < LONG_RATE:
+        return Answer(flaws.endless(text, rng), "stop")
+    return Answer("", "stop") if chance - LONG_RATE < EMPTY_RATE else None
 
 
 def _perhaps_cut(text: str, rate: float, rng: Random) -> Answer:
