@@ -162,6 +162,8 @@ class RunManifest(_Manifest):
     recipe: str
     status: str
     teacher: str
+    judge: str | None = None
+    judged_by_teacher: list[str] = []
     started: str
     finished: str | None = None
     seconds: float = 0.0

@@ -23,6 +23,7 @@ from pipeline.package_data import RECIPES
 from pipeline.stage import (
     IDENTITY,
     OPERATIONAL,
+    ChainStage,
     SettingClass,
     Settings,
     Stage,
@@ -31,6 +32,8 @@ from pipeline.stage import (
 from pipeline.stages import STAGES
 from pipeline.teacher.settings import Budget, Price, TeacherSettings
 
+ROLES = ("judge",)
+"""Whom `when` can name: a step with it stands only where somebody has that role."""
 STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 """What a stage can be called in a recipe: its folder and its row ids are named for it."""
 
@@ -54,19 +57,26 @@ class RecipeSettings(Settings):
 
 @dataclass(frozen=True)
 class Step:
-    """One stage of a recipe with its settings; `name` is the stage's name in this recipe."""
+    """One stage of a recipe with its settings; `name` is the stage's name in this recipe.
+
+    `when` is the role that it stands for only where it is named (judge), `half_of` the step whose
+    second half it is, in whose entry its settings stand.
+    """
 
     name: str
     stage: Stage
     config: StageConfig
+    when: str | None = None
+    half_of: str | None = None
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A validated recipe."""
+    """A validated recipe; `left_out` are the steps whose role nobody was named for, by place."""
 
     settings: RecipeSettings
     steps: tuple[Step, ...]
+    left_out: tuple[tuple[int, Step], ...] = ()
 
     def step(self, name: str) -> Step:
         """The step of that name; raises `RecipeError` with the names there are."""
@@ -83,11 +93,22 @@ class Recipe:
     def to_yaml(self) -> str:
         """The recipe with every default written out; loading it gives an equal recipe."""
         tree = self.settings.model_dump(mode="json")
+        steps = list(self.steps)
+        for place, step in self.left_out:
+            steps.insert(place, step)
         tree["stages"] = [
             {"stage": step.stage.name}
             | ({"name": step.name} if step.name != step.stage.name else {})
+            | ({"when": step.when} if step.when is not None else {})
             | step.config.model_dump(mode="json")
-            for step in self.steps
+            | {
+                key: value
+                for half in steps
+                if half.half_of == step.name
+                for key, value in half.config.model_dump(mode="json").items()
+            }
+            for step in steps
+            if step.half_of is None
         ]
         return yaml.safe_dump(tree, sort_keys=False)
 
@@ -182,11 +203,24 @@ def parse(text: str, *, where: str, settings: Mapping[str, Any] | None = None) -
     for path, value in (settings or {}).items():
         _lay_over(tree, named, path, value, problems)
     top = _validate(RecipeSettings, tree, (), lines, where, problems)
-    steps = [
+    every = [
         step
         for index, entry in entries
-        if (step := _parse_step(entry, ("stages", index), lines, where, problems)) is not None
+        for step in _parse_steps(entry, ("stages", index), lines, where, problems)
     ]
+    left_out = [
+        (place, step)
+        for place, step in enumerate(every)
+        if step.when is not None
+        and isinstance(top, RecipeSettings)
+        and ((role := getattr(top, step.when)) is None or role.uri is None)
+    ]
+    steps = [step for step in every if step not in [one for _, one in left_out]]
+    for path in settings or ():
+        for name in {step.name for _, step in left_out if step.name == path.partition(".")[0]}:
+            problems.add(
+                RecipeError(f"--set {path}: {name} is left out, for no judge is named: --judge.")
+            )
     names = [step.name for step in steps]
     for name in sorted({name for name in names if names.count(name) > 1}):
         problems.add(
@@ -196,7 +230,7 @@ def parse(text: str, *, where: str, settings: Mapping[str, Any] | None = None) -
         problems.add(RecipeError(f"{where}: 'stages' is empty."))
     problems.raise_if_any()
     assert isinstance(top, RecipeSettings)
-    return Recipe(top, tuple(steps))
+    return Recipe(top, tuple(steps), tuple(left_out))
 
 
 def _wrong_name(name: object) -> str | None:
@@ -207,13 +241,14 @@ def _wrong_name(name: object) -> str | None:
     return None
 
 
-def _parse_step(
+def _parse_steps(
     entry: dict[str, Any],
     path: tuple[str | int, ...],
     lines: Mapping[tuple[str | int, ...], int],
     where: str,
     problems: Problems,
-) -> Step | None:
+) -> list[Step]:
+    """The step that an entry of `stages` is, and its second half where it has one."""
     kind = entry.pop("stage")
     name = str(entry.pop("name", kind))
     by_name = {stage.name: stage for stage in STAGES}
@@ -222,9 +257,30 @@ def _parse_step(
         problems.add(
             RecipeError(f"{where}: line {line}: there is no stage {kind!r}{_hint(kind, by_name)}")
         )
-        return None
-    config = _validate(by_name[kind].config, entry, path, lines, where, problems, label=name)
-    return None if config is None else Step(name, by_name[kind], config)  # type: ignore[arg-type]
+        return []
+    stage = by_name[kind]
+    when = entry.pop("when", None)
+    if when not in (None, *ROLES):
+        problems.add(
+            RecipeError(f"{where}: {name}.when: it is {' or '.join(ROLES)}, not {when!r}.")
+        )
+        return []
+    halves: list[tuple[str, Stage]] = [(name, stage)]
+    if isinstance(stage, ChainStage) and stage.then is not None:
+        halves.append((f"{name}-{stage.then.name}", stage.then))
+    steps = []
+    for number, (label, half) in enumerate(halves):
+        others = [other for _, other in halves if other is not half]
+        own = {
+            key: value
+            for key, value in entry.items()
+            if key in half.config.model_fields
+            or (number == 0 and not any(key in other.config.model_fields for other in others))
+        }
+        config = _validate(half.config, own, path, lines, where, problems, label=name)
+        if isinstance(config, StageConfig):
+            steps.append(Step(label, half, config, when, name if number else None))
+    return steps
 
 
 def _validate(

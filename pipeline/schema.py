@@ -24,6 +24,18 @@ REQUEST = pa.struct(
     ]
 )
 
+MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+"""One turn of a conversation; the role is system, user, assistant or tool."""
+
+RATING = pa.struct(
+    [
+        ("dimension", pa.string()),
+        ("rating", pa.float64()),
+        ("votes", pa.list_(pa.float64())),
+        ("reason", pa.string()),
+    ]
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -40,6 +52,9 @@ COLUMNS: dict[str, Column] = {
     "origin": Column(pa.string(), "seed, teacher or import: who wrote the instruction"),
     "teacher": Column(pa.string(), "the model that wrote the newest text of the row"),
     "source": Column(pa.string(), "the seed file or data set that the row goes back to"),
+    "license": Column(
+        pa.string(), "the licence of that source, as the data or the recipe names it"
+    ),
     "root_id": Column(pa.string(), "the task that the row descends from; splits keep it together"),
     "parent_id": Column(pa.string(), "the row that this one was made from; null for a root"),
     "round": Column(
@@ -49,6 +64,11 @@ COLUMNS: dict[str, Column] = {
     "instruction": Column(pa.string(), "what to do"),
     "input": Column(pa.string(), "the text to do it on; empty where none is needed"),
     "output": Column(pa.string(), "the answer"),
+    "messages": Column(
+        pa.list_(MESSAGE),
+        "the whole conversation where it is more than instruction and output, which then are its "
+        "first user turn and the answer to that",
+    ),
     "output_constraints": Column(
         pa.string(), "what the output has to keep to; empty where nothing was said"
     ),
@@ -75,6 +95,14 @@ COLUMNS: dict[str, Column] = {
     "nearest_score": Column(pa.float64(), "ROUGE-L F1 with that member, 0 to 1"),
     "embedding": Column(
         pa.list_(pa.float32()), "the vector of the row's text, of the length that its model gives"
+    ),
+    "rating": Column(
+        pa.float64(),
+        "a judge's number, 0 to 5: the lowest of the dimensions, each the median of its votes",
+    ),
+    "rating_reason": Column(pa.string(), "what the judge said of that dimension"),
+    "ratings": Column(
+        pa.list_(RATING), "every dimension that was rated: its median, its votes and a reason"
     ),
     "requests": Column(
         pa.list_(REQUEST), "the requests that made the row: stage, journal key, template, model"

@@ -218,7 +218,9 @@ class ChainStage:
 
     `requests_a_row(config)` and `rows_a_row(config)` are what an estimate expects. `prompts` can be
     told from the settings; `measured` are the columns that `measure` looks at, null is all. The
-    other fields are those of an `LLMStage`.
+    other fields are those of an `LLMStage`. `role` says whom it asks: "judge" is the teacher where
+    no judge is named. `then` is its second half: a decision over what it measured, with settings of
+    its own, which stands as a step `NAME-keep` after it.
     """
 
     name: str
@@ -234,6 +236,8 @@ class ChainStage:
     makes_rows: bool = False
     measure: Callable[[pl.DataFrame], dict[str, Any]] | None = None
     measured: tuple[str, ...] | None = None
+    role: Literal["teacher", "judge"] = "teacher"
+    then: FilterStage | None = None
     summary: str = ""
 
 
@@ -258,12 +262,12 @@ class FilterStage:
 
 @dataclass(frozen=True)
 class ImportStage:
-    """The stage that takes rows in from a file: `read(number, row, source)` for each."""
+    """The stage that takes rows in: `read(number, row, how)` gives rows for a row of a file."""
 
     name: str
     version: int
     config: type[StageConfig]
-    read: Callable[[int, dict[str, Any], str], Row | Drop]
+    read: Callable[[int, dict[str, Any], Any], list[Row | Drop]]
     writes: tuple[str, ...]
     reads: tuple[str, ...] = ()
     summary: str = ""

@@ -49,6 +49,7 @@ class StageStatus:
     cost_usd: str | None = None
     seconds: float = 0.0
     measures: dict[str, float] = field(default_factory=dict)
+    histogram: dict[str, int] = field(default_factory=dict)
     by_round: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -57,14 +58,18 @@ def stage_statuses(run: Run) -> list[StageStatus]:
     recipe = _recipe_tree(run.path / "recipe.yaml")
     prices = _prices(recipe.get("prices"))
     begun = {state.name: state for state in run.stage_manifests}
-    named = [str(one.get("name") or one.get("stage")) for one in recipe.get("stages") or ()]
+    named = [
+        str(one.get("name") or one.get("stage"))
+        for one in recipe.get("stages") or ()
+        if not (role := one.get("when")) or (recipe.get(role) or {}).get("uri")
+    ]
     journal = run.path / "journal.sqlite"
     with JournalReader(journal) if journal.is_file() else nullcontext() as reader:
         return [
             _status(run, begun[name], prices, reader)
             if name in begun
             else StageStatus(name, "not begun")
-            for name in dict.fromkeys((*named, *begun))
+            for name in (*begun, *(name for name in named if name not in begun))
         ]
 
 
@@ -94,6 +99,7 @@ def _status(
         measures={
             name: value for name, value in state.measures.items() if isinstance(value, int | float)
         },
+        histogram=dict(state.measures.get("histogram", {})),
         by_round=list(state.measures.get("by_round", [])),
     )
 

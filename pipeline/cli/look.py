@@ -240,7 +240,9 @@ def _status_text(run: Run, stages: list[StageStatus], worker: str | None) -> str
     is_dead = state.status == "running" and worker is None
     lines = [
         f"{run.path}: {'cut off' if is_dead else state.status}",
-        f"recipe {state.recipe}, teacher {state.teacher}, synth {state.synth}",
+        f"recipe {state.recipe}, teacher {state.teacher}"
+        + (f", judge {state.judge}" if state.judge else "")
+        + f", synth {state.synth}",
         f"started {state.started}, {state.seconds:.1f} s at work, {state.kept} rows kept"
         + (f", {state.unused_replies} replies not used" if state.unused_replies else ""),
     ]
@@ -252,6 +254,11 @@ def _status_text(run: Run, stages: list[StageStatus], worker: str | None) -> str
             meaning = " (1: all labels even)" if name == "label_balance" else ""
             lines.append(f"{stage.name}: {name.replace('_', ' ')} {value}{meaning}")
         lines += _round_lines(stage)
+        if stage.histogram:
+            counts = ", ".join(f"{rating} {n}" for rating, n in stage.histogram.items())
+            lines.append(f"{stage.name}: ratings {counts}")
+    for name in state.judged_by_teacher:
+        lines.append(f"{name}: no judge was named, so the teacher judged")
     lines.append(f"next: {_next_step(run, stages, worker)}")
     return safe("\n".join(lines)) + "\n"
 

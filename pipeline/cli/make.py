@@ -31,7 +31,7 @@ OutOption = Annotated[
 ]
 InputOption = Annotated[
     str | None,
-    typer.Option("--input", help="Start from a run, RUN:STAGE, or a .parquet or .jsonl file."),
+    typer.Option("--input", help="Start from a run, RUN:STAGE, a file or a folder of files."),
 ]
 TeacherOption = Annotated[
     str | None,
@@ -115,6 +115,10 @@ def _work(prepared: Prepared, listener: Listener) -> RunManifest:
 
     if prepared.is_offline_by_default:
         listener(Message(OFFLINE))
+    for name in dict.fromkeys(step.half_of or step.name for _, step in prepared.recipe.left_out):
+        listener(Message(f"{name} is left out: no judge is named (--judge openai:MODEL)."))
+    for name in prepared.judged_by_teacher:
+        listener(Message(f"{name}: no judge is named, so the teacher judges (--judge names one)."))
     if prepared.is_finished:
         return execute(prepared, listener)
     log = progress.to_log(prepared.run / "log.jsonl")
@@ -155,6 +159,7 @@ def plan(
     out: OutOption = None,
     input_: InputOption = None,
     teacher: TeacherOption = None,
+    judge: JudgeOption = None,
     seeds: SeedsOption = None,
     settings: SetOption = None,
     limit: LimitOption = None,
@@ -169,6 +174,7 @@ def plan(
         out=out,
         input=input_,
         teacher=teacher,
+        judge=judge,
         seeds=seeds,
         settings=settings or (),
         limit=limit,

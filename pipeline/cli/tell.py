@@ -12,6 +12,7 @@ import typer
 def stages() -> None:
     """List the stages and their settings."""
     from pipeline.recipe import classified_settings
+    from pipeline.stage import ChainStage
     from pipeline.stages import STAGES
 
     lines = []
@@ -21,6 +22,11 @@ def stages() -> None:
             f"    {path} = {json.dumps(value)}  [{kind.value}]"
             for path, (kind, value) in classified_settings(stage.config())
         ]
+        if isinstance(stage, ChainStage) and stage.then is not None:
+            lines += [
+                f"    {path} = {json.dumps(value)}  [{kind.value}]"
+                for path, (kind, value) in classified_settings(stage.then.config())
+            ]
     sys.stdout.write("\n".join(lines) + "\n")
 
 

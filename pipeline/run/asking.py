@@ -21,7 +21,7 @@ from pipeline.store import StageFolder
 async def run_row_stage(context: Context, index: int, step: Step) -> None:
     """Ask about every row of the stage before that is not through yet."""
     assert isinstance(step.stage, RowStage)
-    assert context.asker is not None
+    asker = context.asker_of(step)
     folder = context.open_stage(index, step)
     total = context.input_rows()
     is_gap = folder.state.dropped_by_reason.get(NOT_ASKED) and not context.prepared.is_replay
@@ -37,9 +37,9 @@ async def run_row_stage(context: Context, index: int, step: Step) -> None:
         (slot, Talk(context, step, slot, row).start())
         for slot, row in enumerate(rows, start=folder.next_slot)
     )
-    ahead = 4 * context.prepared.recipe.settings.teacher.concurrency
+    ahead = 4 * context.prepared.asked_by(step).settings.concurrency
     guard = Guard(step.name)
-    async with Window(drawn, ahead, context.asker) as window:
+    async with Window(drawn, ahead, asker) as window:
         async for _, talk in window:
             kept, dropped = _split(talk, step, guard)
             folder.add(kept, dropped, journal=context.journal.committed)

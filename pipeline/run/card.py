@@ -34,6 +34,9 @@ def render(prepared: Prepared, stages: list[StageManifest], files: list[FileEntr
             "seeds": prepared.seeds.path.name if prepared.seeds else None,
             "seeds_sha256": prepared.seeds.sha256 if prepared.seeds else None,
             "input": prepared.source.path.name if prepared.source else None,
+            "judge": prepared.judge.uri.model if prepared.judge else None,
+            "judged_by_teacher": [] if prepared.judge else prepared.judged_by_teacher,
+            "teacher": prepared.teacher.model,
             "rows": rows,
             "size": _size_category(sum(rows.values())),
             "stages": [

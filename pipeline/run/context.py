@@ -17,6 +17,7 @@ from pipeline.recipe import Step
 from pipeline.run.events import Listener, Progress, note
 from pipeline.run.lock import Lease
 from pipeline.run.prepare import Prepared
+from pipeline.run.roles import wants_judge
 from pipeline.stage import ChainStage, ImportStage, Request, RowStage, Sampling
 from pipeline.store import StageFolder
 from pipeline.teacher.asker import Asker, Settled
@@ -39,6 +40,7 @@ class Context:
     asker: Asker | None
     listener: Listener
     lease: Lease
+    judge_asker: Asker | None = None
     old: JournalReader | None = None
     done: list[StageManifest] = field(default_factory=list)
     current: StageFolder | None = None
@@ -116,8 +118,15 @@ class Context:
 
     def call(self, step: Step, slot: int, request: Request) -> Call:
         """A call for a slot of a stage that asks, numbered in slot order."""
-        assert self.asker is not None
-        return self.asker.number(self._call(step, slot, request))
+        return self.asker_of(step).number(self._call(step, slot, request))
+
+    def asker_of(self, step: Step) -> Asker:
+        """Who asks for a step: the judge's asker, or the teacher's."""
+        found = self.asker
+        if self.prepared.judge is not None and wants_judge(step.stage):
+            found = self.judge_asker
+        assert found is not None
+        return found
 
     def call_of_row(
         self, step: Step, slot: int, request: Request, row_id: str, seen: Counter[bytes]
@@ -128,7 +137,8 @@ class Context:
         return dataclasses.replace(call, row=row_id, sample=seen[call.content] - 1)
 
     def _call(self, step: Step, slot: int, request: Request) -> Call:
-        settings = self.prepared.recipe.settings.teacher
+        asked = self.prepared.asked_by(step)
+        settings = asked.settings
         template = self.prepared.templates[request.template]
         prompt = template.render(request.values)
         kind: str = settings.endpoint
@@ -138,8 +148,8 @@ class Context:
         parameters = sampling.parameters()
         if "max_tokens" in parameters:
             parameters[settings.max_tokens_name] = parameters.pop("max_tokens")
-        body: dict[str, Any] = {"model": self.prepared.teacher.model}
-        if sha256 := self.prepared.teacher.sha256:  # other weights under one name: another request
+        body: dict[str, Any] = {"model": asked.uri.model}
+        if sha256 := asked.uri.sha256:  # other weights under one name: another request
             body["sha256"] = sha256
         if kind == "chat":
             system = [{"role": "system", "content": template.system}] if template.system else []
@@ -175,9 +185,10 @@ class Context:
             return
         self._told = time.monotonic()
         name = folder.state.name
-        bought = self.asker.bought if self.asker is not None else Counter[str]()
+        askers = [asker for asker in (self.asker, self.judge_asker) if asker is not None]
+        bought = sum((asker.bought for asker in askers), Counter[str]())
         spend = Spend(bought[f"{name}.input_tokens"], bought[f"{name}.output_tokens"])
-        price = self.prepared.recipe.settings.prices.get(self.prepared.teacher.model)
+        price = self.prepared.recipe.settings.prices.get(self._model_of(name))
         progress = Progress(
             stage=name,
             done=done,
@@ -194,6 +205,10 @@ class Context:
         if now or self._told - self._noted >= NOTE_EVERY_S:
             self._noted = self._told
             note(self.run, progress)
+
+    def _model_of(self, name: str) -> str:
+        """The model that the step of this name asks."""
+        return self.prepared.asked_by(self.prepared.recipe.step(name)).uri.model
 
     def _usage(self, folder: StageFolder) -> list[Tokens]:
         prices = self.prepared.recipe.settings.prices

@@ -122,8 +122,7 @@ def _stages(prepared: Prepared, run: Run | None, reader: JournalReader | None) -
         stage = step.stage
         begun = run.stage(step.name) if run is not None and step.name in run.stages else None
         if isinstance(stage, ImportStage) and prepared.source is not None:
-            limit = prepared.source.limit
-            rows = prepared.source.n_rows if limit is None else min(limit, prepared.source.n_rows)
+            rows = prepared.source.total
         elif isinstance(stage, DraftStage):
             yield _asking(prepared, index, step, _slots(step, begun), run, reader)
             rows = getattr(step.config, "target", 0)
@@ -175,8 +174,9 @@ def _asking(
     expected = _reply_tokens(prepared, step, most, reader)
     n_out = math.ceil(left * expected)
     worst = None if most is None else left * most
-    price = prepared.recipe.settings.prices.get(prepared.teacher.model)
-    if price is None and prepared.teacher.scheme in ("offline", "st"):
+    whom = prepared.asked_by(step).uri
+    price = prepared.recipe.settings.prices.get(whom.model)
+    if price is None and whom.scheme in ("offline", "st"):
         price = Price(input=Decimal(0), output=Decimal(0))
     return Asking(
         stage=step.name,
@@ -293,6 +293,11 @@ def _assumptions(
         "on top: a reply that cannot be used is asked for again, until "
         f"{settings.teacher.attempts} of a request have come (teacher.attempts)"
     )
+    for name in prepared.judged_by_teacher:
+        yield f"{name}: no judge is named, so the teacher judges (--judge names one)"
+    judge = prepared.judge.uri.model if prepared.judge is not None else None
+    if judge is not None and judge != "offline" and judge not in settings.prices:
+        yield f"no price for the judge {judge}: put one under 'prices' in the recipe"
     if is_offline:
         yield "the offline teacher costs nothing"
     elif prepared.teacher.scheme == "st":

@@ -7,8 +7,8 @@ import contextlib
 import hashlib
 import resource
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,10 +28,12 @@ from pipeline.run.context import Context
 from pipeline.run.drafting import STALLED, run_draft_stage
 from pipeline.run.events import PROGRESS, Listener, Message
 from pipeline.run.folder import check_links
-from pipeline.run.judging import run_export_stage, run_filter_stage, run_import_stage
+from pipeline.run.importing import run_import_stage
+from pipeline.run.judging import run_export_stage, run_filter_stage
 from pipeline.run.lock import Lease, locked
 from pipeline.run.prepare import Prepared
 from pipeline.run.reuse import reuse
+from pipeline.run.roles import Asked, wants_judge
 from pipeline.stage import (
     NOT_ASKED,
     AskingStage,
@@ -83,9 +85,9 @@ async def _execute(prepared: Prepared, listener: Listener, lease: Lease) -> RunM
     old = JournalReader(prepared.old_run / "journal.sqlite") if prepared.old_run else None
     context: Context | None = None
     try:
-        async with _asker(prepared, journal, old, listener) as asker:
-            context = Context(prepared, journal, asker, listener, lease, old=old)
-            with _signals(asker):
+        async with _askers(prepared, journal, old, listener) as (asker, judge):
+            context = Context(prepared, journal, asker, listener, lease, judge, old=old)
+            with _signals([one for one in (asker, judge) if one is not None]):
                 state.data = await _run_stages(context, state)
         await journal.settle()
         is_whole = prepared.until is None and all(
@@ -118,12 +120,13 @@ async def _execute(prepared: Prepared, listener: Listener, lease: Lease) -> RunM
 
 def _note_drift(context: Context, state: RunManifest) -> None:
     """Say once, and in the manifest, that another model answered than the one that was asked."""
-    names = context.asker.answered_as if context.asker is not None else set()
-    if names - set(state.answered_as):
-        state.answered_as = sorted({*state.answered_as, *names})
-        context.listener(
-            Message(f"{state.teacher} was asked; replies name {', '.join(state.answered_as)}.")
-        )
+    for asker in (context.asker, context.judge_asker):
+        names = asker.answered_as if asker is not None else set()
+        if asker is not None and names - set(state.answered_as):
+            state.answered_as = sorted({*state.answered_as, *names})
+            context.listener(
+                Message(f"{asker.teacher.name} was asked; replies name {', '.join(sorted(names))}.")
+            )
 
 
 def _write_manifest(prepared: Prepared, state: RunManifest, lease: Lease) -> None:
@@ -159,39 +162,52 @@ async def _run_stages(context: Context, state: RunManifest) -> list[FileEntry]:
 
 
 @asynccontextmanager
-async def _asker(
+async def _askers(
     prepared: Prepared, journal: Journal, old: JournalReader | None, listener: Listener
-) -> AsyncIterator[Asker | None]:
-    if not any(isinstance(step.stage, AskingStage) for step in prepared.steps):
-        yield None
-        return
-    settings = prepared.recipe.settings.teacher
+) -> AsyncIterator[tuple[Asker | None, Asker | None]]:
+    """Who asks the teacher and who asks the judge, where anybody does; one ledger for both."""
+    asking = [step for step in prepared.steps if isinstance(step.stage, AskingStage)]
+    to_judge = [step for step in asking if prepared.judge and wants_judge(step.stage)]
     ledger = Ledger(prepared.recipe.settings.budget, prepared.recipe.settings.prices)
-    ledger.load(journal.spent())
-    teacher = make_teacher(prepared)
+    if asking:
+        ledger.load(journal.spent())
+    found: list[Asker | None] = []
+    async with AsyncExitStack() as stack:
+        for steps in ([step for step in asking if step not in to_judge], to_judge):
+            if not steps:
+                found.append(None)
+                continue
+            asked = prepared.asked_by(steps[0])
+            concurrency = _concurrency(prepared, asked, listener)
+            teacher = await stack.enter_async_context(_reached(prepared, asked))
+            found.append(
+                Asker(teacher, journal, ledger, asked.settings, concurrency=concurrency, old=old)
+            )
+        yield found[0], found[1]
+
+
+@asynccontextmanager
+async def _reached(prepared: Prepared, asked: Asked) -> AsyncIterator[Teacher]:
+    """A model that is there, and let go of at the end."""
+    teacher = make_teacher(prepared, asked)
     try:
         if not prepared.is_replay:
             await teacher.check()
-        yield Asker(
-            teacher,
-            journal,
-            ledger,
-            settings,
-            concurrency=_concurrency(prepared, listener),
-            old=old,
-        )
+        yield teacher
     except Unanswered as error:
         raise InterruptedRunError(
-            f"the teacher cannot be reached: {error}. Start the same command again once it can."
+            f"{asked.uri.model} cannot be reached: {error}. Start the same command again once it "
+            "can."
         ) from error
     finally:
         await teacher.close()
 
 
-def _concurrency(prepared: Prepared, listener: Listener) -> int:
+def _concurrency(prepared: Prepared, asked: Asked, listener: Listener) -> int:
     """How many requests may be open: as set, as the window is wide, and as files may be open."""
-    settings = prepared.recipe.settings.teacher
-    wanted = min(settings.concurrency, prepared.window or settings.concurrency)
+    wanted = asked.settings.concurrency
+    if asked is not prepared.judge:
+        wanted = min(wanted, prepared.window or wanted)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = wanted + OTHER_FILES
     if soft < enough and soft < hard:
@@ -204,23 +220,23 @@ def _concurrency(prepared: Prepared, listener: Listener) -> int:
     return fits
 
 
-def make_teacher(prepared: Prepared) -> Teacher:
-    """The teacher that the recipe names."""
-    if prepared.teacher.scheme == "offline":
+def make_teacher(prepared: Prepared, asked: Asked) -> Teacher:
+    """The model that is asked."""
+    if asked.uri.scheme == "offline":
         from pipeline.teacher.offline_teacher import OfflineTeacher
 
         return OfflineTeacher(prepared.recipe.settings.seed)
-    if prepared.teacher.scheme == "st":
+    if asked.uri.scheme == "st":
         from pipeline.train.embedder import LocalEmbedder
 
-        return LocalEmbedder(Path(prepared.teacher.folder), prepared.teacher.model)
+        return LocalEmbedder(Path(asked.uri.folder), asked.uri.model)
     from pipeline.teacher.openai_teacher import OpenAITeacher
 
-    return OpenAITeacher(prepared.teacher, prepared.key, prepared.recipe.settings.teacher)
+    return OpenAITeacher(asked.uri, asked.key, asked.settings)
 
 
 @contextmanager
-def _signals(asker: Asker | None) -> Iterator[None]:
+def _signals(askers: Sequence[Asker]) -> Iterator[None]:
     """SIGTERM, SIGINT, SIGUSR1 and SIGHUP end the run in good order; a second SIGINT at once."""
     loop = asyncio.get_running_loop()
     seen: list[int] = []
@@ -230,10 +246,10 @@ def _signals(asker: Asker | None) -> Iterator[None]:
         name = signal.Signals(number).name
         seen.append(number)
         reason = InterruptedRunError(f"{name} came: start the same command again to go on.")
-        if asker is not None:
-            again = seen.count(signal.SIGINT) > 1
+        again = seen.count(signal.SIGINT) > 1
+        for asker in askers:
             asker.stop(reason, grace_s=0 if again else None)
-        elif task is not None:
+        if not askers and task is not None:
             task.cancel()
 
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
@@ -241,8 +257,9 @@ def _signals(asker: Asker | None) -> Iterator[None]:
         loop.add_signal_handler(number, end, number)
     try:
         yield
-        if seen and asker is not None:
-            asker.raise_if_stopped()
+        if seen:
+            for asker in askers:
+                asker.raise_if_stopped()
     except asyncio.CancelledError as error:
         raise InterruptedRunError("the run was told to end; the same command goes on.") from error
     finally:
@@ -257,6 +274,8 @@ def _open_manifest(prepared: Prepared) -> RunManifest:
         recipe=prepared.recipe.settings.name,
         status="running",
         teacher=prepared.teacher.model,
+        judge=prepared.judge.uri.model if prepared.judge else None,
+        judged_by_teacher=prepared.judged_by_teacher,
         started=old.started if old else _now(),
         seconds=old.seconds if old else 0.0,
         identity=prepared.identity,

@@ -1,9 +1,9 @@
-"""Run the stages that ask nobody: take rows in, judge them by their columns, render them."""
+"""Run the stages that ask nobody: judge rows by their columns, render them."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -15,30 +15,10 @@ from pipeline.recipe import Step
 from pipeline.run.context import Context
 from pipeline.run.guard import Guard
 from pipeline.schema import DROP_COLUMNS, arrow_schema
-from pipeline.stage import Drop, ExportStage, FilterStage, columns_read
+from pipeline.stage import ExportStage, FilterStage, columns_read
 from pipeline.stages import export
-from pipeline.store import StageFolder
 
 EXPORT_ROWS = 50_000
-
-
-def run_import_stage(context: Context, index: int, step: Step) -> None:
-    """Take the rows of the source in, from where the published shards end."""
-    source = context.prepared.source
-    assert source is not None
-    folder = context.open_stage(index, step)
-    total = source.n_rows if source.limit is None else min(source.n_rows, source.limit)
-    if folder.state.complete and folder.next_slot >= total:
-        context.done.append(folder.state)
-        return
-    folder.state.complete = False
-    for entry in itertools.islice(source.rows(), folder.next_slot, None):
-        if isinstance(entry, Drop):
-            folder.add([], [entry.row | entry.columns()], journal=0)
-        else:
-            folder.add([entry], [], journal=0)
-        context.tell(folder, total, folder.next_slot)
-    context.seal(folder, total, total)
 
 
 def run_filter_stage(context: Context, index: int, step: Step) -> None:
@@ -63,7 +43,7 @@ def run_filter_stage(context: Context, index: int, step: Step) -> None:
     frame = store.read_frame(shards, columns)
     verdicts = Guard(step.name).judge(frame, lambda part: judge(part, step.config))
     size = context.prepared.recipe.settings.shard_rows
-    for number, table in enumerate(_recut(shards, folder, size)):
+    for number, table in enumerate(recut(shards, size)):
         if number < len(folder.state.parts):
             continue
         first = number * size
@@ -74,7 +54,7 @@ def run_filter_stage(context: Context, index: int, step: Step) -> None:
     context.seal(folder, total, total)
 
 
-def _recut(shards: list[Path], folder: StageFolder, size: int) -> Iterator[pa.Table]:
+def recut(shards: Sequence[Path], size: int) -> Iterator[pa.Table]:
     """The rows of shards as tables of exactly `size` rows, and one with the rest."""
     held: list[pa.Table] = []
     rows = 0

@@ -18,6 +18,7 @@ from pipeline.manifest import RunManifest
 from pipeline.recipe import Recipe, Step
 from pipeline.run.columns import columns_of_steps
 from pipeline.run.folder import check_writable, existing_run
+from pipeline.run.roles import Asked, wants_judge
 from pipeline.run.seed_source import seed_source
 from pipeline.run.settings import check_unchanged, fingerprints, settings_of
 from pipeline.run.source import Source, open_source
@@ -25,6 +26,7 @@ from pipeline.stage import AskingStage, DraftStage, ImportStage, RowStage, Sampl
 from pipeline.stages import decontaminate, read_input, seed_rows
 from pipeline.stages.drafts import DraftConfig
 from pipeline.teacher import uri
+from pipeline.teacher.settings import TeacherSettings
 
 SEEDS_STAGE = re.compile(r"(\bstage: *)seed-tasks\b")
 
@@ -60,6 +62,7 @@ class Prepared:
     seeds: seed_tasks.SeedFile | None
     source: Source | None
     templates: dict[str, templates.Template]
+    judge: Asked | None
     columns: list[tuple[str, ...]]
     fingerprints: list[str]
     window: int | None
@@ -80,6 +83,18 @@ class Prepared:
             return self.recipe.steps
         end = self.recipe.step_names.index(self.until) + 1
         return self.recipe.steps[:end]
+
+    def asked_by(self, step: Step) -> Asked:
+        """Whom a step asks: the judge where it wants one and one is named, else the teacher."""
+        if self.judge is not None and wants_judge(step.stage):
+            return self.judge
+        return Asked(self.teacher, self.key, self.recipe.settings.teacher)
+
+    @property
+    def judged_by_teacher(self) -> list[str]:
+        """The steps that want a judge and ask the teacher, because none is named."""
+        steps = [step.name for step in self.steps if wants_judge(step.stage)]
+        return steps if self.judge is None else []
 
     @property
     def is_finished(self) -> bool:
@@ -114,16 +129,27 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         problems.add(
             RecipeError(f"--until {options.until}: the stages are {', '.join(found.step_names)}.")
         )
-    needs_teacher = any(isinstance(step.stage, AskingStage) for step in found.steps)
+    judging = [step for step in found.steps if wants_judge(step.stage)]
+    has_judge = bool(judging) and found.settings.judge is not None
+    asking = [step for step in found.steps if isinstance(step.stage, AskingStage)]
+    needs_teacher = len(asking) > (len(judging) if has_judge else 0)
     needs_key = needs_teacher and options.needs_key
-    teacher, key = _teacher(found, environment, problems, needed=needs_key)
+    teacher, key = _model(
+        "teacher", found.settings.teacher, environment, problems, needed=needs_key
+    )
+    judge = _judge(found, environment, problems, needed=options.needs_key) if has_judge else None
     _check_roles(found, problems)
-    _check_budget(found, teacher, problems)
+    for asked in (teacher, judge.uri if judge else None):
+        _check_price(found, asked, problems)
+    _check_budget(found, problems)
     prompts = _templates(found, problems)
     seeds = _seeds(found, problems)
     source = _source(options, found, seeds, problems)
-    _check_offline(found, teacher, source, problems)
-    _check_folder(found, teacher, problems, needed=needs_key)
+    by_teacher = [step for step in found.steps if not (has_judge and wants_judge(step.stage))]
+    _check_offline(by_teacher, teacher, source, problems)
+    if judge is not None:
+        _check_offline(judging, judge.uri, source, problems)
+    _check_folder(by_teacher, teacher, problems, needed=needs_key)
     columns = columns_of_steps(found, source, problems)
     check_writable(run, problems)
     problems.raise_if_any()
@@ -131,7 +157,10 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
 
     model = teacher.model if needs_teacher else None
     sha256 = teacher.sha256 or None if needs_teacher else None
-    settings = settings_of(found, _contents(prompts, seeds, source, model, sha256))
+    contents = _contents(prompts, seeds, source, model, sha256)
+    if judge is not None:
+        contents["judge.model"] = judge.uri.model
+    settings = settings_of(found, contents)
     if existing is not None:
         check_unchanged(run, existing, settings, other_versions=options.is_replay)
     return Prepared(
@@ -142,6 +171,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         seeds=seeds,
         source=source,
         templates=prompts,
+        judge=judge,
         columns=columns,
         fingerprints=fingerprints(found, settings),
         window=_window(found),
@@ -260,10 +290,29 @@ def _keep_window(found: Recipe, existing: RunManifest | None) -> Recipe:
     return replace(found, steps=tuple(steps))
 
 
-def _teacher(
+def _judge(
     found: Recipe, environment: Mapping[str, str] | None, problems: Problems, *, needed: bool
+) -> Asked | None:
+    settings = found.settings.judge
+    assert settings is not None
+    if settings.uri is None:
+        problems.add(RecipeError("judge: it has settings and no uri: name it with --judge."))
+        return None
+    parsed, key = _model("judge", settings, environment, problems, needed=needed)
+    if parsed is not None and parsed.scheme == "st":
+        problems.add(RecipeError(f"the judge st:{parsed.folder} only makes vectors."))
+    return None if parsed is None else Asked(parsed, key, settings)
+
+
+def _model(
+    role: str,
+    settings: TeacherSettings,
+    environment: Mapping[str, str] | None,
+    problems: Problems,
+    *,
+    needed: bool,
 ) -> tuple[uri.TeacherURI | None, str]:
-    settings = found.settings.teacher
+    """The model of a role and the key that it is asked with."""
     try:
         parsed = uri.parse("offline" if settings.uri is None else settings.uri, environment)
         if parsed.scheme == "st":
@@ -272,17 +321,21 @@ def _teacher(
             return parsed, "none"
         return parsed, uri.key_for(parsed, settings.key, environment)
     except SynthError as error:
-        problems.add(error)
+        is_teacher = role == "teacher"
+        problems.add(error if is_teacher else type(error)(f"{role}: {error}"))
         return None, ""
 
 
 def _check_offline(
-    found: Recipe, teacher: uri.TeacherURI | None, source: Source | None, problems: Problems
+    steps: Sequence[Step],
+    teacher: uri.TeacherURI | None,
+    source: Source | None,
+    problems: Problems,
 ) -> None:
     """The offline teacher answers its own tasks; to anybody else's it would only say sorry."""
     if teacher is None or teacher.scheme != "offline":
         return
-    for step in found.steps:
+    for step in steps:
         if isinstance(step.stage, RowStage) and step.stage.endpoint == "embeddings":
             problems.add(
                 RecipeError(
@@ -293,7 +346,7 @@ def _check_offline(
             return
     from pipeline.teacher.offline import TEMPLATES  # only where it is the teacher
 
-    for step in found.steps:
+    for step in steps:
         for name in prompts_of(step.stage, step.config):
             if name not in TEMPLATES:
                 problems.add(
@@ -304,7 +357,7 @@ def _check_offline(
                 )
     if source is None:
         return
-    asking = [step.name for step in found.steps if isinstance(step.stage, AskingStage)]
+    asking = [step.name for step in steps if isinstance(step.stage, AskingStage)]
     writers = sorted(source.writers() - {"offline"}) if asking else []
     if writers:
         problems.add(
@@ -316,14 +369,14 @@ def _check_offline(
 
 
 def _check_folder(
-    found: Recipe, teacher: uri.TeacherURI | None, problems: Problems, *, needed: bool
+    steps: Sequence[Step], teacher: uri.TeacherURI | None, problems: Problems, *, needed: bool
 ) -> None:
     """A sentence-transformers folder makes vectors, no text, and wants the extra `train`."""
     if teacher is None or teacher.scheme != "st":
         return
     writing = [
         step.name
-        for step in found.steps
+        for step in steps
         if isinstance(step.stage, DraftStage)
         or (isinstance(step.stage, RowStage) and step.stage.endpoint != "embeddings")
     ]
@@ -352,14 +405,15 @@ def _check_roles(found: Recipe, problems: Problems) -> None:
             RecipeError("decontaminate needs prompts: --set decontaminate.benchmarks=FILE.")
         )
     for role, does in (("judge", "rates"), ("scorer", "measures token loss")):
-        if getattr(found.settings, role) is not None:
+        is_asked = role == "judge" and any(wants_judge(step.stage) for step in found.steps)
+        if getattr(found.settings, role) is not None and not is_asked:
             problems.add(
                 RecipeError(f"{role}: no stage of this recipe {does}; leave --{role} out.")
             )
 
 
-def _check_budget(found: Recipe, teacher: uri.TeacherURI | None, problems: Problems) -> None:
-    """A cap holds only where the worst case of every request can be said beforehand."""
+def _check_price(found: Recipe, teacher: uri.TeacherURI | None, problems: Problems) -> None:
+    """A cap in dollars holds only where there is a price."""
     budget = found.settings.budget
     if budget.usd is not None and teacher and teacher.model not in found.settings.prices:
         problems.add(
@@ -368,6 +422,11 @@ def _check_budget(found: Recipe, teacher: uri.TeacherURI | None, problems: Probl
                 f"'prices' ({{{teacher.model}: {{input: ..., output: ...}}}}, $ a million tokens)."
             )
         )
+
+
+def _check_budget(found: Recipe, problems: Problems) -> None:
+    """A cap holds only where the worst case of every request can be said beforehand."""
+    budget = found.settings.budget
     if budget.usd is None and budget.tokens is None:
         return
     for step in found.steps:
@@ -420,7 +479,7 @@ def _source(
         problems.add(InputError(f"{options.recipe} starts from data: name it with --input."))
         return None
     try:
-        return open_source(config.path, config.rows)
+        return open_source(config.path, config)
     except SynthError as error:
         problems.add(error)
         return None

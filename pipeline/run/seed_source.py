@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -18,9 +17,9 @@ class SeedSource(Source):
 
     tasks: tuple[SeedTask, ...] = field(default=())
 
-    def rows(self) -> Iterator[Row | Drop]:
+    def entries(self, start: int) -> Iterator[list[Row | Drop]]:
         """One row a task."""
-        for number, task in enumerate(itertools.islice(self.tasks, self.limit)):
+        for number, task in enumerate(self.tasks[start:], start=start):
             given, output = task.instances[0]
             known = {
                 "instruction": task.instruction,

@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.errors import RecipeError
 from pipeline.manifest import RunManifest
 from pipeline.recipe import Recipe
+from pipeline.run.roles import wants_judge
 from pipeline.stage import DECISION, EXTENT, IDENTITY, FilterStage, prompts_of
 
 
@@ -63,9 +64,12 @@ def fingerprints(found: Recipe, settings: RunSettings) -> list[str]:
     for name in [path for path in shared if path.startswith("prompts.")]:
         shared.pop(name)
     chain, digests = "", []
+    of_judge = {path: shared.pop(path) for path in list(shared) if path.startswith("judge.")}
     for step in found.steps:
         own = {path: v for path, v in everything.items() if path.startswith(f"{step.name}.")}
         prompts = prompts_of(step.stage, step.config)
+        if wants_judge(step.stage):
+            own |= of_judge
         own |= {f"prompts.{name}": identity.get(f"prompts.{name}") for name in prompts}
         text = json.dumps([chain, step.stage.name, shared, own], sort_keys=True)
         chain = hashlib.sha256(text.encode()).hexdigest()

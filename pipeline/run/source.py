@@ -1,28 +1,34 @@
-"""Rows that a run starts from: those of a finished run, or of a file."""
+"""Rows that a run starts from: those of a finished run, or of files."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline import manifest, store
 from pipeline.errors import InputError
 from pipeline.manifest import RunManifest, StageManifest
+from pipeline.run.inputs import text
+from pipeline.run.inputs.columns import COLUMNS, Batch, are_texts, batches, check, field_names
+from pipeline.run.inputs.files import TEXT, InputFile, fingerprint, input_files, licence_beside
 from pipeline.schema import DROP_COLUMNS
 from pipeline.stage import Drop, Row
 from pipeline.stages import read_input
+from pipeline.stages.input_shapes import Shape, recognise
+from pipeline.stages.read_input import Config, Reading
+
+Entries = list[Row | Drop]
+"""What one row of a file makes: rows, or why it makes none."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where rows come from: `rows()` gives them, `fingerprint` stands for their content."""
+    """Where rows come from: a run's `shards`, or `files`; `fingerprint` stands for their content.
+
+    `is_columns` says that each row of the files is texts alone, all of which are
+    """
 
     path: Path
     columns: tuple[str, ...]
@@ -30,11 +36,27 @@ class Source:
     n_rows: int
     limit: int | None
     shards: tuple[Path, ...] = ()
+    files: tuple[InputFile, ...] = ()
+    file_rows: tuple[int, ...] = ()
+    is_columns: bool = False
+    given: Config | None = None
+    how: Reading | None = None
+
+    @property
+    def config(self) -> Config:
+        """How the files are read."""
+        assert self.given is not None
+        return self.given
+
+    @property
+    def total(self) -> int:
+        """The rows that are taken in."""
+        return self.n_rows if self.limit is None else min(self.limit, self.n_rows)
 
     def writers(self) -> set[str]:
         """Who wrote the rows: the teachers of a run's; a file's are by nobody that we know."""
         if not self.shards:
-            return {self.path.name}
+            return {str(self.path.resolve())}
         if "teacher" not in self.columns:
             return {str(self.path)}
         frame = store.read_frame(self.shards, ["teacher"])
@@ -42,19 +64,45 @@ class Source:
 
     def rows(self) -> Iterator[Row | Drop]:
         """Every row, or what is wrong with it."""
-        found = self._rows_of_run() if self.shards else self._rows_of_file()
-        return itertools.islice(found, self.limit)
+        if self.shards:
+            return itertools.islice(store.read_rows(self.shards), self.limit)
+        return itertools.chain.from_iterable(itertools.islice(self.entries(0), self.limit))
 
-    def _rows_of_run(self) -> Iterator[Row | Drop]:
-        yield from store.read_rows(self.shards)
+    def entries(self, start: int) -> Iterator[Entries]:
+        """What each row of the files makes, from row `start` on."""
+        if self.files[0].format in TEXT:
+            lists = (text.records(file, self.config) for file in self.files)
+            found = itertools.islice(itertools.chain.from_iterable(lists), start, None)
+        else:
+            parts = (batch.records(self.config) for batch in self.batches(start))
+            found = itertools.islice(itertools.chain.from_iterable(parts), None)
+        for number, record in enumerate(found, start=start):
+            yield self.read(number, record)
 
-    def _rows_of_file(self) -> Iterator[Row | Drop]:
-        for number, found in enumerate(_records(self.path)):
-            yield read_input.read(number, found, self.path.name)
+    def read(self, number: int, record: text.Record) -> Entries:
+        """What one row of the files makes."""
+        assert self.how is not None
+        if isinstance(record, Drop):
+            row = read_input.row_of(number, 0, self.how)
+            return [Drop(record.reason, record.detail, row=row)]
+        return read_input.read(number, record, self.how)
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """The rows of Parquet or Arrow files as columns, from row `start` on."""
+        for file, n_rows in zip(self.files, self.file_rows, strict=True):
+            if start < n_rows:
+                yield from batches(file, self.config, self.fields, start)
+            start = max(start - n_rows, 0)
+
+    @property
+    def fields(self) -> list[str]:
+        """The columns that are read of the files."""
+        assert self.how is not None
+        return list(dict.fromkeys(self.how.shape.fields.values()))
 
 
-def open_source(where: str, limit: int | None) -> Source:
-    """Open `RUN`, `RUN:STAGE` or a Parquet or JSON Lines file. Raises `InputError`."""
+def open_source(where: str, config: Config) -> Source:
+    """Open `RUN`, `RUN:STAGE`, a file or a folder of files. Raises `InputError`."""
     try:
         Path(where).exists()
     except OSError as error:
@@ -62,21 +110,84 @@ def open_source(where: str, limit: int | None) -> Source:
     folder, _, stage = where.rpartition(":")
     run = Path(folder) if folder and not Path(where).exists() else Path(where)
     if (run / "run.json").is_file():
-        return _open_run(run, stage if run != Path(where) else None, limit)
+        return _open_run(run, stage if run != Path(where) else None, config)
     path = Path(where)
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"--input {where}: there is no such run or file.")
-    if path.suffix not in (".parquet", ".jsonl"):
-        raise InputError(f"--input {where}: a file is .parquet or .jsonl.")
-    n_rows = _count(path)
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return Source(path, read_input.STAGE.writes, digest.hexdigest(), n_rows, limit)
+    return _open_files(path, config)
 
 
-def _open_run(run: Path, stage: str | None, limit: int | None) -> Source:
+def _open_files(path: Path, config: Config) -> Source:
+    files = input_files(path, config)
+    is_text = files[0].format in TEXT
+    file_rows: tuple[int, ...] = ()
+    if is_text:
+        names, n_rows = _names_and_rows(files, config)
+        shape = _shape(path, names, config)
+    else:
+        shape = _shape(path, field_names(files[0]), config)
+        file_rows = tuple(_count(file, config, shape) for file in files)
+        n_rows = sum(file_rows)
+    licence = config.license or licence_beside(path)
+    found = Source(
+        path,
+        read_input.STAGE.writes,
+        fingerprint(path, files, licence),
+        n_rows,
+        config.rows,
+        given=config,
+        files=tuple(files),
+        file_rows=file_rows,
+        how=Reading(shape, path.resolve().name, licence, config.turns),
+    )
+    is_flat = not is_text and shape.is_flat
+    is_columns = is_flat and all(are_texts(file, found.fields) for file in files)
+    return replace(found, is_columns=is_columns)
+
+
+def _shape(path: Path, names: Sequence[str], config: Config) -> Shape:
+    """What the rows look like; they are refused where nothing about them is known."""
+    if not names:
+        raise InputError(f"--input {path} has no rows.")
+    wanted = None if config.shape == "auto" else config.shape
+    shape = recognise(names, shape=wanted, columns=config.columns)
+    if shape is None:
+        named = ", ".join(repr(name[:40]) for name in names[:12])
+        raise InputError(
+            f"--input {path}: its fields {named} have no shape that is known: name them with  "
+            "--set 'import.columns={instruction: ..., output: ...}'."
+        )
+    return shape
+
+
+def _names_and_rows(files: Sequence[InputFile], config: Config) -> tuple[list[str], int]:
+    """All names of fields in text files, in order, and how many rows there are.
+
+    A file that cannot be used is refused by name and line.
+    """
+    names: dict[str, None] = {}
+    n_rows = 0
+    for file in files:
+        for record in text.records(file, config):
+            n_rows += 1
+            if not isinstance(record, Drop) and not record.keys() <= names.keys():
+                names |= dict.fromkeys(record)
+                if len(names) > COLUMNS:
+                    raise InputError(
+                        f"{file.path}: row {n_rows}: more than {COLUMNS} names of fields."
+                    )
+    return list(names), n_rows
+
+
+def _count(file: InputFile, config: Config, shape: Shape) -> int:
+    """The rows of a file of columns; one that cannot be used is refused by name."""
+    wanted = dict.fromkeys(shape.fields.values())
+    if missing := wanted.keys() - set(field_names(file)):
+        raise InputError(f"{file.path} has no column {sorted(missing)[0]!r}, and others have.")
+    return check(file, config, list(wanted))
+
+
+def _open_run(run: Path, stage: str | None, config: Config) -> Source:
     state = manifest.read(RunManifest, run / "run.json")
     folders = [folder for folder in state.stages if not folder.endswith("-export")]
     if stage is not None:
@@ -87,38 +198,5 @@ def _open_run(run: Path, stage: str | None, limit: int | None) -> Source:
     if not found.complete:
         raise InputError(f"{run / folders[-1]} is not complete: finish that run first.")
     shards = tuple(store.shards(run / folders[-1], found))
-    columns = tuple(name for name in found.columns if name not in DROP_COLUMNS)
-    return Source(run, columns, found.kept_digest, found.kept, limit, shards)
-
-
-def _count(path: Path) -> int:
-    """The rows of a file; a file that cannot be used is refused by name and line."""
-    if path.suffix == ".parquet":
-        try:
-            with pq.ParquetFile(path) as file:
-                if "instruction" not in file.schema_arrow.names:
-                    raise InputError(f"{path} has no column 'instruction'.")
-                return int(file.metadata.num_rows)
-        except pa.ArrowException as error:
-            raise InputError(f"{path} is not Parquet: {error}.") from error
-    return sum(1 for _ in _records(path))
-
-
-def _records(path: Path) -> Iterator[Row]:
-    if path.suffix == ".parquet":
-        with pq.ParquetFile(path) as file:
-            names = [name for name in read_input.TEXTS if name in file.schema_arrow.names]
-            for batch in file.iter_batches(batch_size=2048, columns=names):
-                yield from batch.to_pylist()
-        return
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                found = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"{path}: line {number}: not JSON ({error}).") from error
-            if not isinstance(found, dict) or "instruction" not in found:
-                raise InputError(f"{path}: line {number}: no object with 'instruction'.")
-            yield found
+    names = tuple(name for name in found.columns if name not in DROP_COLUMNS)
+    return Source(run, names, found.kept_digest, found.kept, config.rows, shards)

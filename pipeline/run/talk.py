@@ -24,13 +24,12 @@ class Talk:
     def __init__(self, context: Context, step: Step, slot: int, row: Row) -> None:
         """Nothing is asked before `start`."""
         assert isinstance(step.stage, RowStage)
-        assert context.asker is not None
         self.slot = slot
         self.row = row
         self.answered: Answered = []
         self.unasked: Drop | None = None
         self._context = context
-        self._asker = context.asker
+        self._asker = context.asker_of(step)
         self._step = step
         self._open: Sequence[Request] = ()
         self._seen: Counter[bytes] | None = None

@@ -13,8 +13,10 @@ from pipeline.stages import (
     evolve,
     export,
     instances,
+    keep,
     novelty,
     one_call,
+    rate,
     read_input,
     reformulate,
     respond,
@@ -42,5 +44,7 @@ STAGES: tuple[Stage, ...] = (
     embed.STAGE,
     semantic.STAGE,
     decontaminate.STAGE,
+    rate.STAGE,
+    keep.STAGE,
     export.STAGE,
 )

@@ -1,61 +1,178 @@
-"""Take rows in from a finished run or a file: the first stage where data is the start.
+"""Take rows in from a finished run or from files: the first stage where data is the start.
 
-A file is Parquet or JSON Lines with the column `instruction`, and `input` and `output` where there
-are any. A row of a run keeps its columns and its id; a row of a file is called after its line.
+Files are Parquet, JSON Lines, JSON, CSV, a folder of such shards, or a folder that the `datasets`
+package saved. Their shape is told from the names of their fields (`input_shapes.py`), or by the
+settings `shape` and `columns`. A row of a run keeps its columns and its id; a row of a file is
+called after its number in the file, counted from 0 over all shards.
+
+A conversation gives one row: its first user turn and the answer to it, and the whole of it as
+`messages` where there is more. With `turns: user` it gives a row for each user turn instead, as
+instructions for a pool, without answers.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from pipeline.stage import EXTENT, OPERATIONAL, Drop, ImportStage, Row, StageConfig
+from pipeline.stage import EXTENT, IDENTITY, OPERATIONAL, Drop, ImportStage, Row, StageConfig
+from pipeline.stages.conversations import (
+    first_exchange,
+    is_one_exchange,
+    is_unicode,
+    messages_of,
+    user_turns,
+)
+from pipeline.stages.input_shapes import Name, Shape, Target
 
-TEXTS = ("instruction", "input", "output")
+TEXTS: tuple[Target, ...] = ("instruction", "input", "output")
 
 
 class Config(StageConfig):
-    """Settings of `import`: where the rows come from (set by `--input`) and how many are read."""
+    """Settings of `import`: where the rows come from (set by `--input`) and how they are read.
+
+    `columns` names the file's fields where they are called otherwise, as in `{instruction:
+    question, output: answer}`; `split` which split of a saved data set, or which shards of a folder
+    by the beginning of their names. `license` is what rows get that name none themselves. A row of
+    more than `row_bytes` is dropped; a file of more than `file_bytes` when unpacked, or more than
+    `ratio` times as large as what is stored of it, is refused.
+    """
 
     path: Annotated[str, OPERATIONAL] = ""  # its content is identity
     rows: Annotated[int | None, Field(ge=1), EXTENT] = None
+    shape: Annotated[Literal["auto"] | Name, IDENTITY] = "auto"
+    columns: Annotated[dict[Target, str], Field(default_factory=dict), IDENTITY]
+    split: Annotated[str | None, IDENTITY] = None
+    license: Annotated[str | None, IDENTITY] = None
+    turns: Annotated[Literal["conversation", "user"], IDENTITY] = "conversation"
+    row_bytes: Annotated[int, Field(ge=1, le=2**26), IDENTITY] = 2**22
+    file_bytes: Annotated[int, Field(ge=1), OPERATIONAL] = 2**36
+    ratio: Annotated[float, Field(ge=1), OPERATIONAL] = 200
+
+    @field_validator("columns")
+    @classmethod
+    def _say_what_to_do(cls, given: dict[Target, str]) -> dict[Target, str]:
+        if given.keys() - {"source", "license"} and not given.keys() & {"instruction", "messages"}:
+            raise ValueError("it must name the field of 'instruction' or of 'messages'")
+        return given
 
 
-def read(number: int, found: dict[str, Any], source: str) -> Row | Drop:
-    """One row of a file, counted from 0, as ours; not text, or no instruction, is a `Drop`."""
-    row: Row = {
-        "row_id": f"import-{number:06d}-00",
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the rows of one file are read: their shape, and what is known of all of them."""
+
+    shape: Shape
+    source: str
+    license: str | None = None
+    turns: Literal["conversation", "user"] = "conversation"
+
+
+def read(number: int, found: dict[str, Any], how: Reading) -> list[Row | Drop]:
+    """The rows that a row of a file makes, or a `Drop` that says why it makes none."""
+    row = row_of(number, 0, how)
+    said: tuple[tuple[Target, str | None], ...] = (
+        ("source", how.source),
+        ("license", how.license),
+    )
+    for target, fallback in said:
+        own = found.get(how.shape.fields.get(target, ""))
+        is_said = isinstance(own, str) and own.strip() and is_unicode(own)
+        row[target] = own if is_said else fallback
+    if "messages" in how.shape.fields:
+        return _of_conversation(number, found.get(how.shape.fields["messages"]), row, how)
+    if "instances" in how.shape.fields:
+        return _of_instances(number, found, row, how)
+    if isinstance(found.get(how.shape.fields["instruction"]), list):  # of a conversation's turns
+        return _of_conversation(number, _joined(found, how.shape), row, how)
+    for name in TEXTS:
+        row[name] = found.get(how.shape.fields.get(name, ""))
+    return [_checked(row)]
+
+
+def row_of(number: int, item: int, how: Reading) -> Row:
+    """What is known of a row before it is read: its id, its root and where it comes from."""
+    return {
+        "row_id": f"import-{number:06d}-{item:02d}",
         "origin": "import",
-        "source": source,
+        "source": how.source,
+        "license": how.license,
         "root_id": f"import-{number:06d}-00",
     }
+
+
+def _checked(row: Row) -> Row | Drop:
+    """The row, or a `Drop` where a text of it is none or it has no instruction."""
     for name in TEXTS:
-        value = found.get(name)
+        value = row[name]
         if value is not None and not isinstance(value, str):
-            return Drop("not_text", f"{name} is a {type(value).__name__}", row=row)
-        if value is not None and not _is_unicode(value):
-            return Drop("not_text", f"{name} is not valid Unicode", row=row)
-        row[name] = value
+            return _drop(Drop("not_text", f"{name} is a {type(value).__name__}"), row)
+        if value is not None and not is_unicode(value):
+            return _drop(Drop("not_text", f"{name} is not valid Unicode"), row)
     if not (row["instruction"] or "").strip():
-        return Drop("empty_instruction", row=row)
+        return _drop(Drop("empty_instruction"), row)
     return row
 
 
-def _is_unicode(text: str) -> bool:
-    """Whether a text can be written: JSON may hold half a character."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _drop(why: Drop, row: Row) -> Drop:
+    """The same drop with the texts of the row, those that can be written."""
+    held = {
+        name: value
+        for name, value in row.items()
+        if value is None or name == "messages" or (isinstance(value, str) and is_unicode(value))
+    }
+    return Drop(why.reason, why.detail, row=held)
+
+
+def _of_conversation(number: int, found: object, row: Row, how: Reading) -> list[Row | Drop]:
+    messages = messages_of(found)
+    if isinstance(messages, Drop):
+        return [_drop(messages, row)]
+    if how.turns == "user":
+        return [
+            _checked(
+                row
+                | {"row_id": f"import-{number:06d}-{item:02d}"}
+                | {"instruction": turn, "input": None, "output": None}
+            )
+            for item, turn in enumerate(user_turns(messages))
+        ]
+    instruction, output = first_exchange(messages)
+    row |= {"instruction": instruction, "input": None, "output": output}
+    if not is_one_exchange(messages):
+        row["messages"] = messages
+    return [_checked(row)]
+
+
+def _joined(found: dict[str, Any], shape: Shape) -> list[Any]:
+    """The turns of a prompt and of its completion, where both are lists of them."""
+    parts = [found.get(shape.fields[name]) for name in TEXTS if name in shape.fields]
+    return [turn for part in parts if isinstance(part, list) for turn in part]
+
+
+def _of_instances(number: int, found: dict[str, Any], row: Row, how: Reading) -> list[Row | Drop]:
+    row["instruction"] = found.get(how.shape.fields["instruction"])
+    instances = found.get(how.shape.fields["instances"])
+    if not isinstance(instances, list) or not instances:
+        detail = f"instances is a {type(instances).__name__}, not a list with some"
+        return [_drop(Drop("no_instance", detail), row)]
+    rows: list[Row | Drop] = []
+    for item, instance in enumerate(instances):
+        one = row | {"row_id": f"import-{number:06d}-{item:02d}"}
+        if isinstance(instance, dict):
+            texts = {"input": instance.get("input"), "output": instance.get("output")}
+            rows.append(_checked(one | texts))
+        else:
+            rows.append(_drop(Drop("no_instance", f"a {type(instance).__name__}"), one))
+    return rows
 
 
 STAGE = ImportStage(
     name="import",
-    version=1,
-    summary="take rows in from a finished run or a file (--input)",
+    version=2,
+    summary="take rows in from a finished run or from files (--input)",
     config=Config,
     read=read,
-    writes=("row_id", "origin", "source", "root_id", *TEXTS),
+    writes=("row_id", "origin", "source", "license", "root_id", *TEXTS, "messages"),
 )

@@ -15,10 +15,10 @@ class Config(StageConfig):
     rows: Annotated[int | None, Field(ge=1), EXTENT] = None
 
 
-def read(number: int, found: dict[str, Any], source: str) -> Row | Drop:
+def read(number: int, found: dict[str, Any], source: str) -> list[Row | Drop]:
     """One seed task, counted from 0, as a row with its first instance."""
     row_id = f"seed-tasks-{number:06d}-00"
-    return {
+    row: Row = {
         "row_id": row_id,
         "origin": "seed",
         "source": source,
@@ -28,6 +28,7 @@ def read(number: int, found: dict[str, Any], source: str) -> Row | Drop:
         "output": found["output"],
         "is_classification": found["is_classification"],
     }
+    return [row]
 
 
 STAGE = ImportStage(

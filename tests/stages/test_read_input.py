@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.stage import Drop
+from pipeline.stage import Drop, Row
 from pipeline.stages import read_input
+from pipeline.stages.input_shapes import recognise
+from pipeline.stages.read_input import TEXTS, Reading
 from tests.conftest import RunSynth
 from tests.run import books
 
@@ -19,12 +22,118 @@ ROWS = [{"instruction": f"Name river number {n} of Asia.", "input": "", "output"
         for n in range(25)]  # fmt: skip
 
 
-def test_a_row_of_a_file_is_called_after_its_line() -> None:
-    row = read_input.read(7, {"instruction": "Name it.", "output": "x", "more": 5}, "a.jsonl")
+def how(found: dict[str, object] | None = None, **given: Any) -> Reading:
+    """How a file of such rows is read."""
+    shape = recognise(list(found or TEXTS), columns=given.pop("columns", {}))
+    assert shape is not None
+    return Reading(shape, "a.jsonl", **given)
+
+
+def rows_of(found: dict[str, object], **given: Any) -> list[Row | Drop]:
+    return read_input.read(7, found, how(found, **given))
+
+
+def test_a_row_of_a_file_is_called_after_its_number() -> None:
+    (row,) = rows_of({"instruction": "Name it.", "output": "x", "more": 5})
     assert row == {
-        "row_id": "import-000007-00", "origin": "import", "source": "a.jsonl",
+        "row_id": "import-000007-00", "origin": "import", "source": "a.jsonl", "license": None,
         "root_id": "import-000007-00", "instruction": "Name it.", "input": None, "output": "x",
     }  # fmt: skip
+
+
+ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"},
+         {"role": "assistant", "content": "Hello"}, {"role": "user", "content": "Name a river."},
+         {"role": "assistant", "content": "The Po."}]  # fmt: skip
+SPOKEN = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]
+
+
+@pytest.mark.parametrize(
+    ("found", "texts"),
+    [
+        ({"instruction": "a", "input": "b", "output": "c"}, ("a", "b", "c")),
+        ({"instruction": "a", "context": "b", "response": "c"}, ("a", "b", "c")),
+        ({"prompt": "a", "completion": "c"}, ("a", None, "c")),
+        ({"prompt": "a", "response": "c"}, ("a", None, "c")),
+        ({"conversations": SPOKEN}, ("Hi", None, "Hello")),
+        ({"messages": ASKED}, ("Hi", None, "Hello")),
+        ({"prompt": ASKED[:2], "completion": ASKED[2:3]}, ("Hi", None, "Hello")),
+        ({"instruction": "a", "instances": [{"input": "b", "output": "c"}]}, ("a", "b", "c")),
+    ],
+)
+def test_known_shapes_are_recognised(found: dict[str, object], texts: tuple[str, ...]) -> None:
+    (row,) = rows_of(found)
+    assert isinstance(row, dict)
+    assert tuple(row[name] for name in TEXTS) == texts
+
+
+def test_other_fields_are_named_by_the_recipe() -> None:
+    found: dict[str, object] = {"question": "a", "answer": "c", "by": "me", "instruction": "no"}
+    columns = {"instruction": "question", "output": "answer", "source": "by"}
+    (row,) = rows_of(found, columns=columns)
+    assert isinstance(row, dict)
+    assert [row[name] for name in (*TEXTS, "source")] == ["a", None, "c", "me"]
+    assert recognise(list(found), columns={"instruction": "nowhere"}) is None
+
+
+def test_a_conversation_of_several_turns_is_kept_whole() -> None:
+    (row,) = rows_of({"messages": ASKED})
+    assert isinstance(row, dict)
+    assert row["messages"] == ASKED
+    (row,) = rows_of({"conversations": SPOKEN})
+    assert isinstance(row, dict)
+    assert "messages" not in row  # instruction and output say it all
+
+
+def test_user_turns_can_serve_as_a_pool() -> None:
+    rows = rows_of({"messages": ASKED}, turns="user")
+    assert [(row["row_id"], row["instruction"], row["output"]) for row in rows
+            if isinstance(row, dict)] == [
+        ("import-000007-00", "Hi", None), ("import-000007-01", "Name a river.", None),
+    ]  # fmt: skip
+    assert {row["root_id"] for row in rows if isinstance(row, dict)} == {"import-000007-00"}
+
+
+def test_a_row_says_where_it_is_from_and_under_which_licence() -> None:
+    found: dict[str, object] = {"instruction": "a", "source": "dolly", "license": "CC-BY-SA-3.0"}
+    for licence in (None, "MIT"):
+        (row,) = rows_of(found, license=licence)
+        assert isinstance(row, dict)
+        assert (row["source"], row["license"]) == ("dolly", "CC-BY-SA-3.0")
+    (row,) = rows_of({"instruction": "a", "source": " ", "license": None}, license="MIT")
+    assert isinstance(row, dict)
+    assert (row["source"], row["license"]) == ("a.jsonl", "MIT")
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        ({"messages": "hello"}, "no_conversation"),
+        ({"messages": []}, "no_conversation"),
+        ({"messages": ["hello"]}, "no_conversation"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "no_user_turn"),
+        ({"messages": [{"role": "wizard", "content": "x"}]}, "unknown_role"),
+        ({"messages": [{"role": "user", "content": 5}]}, "not_text"),
+        ({"messages": [{"role": "user", "content": "\ud800"}]}, "not_text"),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "not_text"),
+        ({"messages": [{"role": "user", "content": " "}]}, "empty_instruction"),
+        ({"messages": [*ASKED, {"role": "assistant", "content": "", "tool_calls": [{}]}]},
+         "tool_call"),
+        ({"instruction": "a", "instances": []}, "no_instance"),
+        ({"instruction": "a", "instances": ["b"]}, "no_instance"),
+        ({"instruction": 5, "instances": [{"input": "", "output": ""}]}, "not_text"),
+    ],
+)  # fmt: skip
+def test_what_is_no_conversation_is_dropped_by_name(found: dict[str, object], reason: str) -> None:
+    (entry,) = rows_of(found)
+    assert isinstance(entry, Drop)
+    assert (entry.reason, entry.row["row_id"]) == (reason, "import-000007-00")
+
+
+def test_parts_of_text_make_one_turn() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    (row,) = rows_of({"messages": [{"role": "user", "content": parts}]})
+    assert isinstance(row, dict)
+    assert row["instruction"] == "a\nb"
 
 
 @pytest.mark.parametrize(
@@ -39,7 +148,7 @@ def test_a_row_of_a_file_is_called_after_its_line() -> None:
     ],
 )
 def test_what_is_no_row_is_dropped_by_name(found: dict[str, object], reason: str) -> None:
-    entry = read_input.read(0, found, "a")
+    (entry,) = read_input.read(0, found, how())
     assert isinstance(entry, Drop)
     assert (entry.reason, entry.row["row_id"]) == (reason, "import-000000-00")
 
@@ -47,13 +156,14 @@ def test_what_is_no_row_is_dropped_by_name(found: dict[str, object], reason: str
 VALUES = st.none() | st.text() | st.integers() | st.lists(st.text())
 
 
-@given(st.dictionaries(st.sampled_from(read_input.TEXTS), VALUES))
+@given(st.dictionaries(st.sampled_from(TEXTS), VALUES))
 def test_any_row_is_a_row_or_a_named_drop(found: dict[str, object]) -> None:
-    entry = read_input.read(0, found, "a")
-    if isinstance(entry, Drop):
-        assert entry.reason in ("not_text", "empty_instruction")
-    else:
-        assert {name: entry[name] for name in found} == found
+    for entry in read_input.read(0, found, how()):
+        if isinstance(entry, Drop):
+            reasons = ("not_text", "empty_instruction", "no_conversation", "no_user_turn")
+            assert entry.reason in reasons
+        else:
+            assert {name: entry[name] for name in found} == found
 
 
 @pytest.fixture(params=["jsonl", "parquet"])
@@ -107,12 +217,14 @@ def test_a_stage_that_needs_what_the_data_lacks_is_refused(
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("a.jsonl", b'{"instruction": "x"}\n{"no": 1}\n', "line 2: no object with 'instruction'"),
+        ("a.jsonl", b'{"no": 1}\n', "its fields 'no' have no shape"),
+        ("a.jsonl", b"5\n", "no rows"),
         ("a.jsonl", b'{"instruction": "x"}\n{\n', "line 2: not JSON"),
         ("a.jsonl", b"[" * 100_000, "line 1: not JSON"),
         ("a.parquet", b"PAR1 not really", "not Parquet"),
         ("a.parquet", b"", "not Parquet"),
-        ("a.csv", b"a,b\n", "is .parquet or .jsonl"),
+        ("a.csv", b"a,b\n", "has no rows"),
+        ("a.xlsx", b"a,b\n", r"a file is \.parquet"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused(

@@ -63,6 +63,19 @@ def instances_output_first(values: Mapping[str, Any], rng: Random) -> Answer:
     return Answer(flaws.cut(text, rng), "length") if is_cut else Answer(text, "stop")
 
 
+def rate(values: Mapping[str, Any], rng: Random) -> Answer:
+    """Rate an answer: by whether the grammar knows the task, and could have answered so."""
+    task = grammar.recognise(values["instruction"])
+    if task is None:
+        return Answer(REFUSAL, "stop")
+    length = len(str(values["output"]).split())
+    number = rng.choice((3.5, 4, 4.5, 4.5, 5)) if length > 2 else rng.choice((3, 4, 4.5, 5))
+    return Answer(
+        f"{number}\nA grammar cannot judge: it knows the task, and the answer has {length} words.",
+        "stop",
+    )
+
+
 def _pairs(task: grammar.Task, most: int, rng: Random) -> list[tuple[str, str]]:
     family = task.family
     if not family.field:
@@ -85,4 +98,5 @@ TEMPLATES: dict[str, Callable[[Mapping[str, Any], Random], Answer]] = {
     "reformulate": whole_tasks.reformulate,
     "backtranslate": pairs.backtranslate,
     "rate-pair": pairs.rate_pair,
+    "rate": rate,
 }

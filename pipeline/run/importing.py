@@ -1,0 +1,182 @@
+"""Run the stage that takes rows in, from a run's shards or from files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.recipe import Step
+from pipeline.run.context import Context
+from pipeline.run.inputs.columns import Batch
+from pipeline.run.inputs.text import too_large
+from pipeline.run.judging import recut
+from pipeline.run.source import Source
+from pipeline.schema import DROP_COLUMNS, arrow_schema
+from pipeline.stage import Drop, Row
+from pipeline.stages.read_input import TEXTS, Config, Reading, row_of
+from pipeline.store import StageFolder
+
+PART_BYTES = 2**24
+"""A part ends where its rows have this many characters, however few they are."""
+
+
+def run_import_stage(context: Context, index: int, step: Step) -> None:
+    """Take the rows of the source in, from where the published shards end."""
+    source = context.prepared.source
+    assert source is not None
+    folder = context.open_stage(index, step)
+    if folder.state.complete and folder.next_slot >= source.total:
+        context.done.append(folder.state)
+        return
+    folder.state.complete = False
+    if source.shards:
+        _take_shards(context, folder, source)
+    elif source.is_columns:
+        _take_columns(context, folder, source)
+    else:
+        _take_rows(context, folder, source)
+    context.seal(folder, source.total, source.total)
+
+
+def _take_shards(context: Context, folder: StageFolder, source: Source) -> None:
+    """Rows of a run go on as they are."""
+    size = context.prepared.recipe.settings.shard_rows
+    schema = arrow_schema(folder.state.columns)
+    none = arrow_schema((*folder.state.columns, *DROP_COLUMNS)).empty_table()
+    at = 0
+    for table in recut(source.shards, size):
+        table = table.slice(0, source.total - at)
+        at += table.num_rows
+        if at > folder.next_slot and table.num_rows:
+            kept = table.slice(max(folder.next_slot - at + table.num_rows, 0))
+            kept = kept.select(schema.names).cast(schema).combine_chunks()
+            folder.publish_tables(kept, none, next_slot=at, journal=0)
+            context.tell(folder, source.total, at)
+
+
+def _take_rows(context: Context, folder: StageFolder, source: Source) -> None:
+    """Rows as they are read, one by one."""
+    held = 0
+    for number, entries in enumerate(source.entries(folder.next_slot), start=folder.next_slot):
+        if number >= source.total:
+            return
+        kept = [entry for entry in entries if not isinstance(entry, Drop)]
+        dropped = [entry.row | entry.columns() for entry in entries if isinstance(entry, Drop)]
+        held += sum(_length(row) for row in (*kept, *dropped))
+        n_parts = len(folder.state.parts)
+        folder.add(kept, dropped, journal=0)
+        if len(folder.state.parts) > n_parts:
+            held = 0
+        elif held > PART_BYTES:
+            folder.publish(journal=0)
+            held = 0
+        context.tell(folder, source.total, folder.next_slot)
+
+
+def _length(row: Row) -> int:
+    """The characters of a row's texts."""
+    turns = row.get("messages") or ()
+    texts = [row.get(name) for name in TEXTS] + [turn["content"] for turn in turns]
+    return sum(len(text) for text in texts if isinstance(text, str))
+
+
+def _take_columns(context: Context, folder: StageFolder, source: Source) -> None:
+    """Texts of Parquet and Arrow files, as columns: no row is ever a dict."""
+    size = context.prepared.recipe.settings.shard_rows
+    held: list[Batch] = []
+    rows = n_bytes = 0
+    left = source.total - folder.next_slot
+    for found in source.batches(folder.next_slot):
+        batch = found.slice(0, left)
+        left -= batch.rows
+        while batch.rows:
+            over = np.flatnonzero(n_bytes + np.cumsum(batch.sizes) > PART_BYTES)
+            cut = min(size - rows, int(over[0]) + 1 if len(over) else batch.rows, batch.rows)
+            held.append(batch.slice(0, cut))
+            rows, n_bytes = rows + cut, n_bytes + int(batch.sizes[:cut].sum())
+            batch = batch.slice(cut)
+            if rows == size or n_bytes > PART_BYTES:
+                _publish(context, folder, source, held)
+                held, rows, n_bytes = [], 0, 0
+    if held:
+        _publish(context, folder, source, held)
+
+
+def _publish(context: Context, folder: StageFolder, source: Source, held: list[Batch]) -> None:
+    assert source.how is not None
+    first = folder.next_slot
+    batch = Batch.joined(held)
+    names = folder.state.columns
+    try:
+        batch.columns.validate(full=True)
+        kept, dropped = flat_rows(first, batch, source.how, source.config, names)
+    except pa.ArrowInvalid:  # a text is not Unicode: its row alone is dropped
+        entries = [
+            entry
+            for number, record in enumerate(batch.records(source.config), start=first)
+            for entry in source.read(number, record)
+        ]
+        rows = [entry for entry in entries if not isinstance(entry, Drop)]
+        drops = [entry.row | entry.columns() for entry in entries if isinstance(entry, Drop)]
+        kept = pa.Table.from_pylist(rows, arrow_schema(names))
+        dropped = pa.Table.from_pylist(drops, arrow_schema((*names, *DROP_COLUMNS)))
+    folder.publish_tables(kept, dropped, next_slot=first + batch.rows, journal=0)
+    context.tell(folder, source.total, folder.next_slot)
+
+
+def flat_rows(
+    first: int, batch: Batch, how: Reading, config: Config, names: Sequence[str]
+) -> tuple[pa.Table, pa.Table]:
+    """What `read` gives for rows of texts alone, all at once: kept, and dropped."""
+    fields = how.shape.fields
+    texts = {name: batch.columns[fields[name]] for name in TEXTS if name in fields}
+    row_ids = pa.array([row_of(first + at, 0, how)["row_id"] for at in range(batch.rows)])
+    found = texts | {
+        "row_id": row_ids,
+        "root_id": row_ids,
+        "origin": pa.repeat("import", batch.rows),
+        "source": _said(batch, fields.get("source"), how.source),
+        "license": _said(batch, fields.get("license"), how.license),
+    }
+    schema = arrow_schema(names)
+    columns = [
+        found[name] if name in found else pa.nulls(batch.rows, kind)
+        for name, kind in zip(schema.names, schema.types, strict=True)
+    ]
+    whole = pa.table([_one(column) for column in columns], schema=schema)
+    drops = [
+        too_large(size, config).columns()
+        if size > config.row_bytes
+        else None
+        if (text or "").strip()
+        else Drop("empty_instruction").columns()
+        for text, size in zip(texts["instruction"].to_pylist(), batch.sizes.tolist(), strict=True)
+    ]
+    is_kept = pa.array([drop is None for drop in drops])
+    dropped = whole.filter(pc.invert(is_kept))
+    for name in DROP_COLUMNS:
+        values = [drop[name] for drop in drops if drop is not None]
+        dropped = dropped.append_column(name, pa.array(values, pa.string()))
+    listed = arrow_schema((*names, *DROP_COLUMNS))
+    return whole.filter(is_kept).combine_chunks(), dropped.cast(listed).combine_chunks()
+
+
+def _one(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _said(batch: Batch, name: str | None, fallback: str | None) -> pa.Array:
+    """What the rows say themselves, else what is said of all."""
+    of_all = pa.scalar(fallback, pa.string())
+    if name is None:
+        return pa.repeat(of_all, batch.rows)
+    own = [
+        text if text is not None and text.strip() else None
+        for text in batch.columns[name].to_pylist()
+    ]
+    return (
+        pc.fill_null(pa.array(own, pa.string()), of_all) if fallback else pa.array(own, pa.string())
+    )

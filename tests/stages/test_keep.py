@@ -1,0 +1,64 @@
+"""Which rows stay by their ratings."""
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from pipeline.stages.keep import Config, judge
+
+RATINGS = st.lists(st.none() | st.sampled_from([0, 2.5, 3, 3.5, 4, 4.5, 5.0]), max_size=30)
+
+
+def reasons(ratings: list[float | None], **settings: object) -> list[str | None]:
+    frame = pl.DataFrame(
+        {"row_id": [str(n) for n in range(len(ratings))], "rating": ratings},
+        schema={"row_id": pl.String, "rating": pl.Float64},
+    )
+    return judge(frame, Config.model_validate(settings))["reason"].to_list()
+
+
+def slowest(ratings: list[float | None], settings: dict[str, object]) -> list[str | None]:
+    """The same, row by row."""
+    config = Config.model_validate(settings)
+    rated = [(-rating, at) for at, rating in enumerate(ratings) if rating is not None]
+    most = len(ratings)
+    if config.keep_top is not None:
+        most = config.keep_top
+    if config.keep_share is not None:
+        most = round(len(rated) * config.keep_share)
+    best = {at for _, at in sorted(rated)[:most]}
+    found: list[str | None] = []
+    for at, rating in enumerate(ratings):
+        if rating is None:
+            found.append("no_rating")
+        elif rating < (config.keep_at_least or 0):
+            found.append("rated_low")
+        else:
+            found.append(None if at in best else "not_among_best")
+    return found
+
+
+@given(
+    RATINGS,
+    st.sampled_from([{}, {"keep_at_least": 4}, {"keep_top": 3}, {"keep_share": 0.5},
+                     {"keep_top": 5, "keep_at_least": 4.5}, {"keep_at_least": None}]),
+)  # fmt: skip
+def test_it_decides_as_the_slowest_way_does(
+    ratings: list[float | None], settings: dict[str, object]
+) -> None:
+    assert reasons(ratings, **settings) == slowest(ratings, settings)
+
+
+def test_4_5_is_the_lowest_that_stays() -> None:
+    assert reasons([4.5, 4.49, 5, None]) == [None, "rated_low", None, "no_rating"]
+
+
+def test_of_equal_ratings_the_earlier_stays() -> None:
+    assert reasons([4, 5, 4, 4], keep_top=2) == [None, None, "not_among_best", "not_among_best"]
+
+
+def test_a_number_and_a_share_at_once_are_refused() -> None:
+    with pytest.raises(ValidationError, match="two ways"):
+        Config.model_validate({"keep_top": 3, "keep_share": 0.5})
