@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from pipeline.verify import verify
@@ -151,3 +152,25 @@ def test_backtranslation_makes_pairs_whose_texts_are_those_that_came_in(
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_books_of_a_run_hold(runs: dict[str, Path], name: str) -> None:
     assert verify(runs[name]).records > 0
+
+
+@pytest.mark.parametrize("name", ["texts.jsonl", "texts.parquet"])
+def test_plain_texts_of_a_file_are_enough_for_backtranslation(
+    run_synth: RunSynth, server: Server, tmp_path: Path, name: str
+) -> None:
+    texts = [f"Lake {n} lies between two hills." for n in range(12)]
+    frame = pl.DataFrame({"text": [*texts, ""]})
+    path = tmp_path / name
+    frame.write_parquet(path) if name.endswith("parquet") else frame.write_ndjson(path)
+    run_synth(
+        tmp_path / "run",
+        recipe="backtranslate",
+        input=str(path),
+        teacher=f"openai:test-model@{server.url}",
+    )
+    assert [row["output"] for row in books.rows(tmp_path / "run", "import")] == texts
+    (dropped,) = books.rows(tmp_path / "run", "import", "dropped")
+    assert dropped["drop_reason"] == "empty_output"
+    rows = books.rows(tmp_path / "run", "backtranslate")
+    assert [row["output"] for row in rows] == texts
+    assert all(row["instruction"] for row in rows)
