@@ -86,8 +86,8 @@ def read(number: int, found: dict[str, Any], how: Reading) -> list[Row | Drop]:
         return _of_conversation(number, found.get(how.shape.fields["messages"]), row, how)
     if "instances" in how.shape.fields:
         return _of_instances(number, found, row, how)
-    said = found.get(how.shape.fields.get("instruction", ""))
-    if isinstance(said, list):  # of a conversation's turns
+    asked = found.get(how.shape.fields.get("instruction", ""))
+    if isinstance(asked, list):  # of a conversation's turns
         return _of_conversation(number, _joined(found, how.shape), row, how)
     for name in TEXTS:
         row[name] = found.get(how.shape.fields.get(name, ""))
