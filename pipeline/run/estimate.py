@@ -287,7 +287,12 @@ def _assumptions(
     )
     if any(isinstance(s.stage, FilterStage) for s in prepared.steps[:-1]):
         yield "filters are taken to drop nothing, or what they have dropped so far"
-    if any(isinstance(s.stage, RowStage) and s.stage.makes_rows for s in prepared.steps):
+    for step in prepared.steps:
+        if isinstance(step.stage, ChainStage):
+            requests = step.stage.requests_a_row(step.config)
+            rows = step.stage.rows_a_row(step.config)
+            yield f"{step.name}: {requests:g} requests about a row, and {rows:g} rows of it"
+    if any(isinstance(s.stage, LLMStage) and s.stage.makes_rows for s in prepared.steps):
         yield f"a stage that makes rows makes {ROWS_A_TASK:g} of each, or as many as so far"
     yield (
         "on top: a reply that cannot be used is asked for again, until "

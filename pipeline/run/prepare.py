@@ -359,11 +359,13 @@ def _check_offline(
         return
     asking = [step.name for step in steps if isinstance(step.stage, AskingStage)]
     writers = sorted(source.writers() - {"offline"}) if asking else []
+    is_seeds = isinstance(found.steps[0].config, seed_rows.Config)
     if writers:
         problems.add(
             RecipeError(
                 f"{', '.join(asking)}: the offline teacher answers only rows that it "
-                f"wrote, and these are by {', '.join(writers[:3])}: name a teacher with --teacher."
+                f"wrote, and these are by {', '.join(writers[:3])}: name a teacher with --teacher"
+                f"{', or a run that it wrote with --input' if is_seeds else ''}."
             )
         )
 

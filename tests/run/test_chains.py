@@ -7,11 +7,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from pipeline import stages
+from pipeline import manifest, stages, store
 from pipeline.errors import BudgetError, InterruptedRunError
 from pipeline.inspect import open_run
+from pipeline.manifest import StageManifest
 from pipeline.run.estimate import estimate
 from pipeline.run.execute import execute
 from pipeline.run.prepare import Options, prepare
@@ -292,7 +295,9 @@ def test_a_plan_counts_the_requests_of_a_conversation(
     found = {one.stage: one for one in estimate(prepare(options, {})).stages}
     assert found["ponder"].requests == 3 * 40
     assert found["ponder"].input_tokens > 0
-    assert found["count"].requests == 9 * 40 / 3
+    assert found["count"].requests == 3 * 40
+    said = estimate(prepare(options, {})).assumptions
+    assert "ponder: 3 requests about a row, and 3 rows of it" in said
     assert server.counts().get("requests", 0) == 0
     execute(prepare(options, {}), lambda event: None)
     again = {one.stage: one for one in estimate(prepare(options, {})).stages}
@@ -325,3 +330,29 @@ def test_a_signal_ends_conversations_in_good_order_and_keeps_what_came(
     assert books.data_files(out) == books.data_files(plain)
     asked = [r["key"] for r in books.records(out) if r["kind"] == "intent"]
     assert len(asked) == len(set(asked))
+
+
+def test_verify_names_a_row_that_a_conversation_left_no_entry_of(
+    recipe: Path, tmp_path: Path
+) -> None:
+    run = _run(recipe, tmp_path / "run")
+    lost = books.rows(run, "bootstrap")[3]["row_id"]
+    folder = run / "stages" / "02-ponder"
+    state = manifest.read(StageManifest, folder / "stage.json")
+    for half in ("kept", "dropped"):
+        path = folder / half / "part-00000.parquet"
+        table = pq.read_table(path)
+        about = [
+            one == lost or one.startswith("ponder-000003-") for one in table["row_id"].to_pylist()
+        ]
+        left = table.filter(pa.array([not one for one in about]))
+        assert left.num_rows < table.num_rows
+        entry = store.write_shard(left, path, run)
+        part = state.parts[0]
+        setattr(part, half, entry.model_copy(update={"path": f"{half}/{path.name}"}))
+        part.candidates -= table.num_rows - left.num_rows
+    state.parts[0].dropped_by_reason["too_plain"] -= 1
+    manifest.replace(folder / "stage.json", state)
+    findings = [one for one in recount(run).findings if "neither kept nor dropped" in one]
+    where = "stages/02-ponder/kept/part-00000.parquet"
+    assert findings == [f"{where}: 1 rows received are neither kept nor dropped, {lost} first"]

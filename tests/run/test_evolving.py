@@ -304,5 +304,5 @@ def test_without_an_input_it_starts_from_the_seed_tasks(server: Server, tmp_path
     assert {row["origin"] for row in roots} == {"seed"}
     assert len(books.rows(out, "evolve")) > 15
     assert (out / "inputs" / "seeds.jsonl").is_file()
-    with pytest.raises(RecipeError, match="the offline teacher answers only rows that it wrote"):
+    with pytest.raises(RecipeError, match="a run that it wrote with --input"):
         run_and_recount(tmp_path / "offline", recipe="evol-instruct")
