@@ -69,6 +69,22 @@ COLUMNS: dict[str, Column] = {
         "the whole conversation where it is more than instruction and output, which then are its "
         "first user turn and the answer to that",
     ),
+    "output_constraints": Column(
+        pa.string(), "what the output has to keep to; empty where nothing was said"
+    ),
+    "reasoning": Column(pa.string(), "the chain of thought before the output; null without one"),
+    "reference": Column(pa.string(), "the right answer, where one is known"),
+    "final_answer": Column(
+        pa.string(), "what the output comes to; null where nothing can be compared"
+    ),
+    "votes": Column(pa.int64(), "how many samples of the answer came to a final answer"),
+    "agreement": Column(
+        pa.float64(), "the share of the votes for the final answer, 0 to 1; null without votes"
+    ),
+    "pair_rating": Column(
+        pa.int64(),
+        "how well the output answers the instruction, 1 to 5; null where no number was given",
+    ),
     "is_classification": Column(
         pa.bool_(), "whether the task chooses among few labels; decides how instances are asked for"
     ),

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError, Problems
 from pipeline.package_data import SEEDS
+from pipeline.stage import Pool
 
 BUILTIN = SEEDS / "en.jsonl"
 
@@ -108,3 +110,16 @@ def _parse_instance(instance: Any) -> tuple[str, str]:  # noqa: ANN401 - JSON ho
     ):
         raise ValueError("each of 'instances' holds 'input' and 'output' as text")
     return instance["input"], instance["output"]
+
+
+class TaskPool(Pool):
+    """A pool whose seed tasks can be shown whole: `task(row_id)` is the seed task of that id."""
+
+    def __init__(self, tasks: Sequence[SeedTask]) -> None:
+        """Start with the seed tasks and no drafts."""
+        super().__init__([(task.id, task.instruction) for task in tasks])
+        self._tasks = {task.id: task for task in tasks}
+
+    def task(self, row_id: str) -> SeedTask:
+        """The seed task of that id, instances and all."""
+        return self._tasks[row_id]

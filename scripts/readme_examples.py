@@ -57,6 +57,23 @@ SHOWN: tuple[tuple[str, str], ...] = (
         "synth run filter --input runs/demo:instances --out runs/filtered",
     ),
     (
+        "Whole tasks, several a request, from seed tasks.",
+        "synth run one-call --limit 50 --out runs/whole",
+    ),
+    (
+        "Other answers to the rows of a run: three samples each, step by step, and a vote.",
+        "synth run respond --input runs/demo --out runs/voted",
+    ),
+    (
+        "Only those on which all samples agree: nothing is asked again.",
+        "synth run respond --from runs/voted --out runs/agreed "
+        "--set 'filter.filters={agreement: {at_least: 1.0, keep_unvoted: false}}'",
+    ),
+    (
+        "Instructions for the answers that are there, each pair rated, the best kept.",
+        "synth run backtranslate --input runs/demo --out runs/back",
+    ),
+    (
         "All shards again from the journal, without one request: after a parser has changed, say. "
         "With `--out NEW --set\nstage.key=value` it is done under other settings beside the old "
         "run; rows that now need a reply that nobody has are\ndropped as `not_asked`, and "

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import errors
-from pipeline.stage import AskingStage, Stage
+from pipeline import errors, recipe
+from pipeline.stage import AskingStage, ImportStage, Stage
 from pipeline.stages import STAGES
 
 ROOT = Path(__file__).parent.parent
@@ -39,6 +39,14 @@ def test_every_example_answers_what_the_readme_shows(tmp_path: Path) -> None:
 def test_every_stage_is_in_the_table_of_stages(stage: Stage) -> None:
     asks = "teacher" if isinstance(stage, AskingStage) else ""
     assert re.search(rf"^\| `{stage.name}` \| .+ \| {asks} ?\|$", README, re.MULTILINE)
+
+
+def test_the_table_of_ways_in_says_what_each_recipe_starts_from() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \| (seed tasks|`--input`) \|", README, flags=re.MULTILINE)
+    assert {name for name, _ in rows} >= {"one-call", "unnatural", "respond", "backtranslate"}
+    for name, start in rows:
+        first = recipe.parse(recipe.builtin_text(name), where=name).steps[0].stage
+        assert isinstance(first, ImportStage) is (start == "`--input`"), name
 
 
 def test_every_command_has_an_example_or_is_named() -> None:

@@ -23,9 +23,9 @@ from pipeline.run.events import Message
 from pipeline.run.guard import Guard
 from pipeline.run.pool_index import PoolIndex
 from pipeline.run.window import Window
-from pipeline.seed_tasks import SeedTask
-from pipeline.stage import DraftStage, Drop, Pool, Row
-from pipeline.stages import bootstrap
+from pipeline.seed_tasks import SeedTask, TaskPool
+from pipeline.stage import DraftStage, Drop, Row
+from pipeline.stages.drafts import DraftConfig
 from pipeline.store import StageFolder
 from pipeline.teacher.asker import Settled
 from pipeline.teacher.call import Call
@@ -44,7 +44,7 @@ class Drafting:
     def __init__(self, context: Context, index: int, step: Step, seeds: Sequence[SeedTask]) -> None:
         """Take the pool up where the published shards end."""
         assert isinstance(step.stage, DraftStage)
-        assert isinstance(step.config, bootstrap.Config)
+        assert isinstance(step.config, DraftConfig)
         assert step.config.window is not None
         self.context = context
         self.asker = context.asker_of(step)
@@ -54,7 +54,7 @@ class Drafting:
         self.window = step.config.window
         self.folder: StageFolder = context.open_stage(index, step)
         self.guard = Guard(step.name)
-        self.pool = Pool([(seed.id, seed.instruction) for seed in seeds])
+        self.pool = TaskPool(seeds)
         self.ids = [seed.id for seed in seeds]
         self.pool_index = PoolIndex(self.folder, step.config, [seed.instruction for seed in seeds])
         self._restore(seeds)

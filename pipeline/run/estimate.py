@@ -18,6 +18,7 @@ from pipeline.inspect import Run, open_run
 from pipeline.manifest import StageManifest
 from pipeline.recipe import Step
 from pipeline.run.prepare import Prepared
+from pipeline.seed_tasks import TaskPool
 from pipeline.stage import (
     ChainStage,
     DraftStage,
@@ -25,7 +26,6 @@ from pipeline.stage import (
     FilterStage,
     ImportStage,
     LLMStage,
-    Pool,
     Reply,
     Request,
     Row,
@@ -33,6 +33,7 @@ from pipeline.stage import (
     Sampling,
 )
 from pipeline.stages import bootstrap
+from pipeline.stages.drafts import DraftConfig
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.teacher.ledger import Spend
 from pipeline.teacher.settings import Price
@@ -150,7 +151,7 @@ def _stages(prepared: Prepared, run: Run | None, reader: JournalReader | None) -
 def _slots(step: Step, begun: StageManifest | None) -> int:
     """Requests to the target: at the yield so far where there is one, else at the expected one."""
     config = step.config
-    assert isinstance(config, bootstrap.Config)
+    assert isinstance(config, DraftConfig)
     slots, kept, usual = 0, 0, config.expected_yield
     if begun is not None and begun.kept:
         slots, kept = begun.next_slot, begun.kept
@@ -204,7 +205,7 @@ def _examples(prepared: Prepared, index: int, step: Step, run: Run | None) -> It
     stage = step.stage
     if isinstance(stage, DraftStage):
         assert prepared.seeds is not None
-        pool = Pool([(task.id, task.instruction) for task in prepared.seeds.tasks])
+        pool = TaskPool(prepared.seeds.tasks)
         for slot in range(EXAMPLES):
             rng = Random(f"{prepared.recipe.settings.seed}:{step.name}:{slot}")
             yield stage.ask(pool, 0, step.config, rng)
@@ -286,7 +287,7 @@ def _assumptions(
         return
     yield f"{BYTES_A_TOKEN} bytes a token, measured on up to {EXAMPLES} real prompts a stage"
     for step in prepared.steps:
-        if isinstance(step.config, bootstrap.Config):
+        if isinstance(step.config, DraftConfig):
             open_slots = min(settings.teacher.concurrency, step.config.resolved_window())
             yield (
                 f"{step.name}: {step.config.expected_yield:g} new tasks a request "

@@ -14,7 +14,7 @@ import json
 from collections.abc import Sequence
 
 from filters.novelty import NoveltyIndex
-from pipeline.stages.bootstrap import Config
+from pipeline.stages.drafts import DraftConfig
 from pipeline.store import StageFolder
 
 WORTH_KEEPING = 10_000
@@ -26,7 +26,7 @@ GROWTH = 1.25
 class PoolIndex:
     """Keeps the index of one stage's pool: the seed tasks, then the rows that the stage kept."""
 
-    def __init__(self, folder: StageFolder, config: Config, seeds: Sequence[str]) -> None:
+    def __init__(self, folder: StageFolder, config: DraftConfig, seeds: Sequence[str]) -> None:
         """Nothing is read before `restore`."""
         self._folder = folder
         self._place = folder.run / ".index"

@@ -30,7 +30,8 @@ from pipeline.run.seed_source import seed_source
 from pipeline.run.settings import check_unchanged, fingerprints, settings_of
 from pipeline.run.source import Source, open_source
 from pipeline.stage import AskingStage, DraftStage, ImportStage, Role, Sampling, prompts_of, role_of
-from pipeline.stages import bootstrap, read_input, seed_rows
+from pipeline.stages import read_input, seed_rows
+from pipeline.stages.drafts import DraftConfig
 from pipeline.teacher import uri
 
 SEEDS_STAGE = re.compile(r"(\bstage: *)seed-tasks\b")
@@ -206,9 +207,7 @@ def _contents(
 
 
 def _window(found: Recipe) -> int | None:
-    return next(
-        (s.config.window for s in found.steps if isinstance(s.config, bootstrap.Config)), None
-    )
+    return next((s.config.window for s in found.steps if isinstance(s.config, DraftConfig)), None)
 
 
 def _old_run(options: Options, problems: Problems) -> Path | None:
@@ -284,7 +283,7 @@ def _keep_window(found: Recipe, existing: RunManifest | None) -> Recipe:
     steps = []
     for step in found.steps:
         config = step.config
-        if isinstance(config, bootstrap.Config) and config.window is None:
+        if isinstance(config, DraftConfig) and config.window is None:
             kept = existing.identity.get(f"{step.name}.window") if existing else None
             window = int(kept) if kept else config.resolved_window()
             step = replace(step, config=config.model_copy(update={"window": window}))
@@ -324,7 +323,7 @@ def _templates(found: Recipe, problems: Problems) -> dict[str, templates.Templat
 
 def _seeds(found: Recipe, problems: Problems) -> seed_tasks.SeedFile | None:
     configs = [step.config for step in found.steps]
-    config = next((config for config in configs if isinstance(config, bootstrap.Config)), None)
+    config = next((config for config in configs if isinstance(config, DraftConfig)), None)
     if config is None and not isinstance(configs[0], seed_rows.Config):
         return None
     try:

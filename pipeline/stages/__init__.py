@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline.stage import Stage
 from pipeline.stages import (
+    backtranslate,
     balance,
     bootstrap,
     classify,
@@ -16,10 +17,14 @@ from pipeline.stages import (
     instances,
     keep,
     novelty,
+    one_call,
     rate,
     read_input,
+    reformulate,
+    respond,
     seed_rows,
     semantic,
+    unnatural,
 )
 from pipeline.stages import filter as filter_stage
 
@@ -30,6 +35,11 @@ STAGES: tuple[Stage, ...] = (
     classify.STAGE,
     instances.STAGE,
     evolve.STAGE,
+    one_call.STAGE,
+    unnatural.STAGE,
+    reformulate.STAGE,
+    respond.STAGE,
+    backtranslate.STAGE,
     novelty.STAGE,
     filter_stage.STAGE,
     dedup.STAGE,

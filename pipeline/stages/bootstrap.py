@@ -13,53 +13,21 @@ A reply to a prompt that ends in "9." reads
 
 from __future__ import annotations
 
-import math
 from random import Random
-from typing import Annotated, Literal
+from typing import Annotated
 
-import polars as pl
 from pydantic import Field, model_validator
 
-from filters.keywords import keywords
-from filters.opening import opening
-from filters.word_count import word_count
-from pipeline.stage import (
-    EXTENT,
-    IDENTITY,
-    OPERATIONAL,
-    DraftStage,
-    Drop,
-    Pool,
-    Reply,
-    Request,
-    Row,
-    Sampling,
-    StageConfig,
-)
+from pipeline.stage import IDENTITY, DraftStage, Drop, Pool, Reply, Request, Row, Sampling
+from pipeline.stages.drafts import DraftConfig, judge
 from pipeline.stages.numbered_list import clean_reply, encode_demonstration, split_items
 
 
-class Config(StageConfig):
-    """Settings of `bootstrap`; demonstrations, lengths and sampling default to the paper's.
+class Config(DraftConfig):
+    """Settings of `bootstrap`; demonstrations, lengths and sampling default to the paper's."""
 
-    `expected_yield` is how many new tasks a request is expected to give; with the target it sets
-    the `window` W where none is given: a request is drawn from the pool as it stood W slots
-    earlier.
-    """
-
-    target: Annotated[int, Field(ge=1), EXTENT] = 1000
-    demonstrations: Annotated[int, Field(ge=1, le=50), IDENTITY] = 8
     from_drafts: Annotated[int, Field(ge=0), IDENTITY] = 2
     new_tasks: Annotated[int, Field(ge=1, le=50), IDENTITY] = 7
-    window: Annotated[int | None, Field(ge=1, le=65536), IDENTITY] = None
-    expected_yield: Annotated[float, Field(gt=0), OPERATIONAL] = 4.0
-    threshold: Annotated[float, Field(gt=0, le=1), IDENTITY] = 0.7
-    rule: Annotated[Literal["strict", "published"], IDENTITY] = "strict"
-    tokens: Annotated[Literal["unicode", "published"], IDENTITY] = "unicode"
-    words_at_least: Annotated[int, Field(ge=0), IDENTITY] = 4
-    words_at_most: Annotated[int, Field(ge=1), IDENTITY] = 150
-    stall_after: Annotated[int | None, Field(ge=1), OPERATIONAL] = 500
-    stall_below: Annotated[float, Field(ge=0, le=1), OPERATIONAL] = 0.02
     sampling: Sampling = Sampling(
         temperature=0.7, top_p=0.5, presence_penalty=2, stop=("\n16.",), max_tokens=1024
     )
@@ -69,12 +37,6 @@ class Config(StageConfig):
         if self.from_drafts >= self.demonstrations:
             raise ValueError("from_drafts must be below demonstrations: seed tasks are shown too")
         return self
-
-    def resolved_window(self) -> int:
-        """W: small enough to feed drafts back early, large enough to keep a teacher busy."""
-        if self.window is not None:
-            return self.window
-        return min(4096, max(8, math.ceil(self.target / self.expected_yield / 10)))
 
 
 def ask(pool: Pool, n_drafts: int, config: Config, rng: Random) -> Request:
@@ -107,25 +69,6 @@ def read(reply: Reply, config: Config) -> list[Row | Drop]:
             row={"instruction": items[number]},
         )
     return entries
-
-
-def judge(items: list[str], config: Config) -> list[Drop | None]:
-    """The heuristics of Self-Instruct, in its order: length, keywords, opening."""
-    if not items:
-        return []
-    column = pl.Series("instruction", items, dtype=pl.String)
-    verdicts = (
-        word_count(column, at_least=config.words_at_least, at_most=config.words_at_most),
-        keywords(column),
-        opening(column),
-    )
-    found: list[Drop | None] = [None] * len(items)
-    for verdict in verdicts:
-        pairs = zip(verdict["reason"].to_list(), verdict["detail"].to_list(), strict=True)
-        for index, (reason, detail) in enumerate(pairs):
-            if reason is not None and found[index] is None:
-                found[index] = Drop(reason, detail or "")
-    return found
 
 
 STAGE = DraftStage(

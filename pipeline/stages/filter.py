@@ -17,10 +17,13 @@ from typing import Annotated, Any
 import polars as pl
 from pydantic import Field, field_validator
 
+from filters.agreement import agreement
 from filters.instances import instances
 from filters.keywords import keywords
 from filters.opening import opening
 from filters.outputs import outputs
+from filters.pair_rating import pair_rating
+from filters.refusal import refusal
 from filters.word_count import word_count
 from pipeline.errors import RecipeError
 from pipeline.stage import DECISION, OPERATIONAL, FilterStage, StageConfig
@@ -33,7 +36,12 @@ FILTERS: dict[str, Filter] = {
     "opening": opening,
     "outputs": outputs,
     "instances": instances,
+    "refusal": refusal,
+    "agreement": agreement,
+    "pair_rating": pair_rating,
 }
+DEFAULT = ("word_count", "keywords", "opening", "outputs", "instances")
+"""The filters that apply where a recipe names none: those that any data has columns for."""
 
 
 class Config(StageConfig):
@@ -44,7 +52,7 @@ class Config(StageConfig):
 
     filters: Annotated[
         dict[str, dict[str, Any]],
-        Field(min_length=1, default_factory=lambda: {name: {} for name in FILTERS}),
+        Field(min_length=1, default_factory=lambda: {name: {} for name in DEFAULT}),
         DECISION,
     ]
     own_timeout_s: Annotated[float, Field(gt=0), OPERATIONAL] = 3600.0

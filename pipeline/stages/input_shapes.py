@@ -7,6 +7,7 @@
 | `messages` | `messages`, a list of `role` and `content` |
 | `sharegpt` | `conversations` or `conversation`, a list of `from` and `value` |
 | `prompt` | `prompt`, and `completion`, `response` or `output` |
+| `text` | `text`, or an answer's names: rows without an instruction, only where asked for |
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Name = Literal["alpaca", "self-instruct", "messages", "sharegpt", "prompt"]
+Name = Literal["alpaca", "self-instruct", "messages", "sharegpt", "prompt", "text"]
 Target = Literal["instruction", "input", "output", "messages", "instances", "source", "license"]
 
 ANSWERS = ("output", "response", "completion", "answer")
@@ -29,6 +30,7 @@ ALTERNATIVES: dict[Name, dict[Target, tuple[str, ...]]] = {
     "messages": {"messages": ("messages",)},
     "sharegpt": {"messages": ("conversations", "conversation")},
     "prompt": {"instruction": ("prompt",), "output": ("completion", "response", "output")},
+    "text": {"output": ("text", *ANSWERS)},
 }
 """Which of our columns is found under which names, the first that is there; the first shape that
 has all it needs is taken."""
@@ -38,6 +40,7 @@ NEEDED: dict[Name, tuple[Target, ...]] = {
     "messages": ("messages",),
     "sharegpt": ("messages",),
     "prompt": ("instruction",),
+    "text": ("output",),
 }
 OF_EVERY_SHAPE: dict[Target, tuple[str, ...]] = {
     "source": ("source",),
@@ -54,7 +57,8 @@ class Shape:
     @property
     def is_flat(self) -> bool:
         """Whether a row is texts alone, and makes one row of ours."""
-        return "messages" not in self.fields and "instances" not in self.fields
+        is_nested = "messages" in self.fields or "instances" in self.fields
+        return "instruction" in self.fields and not is_nested
 
 
 def recognise(
@@ -73,7 +77,8 @@ def recognise(
     if "instruction" in columns or "messages" in columns:
         fields = {**shared, **columns}
         return Shape(fields) if set(columns.values()) <= set(names) else None
-    for name in ALTERNATIVES if shape is None else (shape,):
+    told = tuple(name for name in ALTERNATIVES if name != "text")
+    for name in told if shape is None else (shape,):
         fields = {
             target: found
             for target, known in ALTERNATIVES[name].items()

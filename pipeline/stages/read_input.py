@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline.stage import EXTENT, IDENTITY, OPERATIONAL, Drop, ImportStage, Row, StageConfig
 from pipeline.stages.conversations import (
@@ -53,7 +53,9 @@ class Config(StageConfig):
 
     @field_validator("columns")
     @classmethod
-    def _say_what_to_do(cls, given: dict[Target, str]) -> dict[Target, str]:
+    def _say_what_to_do(cls, given: dict[Target, str], info: ValidationInfo) -> dict[Target, str]:
+        if info.data.get("shape") == "text":
+            return given
         if given.keys() - {"source", "license"} and not given.keys() & {"instruction", "messages"}:
             raise ValueError("it must name the field of 'instruction' or of 'messages'")
         return given
@@ -84,11 +86,12 @@ def read(number: int, found: dict[str, Any], how: Reading) -> list[Row | Drop]:
         return _of_conversation(number, found.get(how.shape.fields["messages"]), row, how)
     if "instances" in how.shape.fields:
         return _of_instances(number, found, row, how)
-    if isinstance(found.get(how.shape.fields["instruction"]), list):  # of a conversation's turns
+    asked = found.get(how.shape.fields.get("instruction", ""))
+    if isinstance(asked, list):  # of a conversation's turns
         return _of_conversation(number, _joined(found, how.shape), row, how)
     for name in TEXTS:
         row[name] = found.get(how.shape.fields.get(name, ""))
-    return [_checked(row)]
+    return [_checked(row, "instruction" if "instruction" in how.shape.fields else "output")]
 
 
 def row_of(number: int, item: int, how: Reading) -> Row:
@@ -102,16 +105,16 @@ def row_of(number: int, item: int, how: Reading) -> Row:
     }
 
 
-def _checked(row: Row) -> Row | Drop:
-    """The row, or a `Drop` where a text of it is none or it has no instruction."""
+def _checked(row: Row, needed: Target = "instruction") -> Row | Drop:
+    """The row, or a `Drop` where a text of it is none or the one that is needed is empty."""
     for name in TEXTS:
         value = row[name]
         if value is not None and not isinstance(value, str):
             return _drop(Drop("not_text", f"{name} is a {type(value).__name__}"), row)
         if value is not None and not is_unicode(value):
             return _drop(Drop("not_text", f"{name} is not valid Unicode"), row)
-    if not (row["instruction"] or "").strip():
-        return _drop(Drop("empty_instruction"), row)
+    if not (row[needed] or "").strip():
+        return _drop(Drop(f"empty_{needed}"), row)
     return row
 
 

@@ -4,19 +4,24 @@ from collections.abc import Callable
 import polars as pl
 import pytest
 
+from filters.agreement import agreement
 from filters.exact import exact
 from filters.instances import instances
 from filters.keywords import keywords
 from filters.opening import opening
 from filters.outputs import outputs
+from filters.pair_rating import pair_rating
 from filters.prompt_leak import prompt_leak
 from filters.refusal import refusal
 from filters.stop_words import only_stop_words
 from filters.too_long import too_long
 from filters.word_count import word_count
 
-COLUMNS = {"row_id", "root_id", "parent_id", "instruction", "input", "output", "is_classification"}
-SINGLE = [
+COLUMNS = {
+    *("row_id", "root_id", "parent_id", "instruction", "input", "output", "is_classification"),
+    *("agreement", "votes", "pair_rating"),
+}
+TEXTUAL = [
     word_count,
     keywords,
     opening,
@@ -26,6 +31,7 @@ SINGLE = [
     prompt_leak,
     too_long,
 ]
+SINGLE = [*TEXTUAL, agreement, pair_rating]
 COMPARING = [instances, exact]
 
 Filter = Callable[..., pl.DataFrame]
@@ -59,7 +65,7 @@ def test_no_rows_and_rows_of_nulls_get_their_verdicts(judge: Filter) -> None:
         assert found.height == height
 
 
-@pytest.mark.parametrize("judge", SINGLE)
+@pytest.mark.parametrize("judge", TEXTUAL)
 def test_a_row_is_judged_alone_as_among_others(judge: Filter) -> None:
     texts = [
         "Draw it.",

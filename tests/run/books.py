@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 DROP = ["drop_reason", "drop_detail", "drop_ref"]
-MAKE_ROWS = ("instances", "evolve", "ponder")
+MAKE_ROWS = ("instances", "evolve", "ponder", "reformulate", "backtranslate")
 
 
 def digest(path: Path) -> str:
@@ -135,7 +135,7 @@ def _check_stage(folder: Path, state: dict[str, Any], received: int | None) -> i
     assert Counter(state["dropped_by_reason"]) == reasons
     if received is not None and state["complete"]:
         _check_received(state, received)
-    if state["stage"] in ("bootstrap", "instances"):
+    if state["stage"] in ("bootstrap", "one-call", "unnatural", "instances"):
         _check_items(folder, ids, next_slot)
     return totals["kept"]
 

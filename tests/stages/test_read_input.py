@@ -75,6 +75,26 @@ def test_other_fields_are_named_by_the_recipe() -> None:
     assert recognise(list(found), columns={"instruction": "nowhere"}) is None
 
 
+def test_texts_without_an_instruction_are_taken_where_they_are_asked_for() -> None:
+    assert recognise(["text"], columns={}) is None
+    shape = recognise(["text", "id"], shape="text", columns={})
+    assert shape is not None
+    reading = Reading(shape, "a.jsonl")
+    (row,) = read_input.read(0, {"text": "Garda is a lake.", "id": 7}, reading)
+    assert not isinstance(row, Drop)
+    assert (row["instruction"], row["input"], row["output"]) == (None, None, "Garda is a lake.")
+    (empty,) = read_input.read(1, {"text": " "}, reading)
+    assert isinstance(empty, Drop)
+    assert empty.reason == "empty_output"
+
+
+def test_a_field_of_another_name_can_be_the_text() -> None:
+    config = read_input.Config(shape="text", columns={"output": "body"})
+    shape = recognise(["body"], shape="text", columns=config.columns)
+    assert shape is not None
+    assert shape.fields == {"output": "body"}
+
+
 def test_a_conversation_of_several_turns_is_kept_whole() -> None:
     (row,) = rows_of({"messages": ASKED})
     assert isinstance(row, dict)

@@ -106,8 +106,8 @@ def test_the_same_seed_gives_the_same_replies_in_any_process() -> None:
 
 
 def test_a_template_that_is_not_answered_is_named_with_those_that_are() -> None:
-    with pytest.raises(LookupError, match=r"'rate', only bootstrap, classify"):
-        answer("rate", {}, Random(0))
+    with pytest.raises(LookupError, match=r"'grade', only backtranslate, bootstrap"):
+        answer("grade", {}, Random(0))
 
 
 def test_an_instruction_of_others_is_refused_and_never_called_a_classification() -> None:

@@ -145,13 +145,15 @@ def test_tasks_of_others_are_refused_and_never_judged() -> None:
 def test_flaws_come_at_about_their_rates() -> None:
     found: Counter[str] = Counter()
     source = next(one for one in _drafts(50) if evolving.read(one.instruction, "").pair)  # type: ignore[union-attr]
+    rewritten = (_ask("evolve-deepen", source.values, seed).text for seed in range(9000, 9100))
+    evolved = next(text for text in rewritten if (one := evolving.read(text, "")) and one.clauses)
     for seed in range(2000):
         reply = _ask("evolve-deepen", source.values, seed)
         found["cut"] += reply.finish_reason == "length"
         found["leak"] += prompt_leak.judge(reply.text)[0] is not None
         found["copy"] += reply.text == source.instruction
         found["long"] += len(reply.text.split()) > 400
-        answer = _ask("respond", source.values, seed)
+        answer = _ask("respond", source.values | {"instruction": evolved}, seed)
         found["sorry"] += answer.text in evolving.SORRY
         found["nothing"] += stop_words.judge(answer.text)[0] is not None
     for name, rate in (

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from pipeline.teacher.offline import evolving, replies
-from pipeline.teacher.offline.replies import Answer
+from pipeline.teacher.offline.reply import Answer
 
 __all__ = ["TEMPLATES", "Answer", "answer"]
 
@@ -24,6 +24,7 @@ TEMPLATES: dict[str, Callable[[Mapping[str, Any], Random], Answer]] = {
     "evolve-breadth": evolving.broader,
     "compare": evolving.compare,
     "respond": evolving.respond,
+    "respond-steps": evolving.respond_steps,
 }
 
 

@@ -16,10 +16,10 @@ from functools import cache
 from random import Random
 from typing import Any
 
-from pipeline.teacher.offline import flaws, grammar, words
+from pipeline.teacher.offline import answering, flaws, grammar, words
 from pipeline.teacher.offline.families import FAMILIES
 from pipeline.teacher.offline.phrasing import Phrasing, parse
-from pipeline.teacher.offline.replies import REFUSAL, Answer
+from pipeline.teacher.offline.reply import REFUSAL, Answer
 
 # of a reply to "evolve-..."
 COPY_RATE = 0.03  # the task as it was
@@ -260,8 +260,10 @@ def compare(values: Mapping[str, Any], rng: Random) -> Answer:
 
 
 def respond(values: Mapping[str, Any], rng: Random) -> Answer:
-    """The answer to a task that was evolved here, or to any of the grammar that needs no input."""
+    """The answer to a task of the grammar, evolved here or not."""
     found = read(values["instruction"], values["input"])
+    if found is not None and not found.clauses:
+        return answering.respond(values, rng)
     pair = None if found is None else found.pair
     if found is None or pair is None:
         return Answer(REFUSAL, "stop")
@@ -278,6 +280,16 @@ def respond(values: Mapping[str, Any], rng: Random) -> Answer:
         else:
             parts.append(words.sentence(_filled(clause.reply, slots)))
     return _perhaps_cut("\n".join(parts), ANSWER_CUT_RATE, rng)
+
+
+def respond_steps(values: Mapping[str, Any], rng: Random) -> Answer:
+    """The same after a line of thought, in front of a line "Answer: ..."."""
+    found = read(values["instruction"], values["input"])
+    if found is None or not found.clauses:
+        return answering.respond_steps(values, rng)
+    reply = respond(values, rng)
+    steps = f"First comes the task itself, then what was added to it: {len(found.clauses)}."
+    return Answer(f"{steps}\nAnswer: {reply.text}", reply.finish_reason)
 
 
 def _filled(template: str, slots: Mapping[str, str]) -> str:

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from pipeline.teacher.offline import flaws, grammar
+from pipeline.teacher.offline import answering, flaws, grammar, pairs, whole_tasks
+from pipeline.teacher.offline.reply import REFUSAL, Answer
 
-REFUSAL = (
-    "I'm sorry, but I can't help with that: "
-    "the offline teacher only answers tasks from its own grammar."
-)
 ITEMS_MISSING = (0, 0, 0, 0, 0, 1, 1, 2)  # how many items fewer than asked for, drawn evenly
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A reply: its text, and "stop", "length" or "content_filter"."""
-
-    text: str
-    finish_reason: str
 
 
 def bootstrap(values: Mapping[str, Any], rng: Random) -> Answer:
@@ -104,5 +92,11 @@ TEMPLATES: dict[str, Callable[[Mapping[str, Any], Random], Answer]] = {
     "classify": classify,
     "instances_input_first": instances_input_first,
     "instances_output_first": instances_output_first,
+    "respond-constraints": answering.respond_constraints,
+    "one-call": whole_tasks.one_call,
+    "unnatural": whole_tasks.unnatural,
+    "reformulate": whole_tasks.reformulate,
+    "backtranslate": pairs.backtranslate,
+    "rate-pair": pairs.rate_pair,
     "rate": rate,
 }

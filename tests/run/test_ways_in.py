@@ -1,0 +1,176 @@
+"""Recipes beside self-instruct: whole runs, the same at any concurrency, thresholds for free."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pipeline.verify import verify
+from tests.conftest import RunSynth, run_and_recount
+from tests.run import books
+from tests.teacher_server.process import Server
+
+FRESH = {
+    "one-call": ("one-call.target=60", "shard_rows=50"),
+    "unnatural": ("unnatural.target=40", "shard_rows=50"),
+}
+FROM_ROWS = {
+    "respond": ("shard_rows=50", "respond.samples=2"),
+    "backtranslate": ("shard_rows=50",),
+}
+RECIPES = FRESH | FROM_ROWS
+
+
+@pytest.fixture(scope="module")
+def source(small_run: Path) -> str:
+    return f"{small_run}:dedup"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, source: str) -> dict[str, Path]:
+    """One run of each recipe, eight requests at a time; not to be changed."""
+    folder = tmp_path_factory.mktemp("ways")
+    for name, settings in RECIPES.items():
+        _run(folder / name, name, source, *settings, "teacher.concurrency=8")
+    return {name: folder / name for name in RECIPES}
+
+
+def _run(out: Path, name: str, source: str, *settings: str) -> None:
+    given = source if name in FROM_ROWS else None
+    run_and_recount(out, *settings, recipe=name, input=given)
+
+
+@pytest.mark.parametrize("concurrency", [1, 64])
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_files_are_the_same_at_any_concurrency(
+    runs: dict[str, Path], source: str, tmp_path: Path, name: str, concurrency: int
+) -> None:
+    settings = (*RECIPES[name], f"teacher.concurrency={concurrency}")
+    _run(tmp_path / "run", name, source, *settings)
+    assert books.data_files(tmp_path / "run") == books.data_files(runs[name])
+    assert any("data/alpaca" in path for path in books.data_files(runs[name]))
+
+
+def test_one_call_gives_whole_rows_that_are_new(runs: dict[str, Path]) -> None:
+    rows = books.rows(runs["one-call"], "one-call")
+    assert len(rows) >= 60
+    assert all(row["instruction"] and row["output"] for row in rows)
+    assert any(row["input"] for row in rows)
+    assert all(row["nearest_score"] < 0.7 for row in rows)
+    assert all(
+        len(row["shown"]) == 3 and all(one.startswith("seed_") for one in row["shown"])
+        for row in rows
+    )
+    reasons = {row["drop_reason"] for row in books.rows(runs["one-call"], "one-call", "dropped")}
+    assert "not_novel" in reasons
+
+
+def test_a_fourth_example_gets_its_output_and_paraphrases_with_the_same(
+    runs: dict[str, Path],
+) -> None:
+    drafts = {row["row_id"]: row for row in books.rows(runs["unnatural"], "unnatural")}
+    answered = {row["row_id"]: row for row in books.rows(runs["unnatural"], "respond")}
+    said = books.rows(runs["unnatural"], "reformulate")
+    assert answered.keys() <= drafts.keys()
+    assert any(row["output_constraints"] for row in answered.values())
+    paraphrases = [row for row in said if row["parent_id"]]
+    assert {row["row_id"] for row in said if not row["parent_id"]} == answered.keys()
+    assert len(paraphrases) >= 20
+    for row in paraphrases:
+        parent = answered[row["parent_id"]]
+        assert row["instruction"] != parent["instruction"]
+        assert (row["input"], row["output"]) == (parent["input"], parent["output"])
+        assert row["root_id"] == parent["root_id"]
+        assert [one["stage"] for one in row["requests"]] == ["unnatural", "respond", "reformulate"]
+
+
+def test_new_answers_have_steps_votes_and_their_requests(runs: dict[str, Path]) -> None:
+    rows = books.rows(runs["respond"], "respond")
+    assert len(rows) >= 60
+    assert all(row["reasoning"] for row in rows)
+    assert {row["agreement"] for row in rows} >= {None, 0.5, 1.0}
+    for row in rows:
+        asked = [one for one in row["requests"] if one["stage"] == "respond"]
+        assert len(asked) == 2
+        assert row["votes"] <= 2
+        assert (row["agreement"] is None) == (row["final_answer"] is None)
+    reasons = {row["drop_reason"] for row in books.rows(runs["respond"], "filter", "dropped")}
+    assert "low_agreement" in reasons
+
+
+def test_another_threshold_of_agreement_asks_nothing(
+    run_synth: RunSynth, server: Server, source: str, tmp_path: Path
+) -> None:
+    teacher = f"openai:test-model@{server.url}"
+    settings = ("respond.samples=3", "respond.steps=false", "import.rows=20")
+    run_synth(tmp_path / "old", *settings, recipe="respond", input=source, teacher=teacher)
+    asked = len(server.history("request"))
+    assert asked >= 60
+    stricter = "filter.filters={agreement: {at_least: 1.0, keep_unvoted: false}}"
+    run_synth(
+        tmp_path / "new",
+        stricter,
+        recipe="respond",
+        teacher=teacher,
+        made_from=str(tmp_path / "old"),
+    )
+    again = [one for one in server.history("request")[asked:] if one["kind"] == "chat"]
+    assert again == []
+    assert books.rows(tmp_path / "new", "respond") == books.rows(tmp_path / "old", "respond") != []
+    kept = books.rows(tmp_path / "new", "filter")
+    assert len(kept) < len(books.rows(tmp_path / "old", "filter"))
+    assert {row["agreement"] for row in kept} <= {1.0}
+
+
+def test_only_answers_that_reach_the_old_ones_are_kept_where_those_are_the_reference(
+    source: str, tmp_path: Path
+) -> None:
+    _run(tmp_path / "run", "respond", source, "respond.reference=output")
+    rows = books.rows(tmp_path / "run", "respond")
+    dropped = books.rows(tmp_path / "run", "respond", "dropped")
+    assert {row["drop_reason"] for row in dropped} == {"reference_not_reached"}
+    assert all(row["reference"] for row in rows)
+    assert len(rows) > len(dropped) > 0
+
+
+def test_backtranslation_makes_pairs_whose_texts_are_those_that_came_in(
+    runs: dict[str, Path],
+) -> None:
+    before = {row["row_id"]: row for row in books.rows(runs["backtranslate"], "import")}
+    rows = books.rows(runs["backtranslate"], "backtranslate")
+    assert len(rows) >= 60
+    for row in rows:
+        assert row["output"] == before[row["parent_id"]]["output"]
+        assert row["root_id"] == before[row["parent_id"]]["root_id"]
+    assert any(row["instruction"] != before[row["parent_id"]]["instruction"] for row in rows)
+    assert {row["pair_rating"] for row in rows} >= {None, 2, 5}
+    kept = books.rows(runs["backtranslate"], "filter")
+    assert kept
+    assert {row["pair_rating"] for row in kept} == {5}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_books_of_a_run_hold(runs: dict[str, Path], name: str) -> None:
+    assert verify(runs[name]).records > 0
+
+
+@pytest.mark.parametrize("name", ["texts.jsonl", "texts.parquet"])
+def test_plain_texts_of_a_file_are_enough_for_backtranslation(
+    run_synth: RunSynth, server: Server, tmp_path: Path, name: str
+) -> None:
+    texts = [f"Lake {n} lies between two hills." for n in range(12)]
+    frame = pl.DataFrame({"text": [*texts, ""]})
+    path = tmp_path / name
+    frame.write_parquet(path) if name.endswith("parquet") else frame.write_ndjson(path)
+    run_synth(
+        tmp_path / "run",
+        recipe="backtranslate",
+        input=str(path),
+        teacher=f"openai:test-model@{server.url}",
+    )
+    assert [row["output"] for row in books.rows(tmp_path / "run", "import")] == texts
+    (dropped,) = books.rows(tmp_path / "run", "import", "dropped")
+    assert dropped["drop_reason"] == "empty_output"
+    rows = books.rows(tmp_path / "run", "backtranslate")
+    assert [row["output"] for row in rows] == texts
+    assert all(row["instruction"] for row in rows)
