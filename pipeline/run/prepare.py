@@ -359,7 +359,7 @@ def _check_offline(
         return
     asking = [step.name for step in steps if isinstance(step.stage, AskingStage)]
     writers = sorted(source.writers() - {"offline"}) if asking else []
-    is_seeds = isinstance(found.steps[0].config, seed_rows.Config)
+    is_seeds = any(isinstance(step.config, seed_rows.Config) for step in steps)
     if writers:
         problems.add(
             RecipeError(
