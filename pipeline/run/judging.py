@@ -98,13 +98,15 @@ def run_export_stage(context: Context, index: int, step: Step) -> list[FileEntry
         folder.begin_anew()
     seed = context.prepared.recipe.settings.seed
     entries = []
+    has_turns = "messages" in context.done[-1].columns
+    reads = (*step.stage.reads, *(("messages",) if has_turns else ()))
     for form, schema in export.SCHEMAS.items():
         target = context.run / "data" / form
         target.mkdir(parents=True, exist_ok=True)
         for side in ("train", "validation"):
             rows = (
                 export.render(row, form)
-                for row in store.read_rows(context.input_shards(), step.stage.reads)
+                for row in store.read_rows(context.input_shards(), reads)
                 if export.split(row["root_id"] or row["row_id"], seed, step.config) == side
             )
             for number, batch in enumerate(_batched(rows)):
