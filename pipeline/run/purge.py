@@ -33,7 +33,7 @@ from pipeline.teacher.blanking import PURGED, blank
 FOLDER = "purge"
 KEPT_OF_A_LINE = ("row_id", "origin", "teacher", "root_id", "parent_id", "requests", "drop_reason")
 """What stays of a purged row in the stage that made it: no text of it."""
-TEXTS = ("instruction", "input", "output")
+TEXTS = ("instruction", "input", "output", "other_output")
 
 
 @dataclass

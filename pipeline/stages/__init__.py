@@ -6,6 +6,7 @@ from pipeline.stage import Stage
 from pipeline.stages import (
     bootstrap,
     classify,
+    compare,
     decontaminate,
     dedup,
     embed,
@@ -36,5 +37,6 @@ STAGES: tuple[Stage, ...] = (
     decontaminate.STAGE,
     rate.STAGE,
     keep.STAGE,
+    compare.STAGE,
     export.STAGE,
 )
