@@ -64,6 +64,7 @@ COLUMNS: dict[str, Column] = {
     "instruction": Column(pa.string(), "what to do"),
     "input": Column(pa.string(), "the text to do it on; empty where none is needed"),
     "output": Column(pa.string(), "the answer"),
+    "other_output": Column(pa.string(), "another answer, to be compared with the first"),
     "messages": Column(
         pa.list_(MESSAGE),
         "the whole conversation where it is more than instruction and output, which then are its "
@@ -116,6 +117,10 @@ COLUMNS: dict[str, Column] = {
     "ratings": Column(
         pa.list_(RATING), "every dimension that was rated: its median, its votes and a reason"
     ),
+    "preferred": Column(
+        pa.string(), "which answer a judge prefers in both orders: output, other_output or tie"
+    ),
+    "is_flipped": Column(pa.bool_(), "whether its verdict turned when the answers changed places"),
     "requests": Column(
         pa.list_(REQUEST), "the requests that made the row: stage, journal key, template, model"
     ),

@@ -81,6 +81,18 @@ SHOWN: tuple[tuple[str, str], ...] = (
         "synth replay runs/demo",
     ),
     ("One file instead of a data set.", "synth export runs/demo --format jsonl"),
+    (
+        "Rate what is there, with a judge of its own, and keep the best.",
+        "synth run curate --input runs/demo --judge offline --out runs/rated",
+    ),
+    (
+        "Another threshold in a new run: the ratings are there, nobody is asked.",
+        "synth run curate --from runs/rated --out runs/more --set rate.keep_at_least=4",
+    ),
+    (
+        "A row that has to go: out of shards, journal and data set; the run stays whole.",
+        "synth purge runs/rated --row instances-000000-00",
+    ),
     ("The stages and the class of each setting.", "synth stages"),
     ("What is installed and reachable.", "synth doctor --teacher offline"),
 )

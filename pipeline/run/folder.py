@@ -29,13 +29,13 @@ def existing_run(run: Path, problems: Problems) -> RunManifest | None:
     Anything else in it is a problem: a run goes into an empty folder or goes on with its own.
     """
     path = run / "run.json"
-    if (run / "purge" / "plan.json").is_file():
-        problems.add(DamagedError(f"{run}: a purge was cut off:  synth purge {run}  goes on."))
-        return None
     try:
         run.exists()
     except OSError as error:
         problems.add(StorageError(f"{shorten(str(run), 60)} cannot be used: {error.strerror}."))
+        return None
+    if (run / "purge" / "plan.json").is_file():
+        problems.add(DamagedError(f"{run}: a purge was cut off:  synth purge {run}  goes on."))
         return None
     if path.is_file():
         try:

@@ -116,13 +116,15 @@ def run_export_stage(context: Context, index: int, step: Step) -> list[FileEntry
     total = context.input_rows()
     seed = context.prepared.recipe.settings.seed
     entries = []
+    has_turns = "messages" in context.done[-1].columns
+    reads = (*step.stage.reads, *(("messages",) if has_turns else ()))
     for form, schema in export.SCHEMAS.items():
         target = context.run / "data" / form
         target.mkdir(parents=True, exist_ok=True)
         for side in ("train", "validation"):
             rows = (
                 export.render(row, form)
-                for row in _until_told(context, step)
+                for row in _until_told(context, reads)
                 if export.split(row["root_id"] or row["row_id"], seed, step.config) == side
             )
             for number, batch in enumerate(_batched(rows)):
@@ -140,10 +142,9 @@ def run_export_stage(context: Context, index: int, step: Step) -> list[FileEntry
     return entries
 
 
-def _until_told(context: Context, step: Step) -> Iterator[Row]:
+def _until_told(context: Context, columns: Sequence[str]) -> Iterator[Row]:
     """The rows to export, for as long as nobody tells the run to end."""
-    assert isinstance(step.stage, ExportStage)
-    for row in store.read_rows(context.input_shards(), step.stage.reads):
+    for row in store.read_rows(context.input_shards(), columns):
         context.ending.check()
         yield row
 

@@ -34,7 +34,7 @@ from pipeline.teacher.blanking import PURGED, blank
 FOLDER = "purge"
 KEPT_OF_A_LINE = ("row_id", "origin", "teacher", "root_id", "parent_id", "requests", "drop_reason")
 """What stays of a purged row in the stage that made it: no text of it."""
-TEXTS = ("instruction", "input", "output")
+TEXTS = ("instruction", "input", "output", "other_output")
 
 
 @dataclass
@@ -311,13 +311,18 @@ def _copies(path: Path) -> list[str]:
     """Where else a row of this run may be, as far as the run can tell."""
     run = open_run(path)
     found = [str(one) for one in sorted(path.glob("export.*"))]
-    found += [f"{one.path} (a run that this one came from)" for one in run.ancestors[1:]]
+    found += [f"{_near(one.path)} (a run that this one came from)" for one in run.ancestors[1:]]
     if (source := (run.manifest.input or {}).get("path")) and not Path(
         source, "run.json"
     ).is_file():
-        found.append(f"{source} (what was taken in)")
+        found.append(f"{_near(Path(source))} (what was taken in)")
     return [
         *found,
         "runs made from this one (--from, --input), and models that were trained on it",
         "backups, copies of data/, and whatever the teacher's provider keeps",
     ]
+
+
+def _near(path: Path) -> Path:
+    """A path as it is called from here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

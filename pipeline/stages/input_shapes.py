@@ -8,6 +8,8 @@
 | `sharegpt` | `conversations` or `conversation`, a list of `from` and `value` |
 | `prompt` | `prompt`, and `completion`, `response` or `output` |
 | `text` | `text`, or an answer's names: rows without an instruction, only where asked for |
+
+A second answer is `other_output`, or `rejected` beside `chosen`.
 """
 
 from __future__ import annotations
@@ -17,19 +19,23 @@ from dataclasses import dataclass
 from typing import Literal
 
 Name = Literal["alpaca", "self-instruct", "messages", "sharegpt", "prompt", "text"]
-Target = Literal["instruction", "input", "output", "messages", "instances", "source", "license"]
+Target = Literal[
+    "instruction", "input", "output", "other_output", "messages", "instances", "source", "license"
+]
 
-ANSWERS = ("output", "response", "completion", "answer")
+ANSWERS = ("output", "response", "completion", "answer", "chosen")
+OTHERS = ("other_output", "rejected")
 ALTERNATIVES: dict[Name, dict[Target, tuple[str, ...]]] = {
     "self-instruct": {"instruction": ("instruction",), "instances": ("instances",)},
     "alpaca": {
         "instruction": ("instruction",),
         "input": ("input", "context"),
         "output": ANSWERS,
+        "other_output": OTHERS,
     },
     "messages": {"messages": ("messages",)},
     "sharegpt": {"messages": ("conversations", "conversation")},
-    "prompt": {"instruction": ("prompt",), "output": ("completion", "response", "output")},
+    "prompt": {"instruction": ("prompt",), "output": ANSWERS, "other_output": OTHERS},
     "text": {"output": ("text", *ANSWERS)},
 }
 """Which of our columns is found under which names, the first that is there; the first shape that

@@ -27,7 +27,7 @@ from pipeline.stages.conversations import (
 )
 from pipeline.stages.input_shapes import Name, Shape, Target
 
-TEXTS: tuple[Target, ...] = ("instruction", "input", "output")
+TEXTS: tuple[Target, ...] = ("instruction", "input", "output", "other_output")
 
 
 class Config(StageConfig):
@@ -108,7 +108,7 @@ def row_of(number: int, item: int, how: Reading) -> Row:
 def _checked(row: Row, needed: Target = "instruction") -> Row | Drop:
     """The row, or a `Drop` where a text of it is none or the one that is needed is empty."""
     for name in TEXTS:
-        value = row[name]
+        value = row.get(name)
         if value is not None and not isinstance(value, str):
             return _drop(Drop("not_text", f"{name} is a {type(value).__name__}"), row)
         if value is not None and not is_unicode(value):

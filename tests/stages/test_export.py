@@ -1,5 +1,6 @@
 """The export: a dataset repository that loads as it stands, roots kept together."""
 
+import json
 import os
 import subprocess
 import sys
@@ -133,3 +134,23 @@ def test_the_card_says_who_wrote_the_rows_and_what_was_dropped(small_run: Path) 
     for reason, n in state["dropped_by_reason"].items():
         assert f"{reason} {n}" in text
     assert "{{" not in text
+
+
+def test_a_conversation_goes_out_whole_unless_its_texts_were_rewritten() -> None:
+    said = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello"), ("user", "Bye")]
+    turns = [{"role": role, "content": content} for role, content in said]
+    row = ROW | {"instruction": "Hi", "input": None, "output": "Hello", "messages": turns}
+    assert export.render(row, "messages")["messages"] == turns
+    rewritten = export.render(row | {"output": "Good day"}, "messages")["messages"]
+    assert [turn["content"] for turn in rewritten] == ["Hi", "Good day"]
+
+
+def test_an_imported_conversation_is_exported_whole(run_synth: RunSynth, tmp_path: Path) -> None:
+    turns = [{"role": role, "content": f"{role} says {n}"}
+             for n, role in enumerate(("user", "assistant", "user", "assistant"))]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": turns}), encoding="utf-8")
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("name: r\nstages:\n  - stage: import\n  - stage: export\n", encoding="utf-8")
+    run_synth(tmp_path / "run", recipe=str(recipe), input=str(tmp_path / "rows.jsonl"))
+    tables = [pq.read_table(path) for path in (tmp_path / "run/data/messages").glob("*.parquet")]
+    assert [row["messages"] for table in tables for row in table.to_pylist()] == [turns]
