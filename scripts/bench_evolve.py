@@ -4,10 +4,10 @@
     python scripts/bench_evolve.py --rows 2000 --rps 200      a teacher of 200 replies a second
 
 Memory is the resident size of the run's process: once a tenth of the rows are through (`evolve`
-commits them in order), at the end of `evolve`, and the highest of all, later stages included. The
-goal is the first and 100 MiB and 1.5 KiB a kept row. The rate counts replies from the first to the
-last, all that the limiter let through, and the goal is 95 % of it. A limiter starts with one second
-of replies in hand, which are left out.
+commits them in order), at the end of `evolve`, which is the last stage here, and the highest of
+all. The goal is the first and 100 MiB and 1.5 KiB a kept row. The rate counts replies from the
+first to the last, all that the limiter let through, and the goal is 95 % of it. A limiter starts
+with one second of replies in hand, which are left out.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def main() -> int:
         plan["limiter"] = {"rps": given.rps, "burst": given.rps}
     with (
         tempfile.TemporaryDirectory(prefix="synth-bench-") as name,
-        running_server(Path(name) / "server.jsonl", plan) as server,
+        running_server(Path(name) / "server.jsonl", plan, max_seconds=7200) as server,
     ):
         folder = Path(name)
         with (folder / "rows.jsonl").open("w", encoding="utf-8") as file:
@@ -96,7 +96,7 @@ def main() -> int:
         line = [sys.executable, "-c", CLI, "run", "evol-instruct", "--json"]
         line += ["--input", str(folder / "rows.jsonl"), "--out", str(folder / "run")]
         line += ["--teacher", f"openai:test-model@{server.url}"]
-        line += ["--set", f"teacher.concurrency={given.concurrency}"]
+        line += ["--until", "evolve", "--set", f"teacher.concurrency={given.concurrency}"]
         line += ["--set", f"evolve.rounds={given.rounds}"]
         line += ["--set", f"shard_rows={max(given.rows // 2, 50)}"]  # 10,000, as ever, of 20,000
         started = time.monotonic()
