@@ -22,7 +22,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("name", crashpoint.NAMES)
+@pytest.mark.parametrize("name", [n for n in crashpoint.NAMES if not n.startswith("purge_")])
 def test_a_run_that_dies_there_loses_nothing(
     name: str, clean: Path, run_synth: RunSynth, tmp_path: Path
 ) -> None:
