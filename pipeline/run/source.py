@@ -59,7 +59,8 @@ class Source:
     def writers(self) -> set[str]:
         """Who wrote the rows: the teachers of a run's; a file's are by nobody that we know."""
         if not self.shards:
-            return {str(self.path.resolve())}
+            name = self.path.resolve().name
+            return {f"{name}/" if self.path.is_dir() else name}  # a folder may be called offline
         if "teacher" not in self.columns:
             return {str(self.path)}
         frame = store.read_frame(self.shards, ["teacher"])
