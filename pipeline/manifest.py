@@ -146,6 +146,14 @@ class StageManifest(_Manifest):
         """One SHA-256 that stands for the content of the kept shards."""
         return hashlib.sha256("".join(part.kept.sha256 for part in self.parts).encode()).hexdigest()
 
+    def kept_so_far(self, parts: int | None = None) -> str:
+        """What stands for its first parts, or for all: their number, and a SHA-256.
+
+        It stays the same where the stage only grows at its end.
+        """
+        first = self.model_copy(update={"parts": self.parts[:parts]})
+        return f"{len(first.parts)}:{first.kept_digest}"
+
     @property
     def folder(self) -> str:
         """The stage's folder below the run: `stages/01-bootstrap`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -81,13 +80,8 @@ class Context:
         return self.done[-1].kept_digest
 
     def input_so_far(self, parts: int | None = None) -> str:
-        """What stands for the first parts of the stage before, or for all: their number, a digest.
-
-        It stays the same where the stage before only grows at its end.
-        """
-        found = self.done[-1].parts[:parts]
-        together = "".join(part.kept.sha256 for part in found).encode()
-        return f"{len(found)}:{hashlib.sha256(together).hexdigest()}"
+        """What stands for the first parts of the stage before, or for all (`kept_so_far`)."""
+        return self.done[-1].kept_so_far(parts)
 
     def open_stage(self, index: int, step: Step) -> StageFolder:
         """The stage's folder as an earlier process left it, or a new one."""

@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import recipe, seed_tasks, templates
+from pipeline import seed_tasks, templates
 from pipeline.errors import InputError, Problems, RecipeError, SynthError
 from pipeline.manifest import RunManifest
 from pipeline.recipe import Recipe, Step
 from pipeline.run.columns import columns_of_steps
 from pipeline.run.folder import check_writable, existing_run
+from pipeline.run.options import Options, find_recipe, old_run
 from pipeline.run.roles import (
     Model,
     asked_roles,
@@ -29,32 +29,12 @@ from pipeline.run.roles import (
 from pipeline.run.seed_source import seed_source
 from pipeline.run.settings import check_unchanged, fingerprints, settings_of
 from pipeline.run.source import Source, open_source
-from pipeline.stage import AskingStage, DraftStage, ImportStage, Role, Sampling, prompts_of, role_of
+from pipeline.stage import AskingStage, Role, Sampling, prompts_of, role_of
 from pipeline.stages import read_input, seed_rows
 from pipeline.stages.drafts import DraftConfig
 from pipeline.teacher import uri
 
-SEEDS_STAGE = re.compile(r"(\bstage: *)seed-tasks\b")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a person asked for on the command line; null where nothing was said."""
-
-    recipe: str
-    out: str | None = None
-    input: str | None = None
-    teacher: str | None = None
-    judge: str | None = None
-    scorer: str | None = None
-    seeds: str | None = None
-    settings: Sequence[str] = ()
-    limit: int | None = None
-    made_from: str | None = None
-    until: str | None = None
-    may_stall: bool = False
-    needs_key: bool = True
-    is_replay: bool = False
+__all__ = ["Options", "Prepared", "prepare"]
 
 
 @dataclass
@@ -132,9 +112,9 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     Raises one `SynthError` that says all that is wrong.
     """
     problems = Problems()
-    old_run = _old_run(options, problems)
+    old = old_run(options, problems)
     try:
-        found = _recipe(options, old_run)
+        found = find_recipe(options, old)
     except SynthError as error:
         problems.add(error)
         _check_what_is_named(options, environment, problems)
@@ -176,7 +156,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         fingerprints=fingerprints(found, settings),
         window=_window(found),
         existing=existing,
-        old_run=old_run,
+        old_run=old,
         until=options.until,
         is_offline_by_default=any(
             model.uri.scheme == "offline" and model.settings.uri is None for model in asked.values()
@@ -210,49 +190,6 @@ def _window(found: Recipe) -> int | None:
     return next((s.config.window for s in found.steps if isinstance(s.config, DraftConfig)), None)
 
 
-def _old_run(options: Options, problems: Problems) -> Path | None:
-    if options.made_from is None:
-        return None
-    old = Path(options.made_from)
-    if not (old / "run.json").is_file():
-        problems.add(InputError(f"--from {old}: there is no run in that folder."))
-    if options.out is None or Path(options.out).resolve() == old.resolve():
-        problems.add(RecipeError("--from makes a new run: name its folder with --out."))
-    problems.raise_if_any()
-    return old
-
-
-def _recipe(options: Options, old_run: Path | None) -> Recipe:
-    settings = dict(recipe.parse_setting(text) for text in options.settings)
-    for name in ("teacher", "judge", "scorer"):
-        if (given := getattr(options, name)) is not None:
-            settings[f"{name}.uri"] = given
-    if options.seeds is not None:
-        settings["seeds"] = options.seeds
-    if options.input is not None:
-        settings["import.path"] = options.input
-    text, where = recipe.find(options.recipe)
-    if old_run is not None and options.recipe in recipe.builtin_names():
-        path = old_run / "recipe.yaml"
-        text, where = path.read_text(encoding="utf-8"), str(path)
-    if options.input is None and options.limit is None:
-        return recipe.parse(text, where=where, settings=settings)
-    first = recipe.parse(text, where=where, settings={}).steps[0]
-    if options.input is not None and isinstance(first.config, seed_rows.Config):
-        text = SEEDS_STAGE.sub(r"\1import", text, count=1)
-        first = recipe.parse(text, where=where, settings={}).steps[0]
-    elif options.input is not None and not isinstance(first.stage, ImportStage):
-        if isinstance(first.stage, DraftStage):
-            raise RecipeError(f"{where} starts from seed tasks: use --seeds, not --input.")
-        text = _with_import(text)
-    if options.limit is not None:
-        is_generating = isinstance(first.stage, DraftStage)
-        is_import = not is_generating and isinstance(first.stage, ImportStage)
-        name = first.name if is_generating or is_import else "import"
-        settings[f"{name}.target" if is_generating else f"{name}.rows"] = options.limit
-    return recipe.parse(text, where=where, settings=settings)
-
-
 def _check_what_is_named(
     options: Options, environment: Mapping[str, str] | None, problems: Problems
 ) -> None:
@@ -270,12 +207,6 @@ def _check_what_is_named(
     if options.out is not None:
         existing_run(Path(options.out), problems)
         check_writable(Path(options.out), problems)
-
-
-def _with_import(text: str) -> str:
-    head, mark, tail = text.partition("stages:\n")
-    indent = tail[: len(tail) - len(tail.lstrip(" "))]
-    return f"{head}{mark}{indent}- stage: import\n{tail}"
 
 
 def _keep_window(found: Recipe, existing: RunManifest | None) -> Recipe:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,7 @@ from pipeline.manifest import HALVES, FileEntry, Half, Part, RunManifest, StageM
 from pipeline.run.folder import check_links
 from pipeline.run.lock import locked
 from pipeline.schema import DROP_COLUMNS, arrow_schema
-from pipeline.stage import ChainStage, FilterStage
-from pipeline.stages import STAGES
+from pipeline.stage import Row
 from pipeline.teacher.blanking import PURGED, blank
 
 FOLDER = "purge"
@@ -210,14 +210,13 @@ def _part(
         for row in (*rows["kept"], *rows["dropped"])
         if row["row_id"] in lines
     ]
-    reasons: dict[str, int] = {}
-    for row in dropped:
-        reasons[row["drop_reason"]] = reasons.get(row["drop_reason"], 0) + 1
+    reasons = Counter(row["drop_reason"] for row in dropped)
+    halves: dict[Half, list[Row]] = {"kept": left, "dropped": dropped}
     entries = {}
-    for half, kept_rows in (("kept", left), ("dropped", dropped)):
+    for half, its_rows in halves.items():
         drops = DROP_COLUMNS if half == "dropped" else ()
-        table = pa.Table.from_pylist(kept_rows, arrow_schema((*state.columns, *drops)))
-        name = f"{part.kept.path if half == 'kept' else part.dropped.path}"
+        table = pa.Table.from_pylist(its_rows, arrow_schema((*state.columns, *drops)))
+        name = part.half(half).path
         entries[half] = _shard(run, f"{state.folder}/{name}", table, files)
         entries[half].path = name
     return part.model_copy(
@@ -241,12 +240,7 @@ def _input_digest(state: StageManifest, before: StageManifest | None) -> str | N
     """What the stage notes of the shards that it was made from."""
     if state.input_digest is None or before is None:
         return state.input_digest
-    kind = next((stage for stage in STAGES if stage.name == state.stage), None)
-    if isinstance(kind, FilterStage | ChainStage) or ":" in state.input_digest:
-        together = "".join(part.kept.sha256 for part in before.parts).encode()
-        digest = hashlib.sha256(together).hexdigest()
-        return f"{len(before.parts)}:{digest}" if ":" in state.input_digest else before.kept_digest
-    return before.kept_digest
+    return before.kept_so_far() if ":" in state.input_digest else before.kept_digest
 
 
 def _data_file(run: Run, entry: FileEntry, wanted: set[str], files: list[str]) -> FileEntry:
@@ -272,19 +266,9 @@ def _write_run(
     run: Run, states: list[StageManifest], data: list[FileEntry], folder: Path, files: list[str]
 ) -> None:
     """`run.json` with the new totals; it is put into place last."""
-    lines = [
-        f"{state.folder}/{entry.path} {entry.sha256}"
-        for state in states
-        for part in state.parts
-        for entry in (part.kept, part.dropped)
-    ]
-    lines += [f"{entry.path} {entry.sha256}" for entry in data]
-    update: dict[str, Any] = {
-        "data": data,
-        "kept": states[-1].kept,
-        "digest": hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest(),
-    }
-    _write_manifest(folder, "run.json", run.manifest.model_copy(update=update), files)
+    new = run.manifest.model_copy(update={"data": data, "kept": states[-1].kept})
+    new.digest = new.digest_of(states)
+    _write_manifest(folder, "run.json", new, files)
 
 
 def _carry_out(path: Path, plan: dict[str, Any], epoch: int) -> Purged:

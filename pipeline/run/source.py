@@ -22,15 +22,12 @@ from pipeline.stages.read_input import Config, Reading
 Entries = list[Row | Drop]
 """What one row of a file makes: rows, or why it makes none."""
 
-MAX_LINE = 64 << 20
-"""Bytes of the longest line of JSON that is read: a line is held in memory whole."""
-
 
 @dataclass(frozen=True)
 class Source:
     """Where rows come from: a run's `shards`, or `files`; `fingerprint` stands for their content.
 
-    `is_columns` says that each row of the files is texts alone, all of which are
+    `is_columns` says that the columns which are read hold texts alone, so that no row needs a dict.
     """
 
     path: Path

@@ -23,6 +23,7 @@ from pipeline.stage import (
     Sampling,
     StageConfig,
 )
+from pipeline.stages.numbered_list import clean_reply
 
 VERDICT = re.compile(r"\s*(?:answer\s+)?(a|b|tie)[.!]?\s*(?:\n|$)", re.IGNORECASE)
 FIRST, SECOND, TIE = "output", "other_output", "tie"
@@ -62,7 +63,7 @@ def read_verdict(reply: Reply | Drop, first: str, second: str) -> str | Drop:
     """Which answer a reply prefers, by its name; a `Drop` where it names none."""
     if isinstance(reply, Drop):
         return reply
-    found = VERDICT.match(reply.text)
+    found = VERDICT.match(clean_reply(reply.text))
     if found is None:
         return Drop("no_verdict", reply.text[:200])
     return {"a": first, "b": second, "tie": TIE}[found[1].lower()]

@@ -39,6 +39,7 @@ from pipeline.stages.evolution import (
     read_task,
     with_given,
 )
+from pipeline.stages.numbered_list import clean_reply
 
 Verdict = tuple[str | None, str | None]
 COMPARING = ("copied_parent", "no_information_gain")
@@ -214,7 +215,7 @@ def _compare(child: _Child, first: Reply | Drop, second: Reply | Drop) -> None:
         if isinstance(reply, Drop) and child.drop is None:
             child.drop = reply
     if not isinstance(first, Drop) and not isinstance(second, Drop):
-        child.judge(information_gain.judge(first.text, second.text))
+        child.judge(information_gain.judge(*(clean_reply(said.text) for said in (first, second))))
 
 
 def _answer(child: _Child, reply: Reply | Drop, config: Config) -> None:
@@ -222,12 +223,13 @@ def _answer(child: _Child, reply: Reply | Drop, config: Config) -> None:
     if isinstance(reply, Drop):
         child.drop = reply
         return
-    child.row["output"] = reply.text.strip()
+    text = clean_reply(reply.text)
+    child.row["output"] = text.strip()
     if config.drop_cut_off and reply.is_cut_off:
         child.judge(("cut_off", f"the answer: {reply.finish_reason}"))
     words = config.refusal_words
-    child.judge(refusal.judge(reply.text, words=words, characters=2 * words))
-    child.judge(stop_words.judge(reply.text))
+    child.judge(refusal.judge(text, words=words, characters=2 * words))
+    child.judge(stop_words.judge(text))
 
 
 def prompts(config: Config) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from pipeline.stage import (
     StageConfig,
 )
 from pipeline.stages import keep
+from pipeline.stages.numbered_list import clean_reply
 from pipeline.stages.rating import Rating, middle, read_rating
 
 MEANINGS = {
@@ -78,7 +79,7 @@ def work(row: Row, config: Config, rng: Random) -> Conversation:
         Rating(None, found.detail, found.reason)
         if isinstance(found, Drop)
         else Rating(None, found.text[:200], "cut_off")
-        if found.is_cut_off and "\n" not in found.text
+        if found.is_cut_off and "\n" not in clean_reply(found.text).lstrip()
         else read_rating(found.text)
         for found in replies
     ]

@@ -17,9 +17,10 @@ import re
 from dataclasses import dataclass
 from statistics import median
 
+from pipeline.stages.numbered_list import clean_reply
+
 HIGHEST = 5.0
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-THOUGHT = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
 MOST = 1000
 """Characters of a reason that are kept; the whole reply is in the journal."""
 
@@ -35,8 +36,8 @@ class Rating:
 
 def read_rating(text: str) -> Rating:
     """Read a reply; a number is never made up."""
-    thought = THOUGHT.match(text)
-    text = text[thought.end() :] if thought else text
+    cleaned = clean_reply(text)
+    text = text if cleaned == text else cleaned.lstrip()
     first, _, rest = text.partition("\n")
     said, reason = first.strip(), rest.strip()[:MOST]
     if not said:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import TeacherError
 from pipeline.teacher.call import Call, Received
+from pipeline.train.batching import Batches, first_line
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -38,8 +39,7 @@ class LocalEmbedder:
         self._folder = folder
         self._model: SentenceTransformer | None = None
         self._loading = asyncio.Lock()
-        self._waiting: list[tuple[str, asyncio.Future[Received]]] = []
-        self._worker: asyncio.Task[None] | None = None
+        self._batches = Batches(self._encode, most=BATCH, cannot=f"{name} cannot embed")
 
     async def check(self) -> None:
         """Load the model. Raises `TeacherError` where the folder holds none that can be loaded."""
@@ -52,40 +52,16 @@ class LocalEmbedder:
         if call.kind != "embeddings":
             raise TeacherError(f"{self.name} answers only embeddings, not {call.kind}.")
         await self.check()
-        future: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
-        self._waiting.append((call.body["input"], future))
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work())
-        return await future
+        return await self._batches.ask(call.body["input"])
 
     async def close(self) -> None:
         """Wait for the batch that is being encoded, and let go of the model."""
-        if self._worker is not None:
-            await self._worker
+        await self._batches.finish()
         self._model = None
 
-    async def _work(self) -> None:
-        """Encode what waits, batch after batch, until nothing does."""
-        await asyncio.sleep(0)  # calls of the same turn of the loop come along
-        while self._waiting:
-            batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
-            asked = [(text, future) for text, future in batch if not future.done()]
-            if not asked:
-                continue
-            assert self._model is not None
-            try:
-                replies = await asyncio.to_thread(
-                    _encode, self._model, self.name, [text for text, _ in asked]
-                )
-            except (RuntimeError, ValueError, TypeError) as error:  # torch out of memory, say
-                said = f"{self.name} cannot embed {len(asked)} texts: {_first_line(error)}."
-                for _, future in asked:
-                    if not future.done():
-                        future.set_exception(TeacherError(said))
-                continue
-            for (_, future), raw in zip(asked, replies, strict=True):
-                if not future.done():
-                    future.set_result(Received(200, raw))
+    def _encode(self, texts: list[str]) -> list[bytes]:
+        assert self._model is not None
+        return encode(self._model, self.name, texts)
 
 
 def load(folder: Path) -> SentenceTransformer:
@@ -106,7 +82,7 @@ def load(folder: Path) -> SentenceTransformer:
             model_kwargs={"use_safetensors": True, "dtype": torch.float32},
         )
     except Exception as error:  # a folder can be wrong in any way
-        raise TeacherError(f"{folder} cannot be loaded: {_first_line(error)}.") from error
+        raise TeacherError(f"{folder} cannot be loaded: {first_line(error)}.") from error
     return model.float().eval()
 
 
@@ -118,7 +94,7 @@ def _check_modules(folder: Path) -> None:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise TeacherError(
             f"{folder} is no sentence-transformers folder: its modules.json cannot be read "
-            f"({_first_line(error)})."
+            f"({first_line(error)})."
         ) from error
     for kind, path in parts:
         if not kind.startswith(OURS):
@@ -133,7 +109,7 @@ def _check_modules(folder: Path) -> None:
             )
 
 
-def _encode(model: SentenceTransformer, name: str, texts: list[str]) -> list[bytes]:
+def encode(model: SentenceTransformer, name: str, texts: list[str]) -> list[bytes]:
     """One reply a text. Equal texts of a batch are encoded once."""
     import torch
 
@@ -174,7 +150,3 @@ def _envelope(name: str, vector: list[float], tokens: int) -> bytes:
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
     return json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:300].rstrip(".")

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import TeacherError
 from pipeline.teacher.call import Call, Received
 from pipeline.train import tiny, token_loss
+from pipeline.train.batching import Batches, first_line
 from pipeline.train.prompt_ids import PromptIds, turns
 
 if TYPE_CHECKING:
@@ -74,8 +75,7 @@ class LocalScorer:
         self._load = load
         self._models: Sequence[Loaded] = ()
         self._loading = asyncio.Lock()
-        self._waiting: list[tuple[Texts, asyncio.Future[Received]]] = []
-        self._worker: asyncio.Task[None] | None = None
+        self._batches = Batches(self._measure, most=MOST, cannot=f"{name} cannot measure")
 
     async def check(self) -> None:
         """Nothing is asked; a model is loaded, or trained, once the first row waits."""
@@ -88,35 +88,12 @@ class LocalScorer:
             if not self._models:
                 self._models = await asyncio.to_thread(self._load)
         body = call.body
-        future: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
-        self._waiting.append(((body["instruction"], body["input"], body["output"]), future))
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work())
-        return await future
+        return await self._batches.ask((body["instruction"], body["input"], body["output"]))
 
     async def close(self) -> None:
         """Wait for the batch that is being measured, and let go of the models."""
-        if self._worker is not None:
-            await self._worker
+        await self._batches.finish()
         self._models = ()
-
-    async def _work(self) -> None:
-        await asyncio.sleep(0)  # calls of the same turn of the loop come along
-        while self._waiting:
-            batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-            asked = [(texts, future) for texts, future in batch if not future.done()]
-            try:
-                replies = await asyncio.to_thread(self._measure, [texts for texts, _ in asked])
-            except (RuntimeError, ValueError) as error:  # torch out of memory, say
-                said = str(error).splitlines()[0][:300]
-                failure = TeacherError(f"{self.name} cannot measure {len(asked)} rows: {said}")
-                for _, future in asked:
-                    if not future.done():
-                        future.set_exception(failure)
-                continue
-            for (_, future), raw in zip(asked, replies, strict=True):
-                if not future.done():
-                    future.set_result(Received(200, raw))
 
     def _measure(self, rows: Sequence[Texts]) -> list[bytes]:
         found: list[bytes] = [b""] * len(rows)
@@ -177,8 +154,7 @@ def load_folder(folder: Path, context: int | None = None) -> list[Loaded]:
             dtype=torch.bfloat16 if has_gpu else torch.float32,
         )
     except Exception as error:  # a folder can be wrong in any way
-        said = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-        raise TeacherError(f"{folder} cannot be loaded: {said}") from error
+        raise TeacherError(f"{folder} cannot be loaded: {first_line(error)}.") from error
     model.to(torch.device("cuda" if has_gpu else "cpu")).train(mode=False)
     reads = getattr(model.config, "max_position_embeddings", None) or 1024
     return [Loaded(model, PromptIds(tokenizer), min(context or reads, reads))]

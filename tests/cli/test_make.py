@@ -34,6 +34,17 @@ def test_a_dry_run_is_a_plan_and_makes_nothing(tmp_path: Path) -> None:
     assert tree["total"]["requests"] > 0
 
 
+def test_a_plan_takes_every_model_that_a_run_takes(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"instruction": "Name a river in Italy.", "output": "The Po."}\n')
+    given = ("curate", "--input", str(rows), "--out", str(tmp_path / "run"), "--json")
+    models = ("--judge", "openai:j@http://127.0.0.1:9", "--scorer", "openai:s@http://127.0.0.1:9")
+    planned = json.loads(said("plan", *given, *models))
+    asked = {stage["stage"] for stage in planned["stages"] if stage["requests"]}
+    assert asked == {"rate", "difficulty"}
+    assert said("run", *given, *models, "--dry-run") == said("plan", *given, *models)
+
+
 def test_a_plan_from_another_run_counts_what_that_has_asked(tmp_path: Path) -> None:
     old, new = str(tmp_path / "old"), str(tmp_path / "new")
     said("run", "self-instruct", "--out", old, *FEW)

@@ -97,7 +97,7 @@ def test_a_row_is_found_by_the_hash_of_a_text(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["purge_planned", "purge_blanked", "purge_moved", "purge_moved:3", "shard_renamed"]
+    "place", ["purge_planned", "purge_blanked", "purge_moved", "purge_moved:3", "shard_staged:2"]
 )
 def test_a_purge_that_is_cut_off_is_finished_by_the_same_command(run: Path, place: str) -> None:
     row = a_child(run)["row_id"]
@@ -105,7 +105,7 @@ def test_a_purge_that_is_cut_off_is_finished_by_the_same_command(run: Path, plac
     purge(whole, row=row)
     done = synth("purge", str(run), "--row", row, variables={"SYNTH_CRASH_AT": place})
     assert done.returncode == -signal.SIGKILL
-    if place != "shard_renamed":  # from the plan on the purge holds
+    if place != "shard_staged:2":  # from the plan on the purge holds
         with pytest.raises(DamagedError, match="a purge was cut off"):
             prepare(Options(recipe="self-instruct", out=str(run)))
     done = synth("purge", str(run), "--row", row)

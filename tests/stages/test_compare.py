@@ -36,6 +36,7 @@ def compare(*replies: Reply | Drop) -> Row | Drop:
         ("b", "B", "tie", True),
         ("Tie", "tie", "tie", False),
         ("A", "Tie", "tie", False),
+        ("<think>B?\nNo.</think>\n\nA", "A?\n</think>\nB", "output", False),
     ],
 )
 def test_an_answer_wins_only_in_both_orders(

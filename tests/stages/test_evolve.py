@@ -182,6 +182,13 @@ def test_one_order_that_says_equal_is_enough() -> None:
     assert (found.ref, found.detail) == (ROW["row_id"], "not equal; the other way round equal")
 
 
+def test_what_a_teacher_thinks_first_is_neither_an_answer_nor_a_verdict() -> None:
+    thought = "<think>As an AI language model I am sorry; it is not equal.</think>\n\n"
+    entries = evolve(Teacher(respond=f"{thought}An apple and a pear."), rounds=1)
+    assert [row["output"] for row in kept(entries)[1:]] == ["An apple and a pear."]
+    assert reasons(evolve(Teacher(compare=f"{thought}Equal"), rounds=1)) == ["no_information_gain"]
+
+
 def test_both_orders_are_asked_with_the_prompts_turned_round() -> None:
     pairs = []
 

@@ -73,6 +73,25 @@ def test_a_reply_without_a_rating_drops_the_row_by_name(reply: Reply | Drop, rea
     assert entry.reason == reason
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "<think>4 or 5?\nIt is short.</think>\n\n3\nIt is wrong.",
+        "4 or 5?\nIt is short.\n</think>\n3\nIt is wrong.",
+    ],
+)
+def test_what_a_judge_thinks_first_is_no_rating(said: str) -> None:
+    _, entry = rate(config(), Reply(said))
+    assert isinstance(entry, dict)
+    assert (entry["rating"], entry["rating_reason"]) == (3, "It is wrong.")
+
+
+def test_a_judge_that_was_cut_off_while_it_thought_is_said_to_be_cut_off() -> None:
+    _, entry = rate(config(), Reply("<think>4?\nOr", "length"))
+    assert isinstance(entry, Drop)
+    assert entry.reason == "cut_off"
+
+
 def test_a_number_stands_though_its_reason_was_cut_off() -> None:
     _, entry = rate(config(), Reply("4\nBecause", "length"))
     assert isinstance(entry, dict)

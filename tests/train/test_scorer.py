@@ -198,7 +198,7 @@ def test_the_built_in_recipe_leaves_difficulty_out_without_a_scorer(
     given: dict[str, Any], tmp_path: Path
 ) -> None:
     without = prepare(Options(out=str(tmp_path / "r"), recipe="curate", input=given["input"]))
-    assert {"difficulty", "balance"} <= {one.name for one in without.recipe.left_out}
+    assert {"difficulty", "balance"} <= {step.name for _, step in without.recipe.left_out}
     assert "difficulty" not in without.recipe.step_names
     named = prepare(
         Options(

@@ -1,0 +1,90 @@
+"""What a person asked for on the command line, and the recipe that it makes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import recipe
+from pipeline.errors import InputError, Problems, RecipeError
+from pipeline.recipe import Recipe
+from pipeline.stage import DraftStage, ImportStage
+from pipeline.stages import seed_rows
+
+SEEDS_STAGE = re.compile(r"(\bstage: *)seed-tasks\b")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person asked for on the command line; null where nothing was said."""
+
+    recipe: str
+    out: str | None = None
+    input: str | None = None
+    teacher: str | None = None
+    judge: str | None = None
+    scorer: str | None = None
+    seeds: str | None = None
+    settings: Sequence[str] = ()
+    limit: int | None = None
+    made_from: str | None = None
+    until: str | None = None
+    may_stall: bool = False
+    needs_key: bool = True
+    is_replay: bool = False
+
+
+def old_run(options: Options, problems: Problems) -> Path | None:
+    """The run that this one is made from; raises what is wrong with it."""
+    if options.made_from is None:
+        return None
+    old = Path(options.made_from)
+    if not (old / "run.json").is_file():
+        problems.add(InputError(f"--from {old}: there is no run in that folder."))
+    if options.out is None or Path(options.out).resolve() == old.resolve():
+        problems.add(RecipeError("--from makes a new run: name its folder with --out."))
+    problems.raise_if_any()
+    return old
+
+
+def find_recipe(options: Options, old: Path | None) -> Recipe:
+    """The recipe with all that was said laid over it; a built-in one comes from the run `old`.
+
+    Raises `RecipeError` that says all that is wrong with it.
+    """
+    settings = dict(recipe.parse_setting(text) for text in options.settings)
+    for name in ("teacher", "judge", "scorer"):
+        if (given := getattr(options, name)) is not None:
+            settings[f"{name}.uri"] = given
+    if options.seeds is not None:
+        settings["seeds"] = options.seeds
+    if options.input is not None:
+        settings["import.path"] = options.input
+    text, where = recipe.find(options.recipe)
+    if old is not None and options.recipe in recipe.builtin_names():
+        path = old / "recipe.yaml"
+        text, where = path.read_text(encoding="utf-8"), str(path)
+    if options.input is None and options.limit is None:
+        return recipe.parse(text, where=where, settings=settings)
+    first = recipe.parse(text, where=where, settings={}).steps[0]
+    if options.input is not None and isinstance(first.config, seed_rows.Config):
+        text = SEEDS_STAGE.sub(r"\1import", text, count=1)
+        first = recipe.parse(text, where=where, settings={}).steps[0]
+    elif options.input is not None and not isinstance(first.stage, ImportStage):
+        if isinstance(first.stage, DraftStage):
+            raise RecipeError(f"{where} starts from seed tasks: use --seeds, not --input.")
+        text = _with_import(text)
+    if options.limit is not None:
+        is_generating = isinstance(first.stage, DraftStage)
+        has_rows = isinstance(first.stage, DraftStage | ImportStage)
+        name = first.name if has_rows else "import"
+        settings[f"{name}.target" if is_generating else f"{name}.rows"] = options.limit
+    return recipe.parse(text, where=where, settings=settings)
+
+
+def _with_import(text: str) -> str:
+    head, mark, tail = text.partition("stages:\n")
+    indent = tail[: len(tail) - len(tail.lstrip(" "))]
+    return f"{head}{mark}{indent}- stage: import\n{tail}"
