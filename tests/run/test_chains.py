@@ -1,8 +1,9 @@
 """Stages that hold a conversation about every row: the same rows whatever happens on the way."""
 
 import dataclasses
-import os
+import json
 import signal
+import sys
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import manifest, stages, store
-from pipeline.errors import BudgetError, InterruptedRunError
+from pipeline.errors import BudgetError
 from pipeline.inspect import open_run
 from pipeline.manifest import StageManifest
 from pipeline.run.estimate import estimate
@@ -31,9 +32,10 @@ from pipeline.stage import (
 )
 from pipeline.verify import recount
 from tests.conftest import run_and_recount
-from tests.run import books
+from tests.run import books, processes
 from tests.teacher_server.process import Server
 
+CLI = "from pipeline.cli import main; main()"
 RECIPE = """
 name: ponder
 stages:
@@ -232,7 +234,8 @@ def test_a_budget_ends_the_conversations_and_a_higher_one_goes_on_with_them(
     with pytest.raises(BudgetError):
         _run(recipe, out, "budget.requests=60", teacher=teacher)
     intents = [r for r in books.records(out) if r["kind"] == "intent"]
-    assert len(intents) == 60
+    unsent = [r for r in books.records(out) if not json.loads(r["note"]).get("sent", True)]
+    assert len(intents) - len(unsent) == 60
     assert _keys(out) < _keys(plain)
     _run(recipe, out, "budget.requests=5000", teacher=teacher)
     asked = [r["key"] for r in books.records(out) if r["kind"] == "intent"]
@@ -307,28 +310,34 @@ def test_a_plan_counts_the_requests_of_a_conversation(
 
 
 def test_a_signal_ends_conversations_in_good_order_and_keeps_what_came(
-    recipe: Path, server: Server, tmp_path: Path
+    server: Server, tmp_path: Path
 ) -> None:
-    server.set_plan({"latency": {"median_s": 0.05, "sigma": 0.5}, "content": {"items": 3}})
-    teacher = f"openai:test-model@{server.url}"
-    plain = _run(recipe, tmp_path / "plain", teacher=teacher)
-    out = tmp_path / "run"
-    options = Options(str(recipe), out=str(out), teacher=teacher)
+    tasks = [f"Name {n} rivers and say where each of them ends." for n in range(40)]
+    given = tmp_path / "tasks.jsonl"
+    given.write_text("".join(json.dumps({"instruction": task}) + "\n" for task in tasks))
 
-    def stop_in_ponder(event: object) -> None:
-        if getattr(event, "stage", "") == "ponder" and getattr(event, "done", 0) > 5 and not sent:
-            sent.append(1)
-            os.kill(os.getpid(), signal.SIGTERM)
+    def command(out: Path) -> list[str]:
+        asked = ["--teacher", f"openai:test-model@{server.url}", "--set", "respond.samples=3"]
+        line = ["run", "respond", "--input", str(given), "--out", str(out), *asked]
+        return [sys.executable, "-c", CLI, *line, "--set", "teacher.concurrency=8"]
 
-    sent: list[int] = []
-    with pytest.raises(InterruptedRunError, match="SIGTERM"):
-        execute(prepare(options, {}), stop_in_ponder)
-    kinds = [r["kind"] for r in books.records(out)]
-    assert kinds.count("intent") == kinds.count("reply"), "what was in flight came back"
-    assert len(_keys(out)) < len(_keys(plain))
-    _run(recipe, out, teacher=teacher)
-    assert books.data_files(out) == books.data_files(plain)
-    asked = [r["key"] for r in books.records(out) if r["kind"] == "intent"]
+    server.set_plan({"latency": {"median_s": 0.05, "sigma": 0.5}})
+    assert processes.finish(command(tmp_path / "plain"))[0] == 0
+    before = server.counts()["replies"]
+    process = processes.start(command(tmp_path / "run"))
+    assert processes.wait_until(lambda: server.counts()["replies"] > before + 20, process)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 75, said
+    assert "SIGTERM came" in said
+    records = books.records(tmp_path / "run")
+    kinds = [r["kind"] for r in records if json.loads(r["note"]).get("sent", True)]
+    unsent = len(records) - len(kinds)
+    assert kinds.count("intent") - unsent == kinds.count("reply"), "what was in flight came back"
+    assert len(_keys(tmp_path / "run")) < len(_keys(tmp_path / "plain"))
+    assert processes.finish(command(tmp_path / "run"))[0] == 0
+    assert books.data_files(tmp_path / "run") == books.data_files(tmp_path / "plain")
+    asked = [r["key"] for r in books.records(tmp_path / "run") if r["kind"] == "intent"]
     assert len(asked) == len(set(asked))
 
 

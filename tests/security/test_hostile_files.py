@@ -9,7 +9,6 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from tests.security.command import environment, line
@@ -89,26 +88,3 @@ def test_a_file_that_is_not_what_its_name_says_is_refused_and_nothing_in_it_runs
     assert name.encode() in done.stderr
     assert peak <= usual + 256
     assert not (tmp_path / "run").exists()
-
-
-def test_a_line_of_ten_gigabytes_is_refused_in_bounded_memory(tmp_path: Path, usual: float) -> None:
-    path = tmp_path / "rows.jsonl"
-    with path.open("wb") as file:
-        file.write(b'{"instruction": "')
-        file.truncate(10 << 30)  # sparse: it takes no room
-    done, peak = imported(tmp_path, path)
-    assert done.returncode == 2, done.stderr
-    assert b"line 1 is longer than 64 MiB" in done.stderr
-    assert peak <= usual + 256
-
-
-def test_ten_thousand_columns_are_read_in_bounded_memory(tmp_path: Path, usual: float) -> None:
-    columns = {f"c{number}": [number] for number in range(10_000)}
-    frame = pl.DataFrame(
-        {"instruction": ["Name a lake in the north."], "output": ["Vänern."]} | columns
-    )
-    frame.write_parquet(tmp_path / "rows.parquet")
-    done, peak = imported(tmp_path, tmp_path / "rows.parquet")
-    assert done.returncode == 0, done.stderr
-    assert peak <= usual + 256
-    assert "c1" not in pl.read_parquet(tmp_path / "run/stages/*-import/kept/*.parquet").columns
