@@ -55,7 +55,7 @@ OPERATIONAL = SettingClass.OPERATIONAL
 class Settings(BaseModel):
     """A group of settings: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class StageConfig(Settings):

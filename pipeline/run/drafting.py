@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import deque
 from collections.abc import Sequence
 from random import Random
 
@@ -22,6 +21,7 @@ from pipeline.run.context import Context
 from pipeline.run.events import Message
 from pipeline.run.guard import Guard
 from pipeline.run.pool_index import PoolIndex
+from pipeline.run.stalling import RecentReplies
 from pipeline.run.window import Window
 from pipeline.seed_tasks import SeedTask, TaskPool
 from pipeline.stage import DraftStage, Drop, Row
@@ -58,7 +58,7 @@ class Drafting:
         self.ids = [seed.id for seed in seeds]
         self.pool_index = PoolIndex(self.folder, step.config, [seed.instruction for seed in seeds])
         self._restore(seeds)
-        self.recent: deque[tuple[int, int]] = deque()  # candidates and kept of the last replies
+        self.recent = RecentReplies(step.config)
 
     def _restore(self, seeds: Sequence[SeedTask]) -> None:
         shards = store.shards(self.folder.path, self.folder.state)
@@ -149,7 +149,9 @@ class Drafting:
             else:
                 met = row.get("nearest_id") if drop.reason == "not_novel" else None
                 dropped.append(row | drop.columns(met))
-        self.recent.append((len(kept) + len(dropped), len(kept)))
+        reasons = [row["drop_reason"] for row in dropped]
+        is_barren = not any(row.get("instruction") for row in (*kept, *dropped))
+        self.recent.add(len(kept), reasons, is_barren=is_barren)
         self.folder.add(kept, dropped, journal=self.context.journal.committed)
         self.pool_index.keep(self.index)
 
@@ -173,21 +175,14 @@ class Drafting:
 
     def check_stall(self) -> None:
         """Raise `StallError` where hardly anything new comes any more; what was made is valid."""
-        after = self.config.stall_after
-        while len(self.recent) > 200 and sum(n for n, _ in self.recent) > (after or 0):
-            self.recent.popleft()
-        candidates, kept = (sum(column) for column in zip(*self.recent, strict=True))
-        if after is None or self.context.prepared.may_stall or len(self.recent) < 200:
+        if self.context.prepared.may_stall or not self.recent.are_stalled():
             return
-        if candidates < after or kept >= self.config.stall_below * candidates:
-            return
-        reasons = self.folder.dropped_by_reason().most_common(3)
-        named = ", ".join(f"{reason} {n}" for reason, n in reasons)
+        show = f"synth show {self.context.run} {self.step.name} --dropped"
         raise StallError(
-            f"{self.step.name} keeps {kept} of the last {candidates} items ({self.folder.kept} of "
-            f"{self.config.target} in all); most were dropped as {named}. Read some with  synth "
-            f"show {self.context.run} {self.step.name} --dropped  and change the prompt, the seeds "
-            "or the temperature in a new run, lower the target, or go on with --no-stall-stop."
+            f"{self.step.name} keeps {self.recent.kept} of the last {self.recent.items} items "
+            f"({self.folder.kept} of {self.config.target} in all); most were dropped as "
+            f"{self.recent.reasons()}. {self.recent.suggestion(show)}; --no-stall-stop goes on "
+            "with this one."
         )
 
     def raise_if_still_stalled(self) -> None:

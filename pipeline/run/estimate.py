@@ -268,7 +268,7 @@ def _reply_tokens(
     """Tokens of a usual reply: as replies were so far, else of so many seed tasks, else half."""
     if reader is not None:
         usage = reader.usage(step.name)
-        replies, tokens = sum(one[2] for one in usage), sum(one[4] for one in usage)
+        replies, tokens = sum(one.replies for one in usage), sum(one.output_tokens for one in usage)
         if replies and tokens:
             return float(tokens / replies)
     if isinstance(step.config, bootstrap.Config) and prepared.seeds is not None:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from filters.keywords import PUBLISHED, keywords
 from filters.opening import opening
@@ -37,6 +37,12 @@ class DraftConfig(StageConfig):
     words_at_most: Annotated[int, Field(ge=1), IDENTITY] = 150
     stall_after: Annotated[int | None, Field(ge=1), OPERATIONAL] = 500
     stall_below: Annotated[float, Field(ge=0, le=1), OPERATIONAL] = 0.02
+
+    @model_validator(mode="after")
+    def _lengths_leave_something(self) -> Self:
+        if self.words_at_least > self.words_at_most:
+            raise ValueError("words_at_least is above words_at_most: every task would be dropped")
+        return self
 
     def resolved_window(self) -> int:
         """W: small enough to feed drafts back early, large enough to keep a teacher busy."""

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.crashpoint import crashpoint
 from pipeline.errors import DamagedError, LockedError, StorageError, SynthError
@@ -67,7 +67,7 @@ SELECT json_extract(note, '$.model') AS model,
 FROM records WHERE stage = ? AND json_extract(note, '$.copied') IS NULL
 GROUP BY model ORDER BY model
 """
-"""By model: requests that left, replies, input and output tokens, replies without usage.
+"""The columns of `ModelUsage`, a row a model, of one stage.
 
 No copies. The failure of a request that never left says `"sent": false`.
 """
@@ -85,6 +85,17 @@ class Waiting:
 
     to_keep: asyncio.Future[None]
     to_send: asyncio.Future[None]
+
+
+class ModelUsage(NamedTuple):
+    """What a stage asked of one model; `unknown_usage` are replies that do not state theirs."""
+
+    model: str
+    requests: int
+    replies: int
+    input_tokens: int
+    output_tokens: int
+    unknown_usage: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,9 +289,9 @@ class Journal:
         rows = self._reader.execute("SELECT * FROM records WHERE key = ? ORDER BY number", (key,))
         return [self._checked(row) for row in rows]
 
-    def usage(self, stage: str) -> list[tuple[str, int, int, int, int, int]]:
-        """By model: requests, replies, input tokens, output tokens, replies without usage."""
-        return self._reader.execute(USAGE, (stage,)).fetchall()
+    def usage(self, stage: str) -> list[ModelUsage]:
+        """What a stage asked of each model."""
+        return [ModelUsage(*row) for row in self._reader.execute(USAGE, (stage,))]
 
     def spent(self) -> list[tuple[str, str, int, int, int]]:
         """The ledger's books: (sent, confirmed or unknown; model; requests; input, output tokens).

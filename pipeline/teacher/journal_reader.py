@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline.errors import DamagedError
-from pipeline.teacher.journal import REPLY, USAGE, Record, check_format, crc_of
+from pipeline.teacher.journal import REPLY, USAGE, ModelUsage, Record, check_format, crc_of
 
 
 class JournalReader:
@@ -82,9 +82,9 @@ class JournalReader:
         for row in self._query(f"SELECT * FROM records {where} ORDER BY number", values):
             yield row[0], _checked(row)
 
-    def usage(self, stage: str) -> list[tuple[str, int, int, int, int, int]]:
-        """By model: requests, replies, input tokens, output tokens, replies without usage."""
-        return list(self._query(USAGE, (stage,)))
+    def usage(self, stage: str) -> list[ModelUsage]:
+        """What a stage asked of each model."""
+        return [ModelUsage(*row) for row in self._query(USAGE, (stage,))]
 
     def answered_slots(self, stage: str) -> int:
         """How many slots of a stage have a reply."""

@@ -9,7 +9,7 @@ import polars as pl
 from pipeline.errors import DamagedError
 from pipeline.inspect import Run
 from pipeline.stage import NOT_ASKED, AskingStage, ChainStage
-from pipeline.teacher.journal import LOST, REPLY
+from pipeline.teacher.journal import LOST, REPLY, ModelUsage
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.verify.report import Report
 from pipeline.verify.stage import CountedStage
@@ -109,14 +109,12 @@ def _check_usage(reader: JournalReader, stages: list[CountedStage], report: Repo
     for stage in stages:
         if not stage.state.complete:
             continue
-        counted = {
-            model: (replies, requests, n_in, n_out, unknown)
-            for model, requests, replies, n_in, n_out, unknown in reader.usage(stage.state.name)
-        }
+        counted = {one.model: one for one in reader.usage(stage.state.name)}
         listed = {
-            one.model: (
-                one.replies,
+            one.model: ModelUsage(
+                one.model,
                 one.requests,
+                one.replies,
                 one.input_tokens,
                 one.output_tokens,
                 one.unknown_usage,
@@ -127,9 +125,14 @@ def _check_usage(reader: JournalReader, stages: list[CountedStage], report: Repo
             if counted.get(model) != listed.get(model):
                 report.find(
                     stage.books,
-                    f"usage of {model} says {listed.get(model)}, the journal {counted.get(model)} "
-                    "(replies, requests, input tokens, output tokens, replies without usage)",
+                    f"usage of {model} says {_numbers(listed.get(model))}, the journal "
+                    f"{_numbers(counted.get(model))} "
+                    "(requests, replies, input tokens, output tokens, replies without usage)",
                 )
+
+
+def _numbers(usage: ModelUsage | None) -> tuple[int, ...] | None:
+    return usage and usage[1:]
 
 
 def _check_requests(stage: CountedStage, answered: pl.Series, report: Report) -> None:

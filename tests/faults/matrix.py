@@ -106,6 +106,7 @@ def run(
     deadline_s: float = DEADLINE_S,
     url: str | None = None,
     base: Sequence[str] = SHORT,
+    may_stall: bool = False,
 ) -> Ran:
     """Run the built-in recipe here, with `base` and `settings`, up to the stage `until`."""
     before = server.counts()
@@ -116,6 +117,7 @@ def run(
         teacher=f"openai:{MODEL}@{url or server.url}",
         settings=[*base, *settings],
         until=until,
+        may_stall=may_stall,
     )
     error = None
     with deadline(deadline_s):

@@ -150,4 +150,4 @@ def test_a_request_that_never_left_takes_no_place_under_the_cap(
     assert 30 - lost <= ran.requests <= 30
     assert lost <= matrix.C
     with closing(JournalReader(ran.out / "journal.sqlite")) as reader:
-        assert [requests for _, requests, *_ in reader.usage("bootstrap")] == [30]
+        assert [one.requests for one in reader.usage("bootstrap")] == [30]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,6 +124,52 @@ BAD_RECIPES = [
         recipe=recipe(*ALL[:3], "{stage: filter, filters: {'nowhere.py:rule': {}}}")),
     Bad("a prompts folder that is not there", ("prompts", "nowhere"),
         recipe=recipe(*ALL, top="prompts: nowhere\n")),
+    Bad("no rows in a shard", ("shard_rows",), recipe=recipe(*ALL, top="shard_rows: 0\n")),
+    Bad("a seed that is text", ("line 2", "seed", "'many'"),
+        recipe=recipe(*ALL, top="seed: many\n")),
+    Bad("a cap below nothing", ("budget.usd", "-1"),
+        recipe=recipe(*ALL, top="budget: {usd: -1}\n")),
+    Bad("a cap of no request", ("budget.requests",),
+        recipe=recipe(*ALL, top="budget: {requests: 0}\n")),
+    Bad("a cap in euros", ("budget.eur", "usd"), recipe=recipe(*ALL, top="budget: {eur: 5}\n")),
+    Bad("a cap without a price", ("price of test-model",),
+        recipe=recipe(*ALL, top="budget: {usd: 5}\n")),
+    Bad("a price below nothing", ("prices.m.input", "-1"),
+        recipe=recipe(*ALL, top="prices: {m: {input: -1, output: 1}}\n")),
+    Bad("half a price", ("prices.m.output",), recipe=recipe(*ALL, top="prices: {m: {input: 1}}\n")),
+    Bad("no concurrency", ("teacher.concurrency",),
+        recipe=recipe(*ALL, top="teacher: {concurrency: 0}\n")),
+    Bad("a deadline that never comes", ("teacher.timeout_s", "finite"),
+        recipe=recipe(*ALL, top="teacher: {timeout_s: .inf}\n")),
+    Bad("a grace without an end", ("teacher.grace_s", "finite"),
+        recipe=recipe(*ALL, top="teacher: {grace_s: inf}\n")),
+    Bad("no attempt", ("teacher.attempts",), recipe=recipe(*ALL, top="teacher: {attempts: 0}\n")),
+    Bad("an unknown endpoint", ("teacher.endpoint", "'responses'"),
+        recipe=recipe(*ALL, top="teacher: {endpoint: responses}\n")),
+    Bad("too hot", ("bootstrap.sampling.temperature", "9"),
+        recipe=recipe("{stage: bootstrap, sampling: {temperature: 9}}", *ALL[1:])),
+    Bad("no tokens", ("bootstrap.sampling.max_tokens",),
+        recipe=recipe("{stage: bootstrap, sampling: {max_tokens: 0}}", *ALL[1:])),
+    Bad("a stop that is a number", ("bootstrap.sampling.stop",),
+        recipe=recipe("{stage: bootstrap, sampling: {stop: 5}}", *ALL[1:])),
+    Bad("no window", ("bootstrap.window",),
+        recipe=recipe("{stage: bootstrap, window: 0}", *ALL[1:])),
+    Bad("no seed task shown", ("from_drafts must be below",),
+        recipe=recipe("{stage: bootstrap, from_drafts: 9}", *ALL[1:])),
+    Bad("lengths that leave nothing", ("words_at_least is above words_at_most",),
+        recipe=recipe("{stage: bootstrap, words_at_least: 10, words_at_most: 5}", *ALL[1:])),
+    Bad("half a task", ("bootstrap.target", "1.5"),
+        recipe=recipe("{stage: bootstrap, target: 1.5}", *ALL[1:])),
+    Bad("no instances", ("instances.instances",),
+        recipe=recipe(*ALL[:2], "{stage: instances, instances: 0}", *ALL[3:])),
+    Bad("a share above one", ("line 7", "dedup.threshold"),
+        recipe=recipe(*ALL[:4], "{stage: dedup, threshold: 2}", ALL[4])),
+    Bad("a newer recipe", ("format 99", "needs synth >="), recipe=recipe(*ALL, top="format: 99\n")),
+    Bad("too deep", ("line 2", "nested deeper"),
+        recipe="name: mine\nstages: " + "[" * 50 + "]" * 50 + "\n"),
+    Bad("two documents", ("line 8", "another document"), recipe=recipe(*ALL) + "---\nname: b\n"),
+    Bad("a role that nobody has", ("bootstrap.when", "'nobody'"),
+        recipe=recipe("{stage: bootstrap, when: nobody}", *ALL[1:])),
 ]  # fmt: skip
 
 BAD_SEEDS = [
@@ -224,7 +271,9 @@ def test_it_is_refused_by_name_before_any_request(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = silent.counts().get("requests", 0)
+    began = time.process_time()
     error = run(bad, silent, tmp_path)
+    assert time.process_time() - began <= 3
     assert silent.counts().get("requests", 0) == before
     assert error.exit_code == bad.exit_code, error
     for part in bad.says:
@@ -243,8 +292,8 @@ def test_all_that_is_wrong_is_said_in_one_message(
     bad = Bad("", (), recipe=order, seeds=seeds(), options={"teacher": "gpt", "out": "file.txt"})
     error = run(bad, silent, tmp_path)
     assert error.exit_code == 7
-    for part in ("5 things", "'is_classification'", "8 seed tasks", "'gpt'", "file.txt"):
-        assert part in str(error).replace("4 things", "5 things")
+    for part in ("4 things", "'is_classification'", "8 seed tasks", "'gpt'", "file.txt"):
+        assert part in str(error)
 
 
 def test_what_is_wrong_outside_the_recipe_is_said_beside_what_is_wrong_in_it(
