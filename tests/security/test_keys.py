@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import app
+from pipeline.cli.commands import app
 from tests.run import books, processes
 from tests.security.command import codings, environment, holding, line, synth
 from tests.teacher_server.process import Server, auth_hash
