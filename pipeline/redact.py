@@ -29,6 +29,11 @@ def remember(key: str) -> None:
         _read.add(key)
 
 
+def remembered() -> list[str]:
+    """The keys that `remember` was given, for a child process that is to keep them out too."""
+    return sorted(_read)
+
+
 @lru_cache(maxsize=64)
 def spellings(key: str) -> tuple[str, ...]:
     r"""A key as it is, in JSON, in an address, in hex and in base64 wherever in a text it begins.

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline import errors
+from pipeline import errors, redact
 from pipeline.errors import StallError, SynthError
 from pipeline.signals import Ending
 from pipeline.stages import filter as filter_stage
@@ -47,6 +47,7 @@ def judge_apart(
             "config": config.model_dump(mode="json"),
             "shards": [str(path) for path in shards],
             "out": str(out),
+            "keys": redact.remembered(),  # on stdin alone, which nobody else reads
         }
         child = _start(json.dumps(given))
         try:

@@ -7,29 +7,20 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pipeline import manifest, store
 from pipeline.errors import DamagedError
 from pipeline.manifest import StageManifest, Tokens
 from pipeline.recipe import Step
+from pipeline.run.calling import call_of
 from pipeline.run.events import Listener, Progress, note
 from pipeline.run.lock import Lease
 from pipeline.run.prepare import Prepared
 from pipeline.signals import Ending
-from pipeline.stage import (
-    AskingStage,
-    ChainStage,
-    ImportStage,
-    Request,
-    Role,
-    RowStage,
-    Sampling,
-    role_of,
-)
+from pipeline.stage import AskingStage, ChainStage, ImportStage, Request, Role, role_of
 from pipeline.store import StageFolder
 from pipeline.teacher.asker import Asker, Settled
-from pipeline.teacher.call import Call, canonical
+from pipeline.teacher.call import Call
 from pipeline.teacher.journal import Journal
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.teacher.ledger import Spend
@@ -144,44 +135,7 @@ class Context:
         return dataclasses.replace(call, row=row_id, sample=seen[call.content] - 1)
 
     def _call(self, step: Step, slot: int, request: Request) -> Call:
-        model = self.prepared.model_of(step)
-        settings = model.settings
-        kind: str = settings.endpoint
-        if isinstance(step.stage, RowStage) and step.stage.endpoint is not None:
-            kind = step.stage.endpoint
-        sampling: Sampling = getattr(step.config, request.sampling, Sampling())
-        parameters = sampling.parameters()
-        if "max_tokens" in parameters:
-            parameters[settings.max_tokens_name] = parameters.pop("max_tokens")
-        body: dict[str, Any] = {"model": model.name}
-        if sha256 := model.uri.sha256:  # other weights under one name: another request
-            body["sha256"] = sha256
-        if model.uri.scheme == "tiny":  # what it is depends on the rows that it learns from
-            body |= {"rows": self.input_digest(), "seed": self.prepared.recipe.settings.seed}
-        if kind == "score":
-            body |= request.values
-        elif kind == "chat":
-            template = self.prepared.templates[request.template]
-            prompt = template.render(request.values)
-            system = [{"role": "system", "content": template.system}] if template.system else []
-            body["messages"] = [*system, {"role": "user", "content": prompt}]
-        else:
-            template = self.prepared.templates[request.template]
-            prompt = template.render(request.values)
-            text = "\n\n".join(part for part in (template.system, prompt) if part)
-            body["input" if kind == "embeddings" else "prompt"] = text
-        body |= parameters
-        return Call(
-            stage=step.name,
-            slot=slot,
-            kind=kind,
-            body=body,
-            content=canonical(kind, body),
-            template=request.template,
-            values=request.values,
-            shown=request.shown,
-            limit_name=settings.max_tokens_name,
-        )
+        return call_of(self.prepared, step, slot, request, self.input_digest)
 
     def request_column(self, step: Step, template: str, settled: Settled) -> dict[str, str]:
         """What a row's `requests` says of one request."""

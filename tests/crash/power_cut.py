@@ -212,7 +212,11 @@ def violations(run: Path) -> list[str]:
     last, wrong = _journal(run)
     found += wrong
     for path in run.glob("stages/*/stage.json"):
-        state = json.loads(path.read_bytes())
+        try:
+            state = json.loads(path.read_bytes())
+        except ValueError:
+            found.append(f"{path.relative_to(run)} is published and broken")
+            continue
         for part in state["parts"]:
             if part["journal"] > last:
                 found.append(f"{path.parent.name}: a part used record {part['journal']} of {last}")

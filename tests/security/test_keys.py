@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import app
+from pipeline.cli.commands import app
 from tests.run import books, processes
 from tests.security.command import codings, environment, holding, line, synth
 from tests.teacher_server.process import Server, auth_hash
@@ -151,7 +151,7 @@ def test_a_users_filter_that_fails_with_the_key_does_not_tell_it(
     assert done.returncode == (0 if word else 2), done.stderr
     if word:
         details = {row["drop_detail"] for row in books.rows(run, "filter", "dropped")}
-        assert any("cannot log in with [key removed]" in detail for detail in details)
+        assert any("cannot log in with [key removed]" in detail for detail in details), details
     else:
         assert b"[key removed]" in done.stderr
     assert holding(KEY, done.stdout, done.stderr, tmp_path) == []
