@@ -87,7 +87,7 @@ def find_models(
         default = "tiny" if role == "scorer" else "offline"
         try:
             models[role] = _model(
-                settings.uri or default,
+                default if settings.uri is None else settings.uri,
                 settings,
                 environment,
                 needs_key=needs_key and role in asked,
