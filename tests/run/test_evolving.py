@@ -10,7 +10,7 @@ from random import Random
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli import app
+from pipeline.cli.commands import app
 from pipeline.errors import RecipeError
 from pipeline.inspect import open_run
 from pipeline.run.replay import replay
