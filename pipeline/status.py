@@ -8,8 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from pipeline import yaml_text
+from pipeline.errors import RecipeError
 from pipeline.inspect import Run
 from pipeline.manifest import StageManifest
 from pipeline.run import lock
@@ -116,8 +116,8 @@ def _progress(run: Run, state: StageManifest) -> Progress | None:
 
 def _recipe_tree(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):  # `verify` says so; the rest can still be shown
+        tree = yaml_text.load(path.read_text(encoding="utf-8"), where=str(path))
+    except (OSError, ValueError, RecipeError):  # `verify` says so; the rest can still be shown
         return {}
     return tree if isinstance(tree, dict) else {}
 

@@ -36,14 +36,18 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from pipeline import manifest, store
 from pipeline.manifest import RunManifest, StageManifest
 from pipeline.recipe import Step
+from pipeline.run.askers import make_teacher
 from pipeline.run.context import Context
-from pipeline.run.execute import execute, make_teacher
+from pipeline.run.execute import execute
 from pipeline.run.lock import locked
 from pipeline.run.prepare import Options, prepare
+from pipeline.signals import Ending
 from pipeline.stage import LLMStage
 from pipeline.teacher.asker import Asker
+from pipeline.teacher.buyer import Buyer
 from pipeline.teacher.journal import INTENT, REPLY, Journal
 from pipeline.teacher.ledger import Ledger
+from tests.teacher_server.process import running_server
 
 ROOT = Path(__file__).parents[1]
 RECIPE = """
@@ -159,8 +163,10 @@ def imported(folder: Path, replies: int) -> list[str]:
         recipe=given[0], out=given[2], input=given[4], teacher="openai:m@http://127.0.0.1:1/v1"
     )
     environment = {"OPENAI_API_KEY": "none"}
-    taken_in = Options(**{**vars(options), "until": "import"})
-    execute(prepare(taken_in, environment), lambda event: None)
+    with running_server(folder / "server.jsonl") as server:  # asked what models there are
+        teacher = f"openai:m@{server.url}"
+        taken_in = Options(**{**vars(options), "until": "import", "teacher": teacher})
+        execute(prepare(taken_in, environment), lambda event: None)
     asyncio.run(journalled(options, environment, replies))
     return given
 
@@ -173,8 +179,10 @@ async def journalled(options: Options, environment: dict[str, str], replies: int
     with locked(prepared.run) as lease:
         journal = Journal(prepared.run / "journal.sqlite", lease.epoch)
         ledger = Ledger(prepared.recipe.settings.budget, prepared.recipe.settings.prices)
-        asker = Asker(make_teacher(prepared), journal, ledger, settings, concurrency=1)
-        context = Context(prepared, journal, asker, lambda event: None, lease)
+        context = Context(prepared, journal, lambda event: None, lease, Ending())
+        teacher = make_teacher(context, prepared.models["teacher"])
+        buyer = Buyer(teacher, journal, ledger, settings, concurrency=1)
+        context.askers = {"teacher": Asker(buyer)}
         rows = store.read_rows(_kept(prepared.run))
         for slot, row in zip(range(replies), rows, strict=False):
             _record(context, step, slot, row)
@@ -191,7 +199,6 @@ def _kept(run: Path) -> list[Path]:
 
 def _record(context: Context, step: Step, slot: int, row: store.Row) -> None:
     assert isinstance(step.stage, LLMStage)
-    assert context.asker is not None
     request = step.stage.ask(row, step.config, Random(slot))
     call = context.call(step, slot, request)
     key = call.key()
@@ -205,7 +212,7 @@ def _record(context: Context, step: Step, slot: int, row: store.Row) -> None:
     envelope["more"] = "x" * (REPLY_BYTES - len(json.dumps(envelope)))
     note = {"model": "m", "status": 200, "input_tokens": 300, "output_tokens": 2}
     context.journal.append(REPLY, key, step.name, slot, note, json.dumps(envelope).encode())
-    context.asker.settled(call)  # takes it off the list of drawn requests
+    context.asker_of(step).settled(call)  # takes it off the list of drawn requests
 
 
 def drafted(folder: Path, accepted: int) -> list[str]:
@@ -226,7 +233,7 @@ def drafted(folder: Path, accepted: int) -> list[str]:
     start(start_and_kill)  # begins the run: inputs, manifests, an empty stage
     with locked(prepared.run) as lease:
         journal = Journal(prepared.run / "journal.sqlite", lease.epoch)
-        context = Context(prepared, journal, None, lambda event: None, lease)
+        context = Context(prepared, journal, lambda event: None, lease, Ending())
         opened = context.open_stage(0, prepared.steps[0])
         for slot in range(accepted // 5):
             kept = [

@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from pipeline.run.execute import execute
 from pipeline.run.lock import locked
 from pipeline.run.prepare import Options, prepare
 from pipeline.status import holder, stage_statuses
+from tests.run import processes
+from tests.teacher_server.process import Server
 
 
 def test_who_holds_the_lock_is_told_and_the_lock_left_alone(small_copy: Path) -> None:
@@ -56,3 +59,37 @@ def test_a_stage_at_work_is_counted_and_priced_from_the_journal(small_copy: Path
     assert found.requests == open_run(small_copy).stage("bootstrap").kept
     spent = found.input_tokens * 2 + found.output_tokens * 8
     assert float(found.cost_usd) == pytest.approx(spent / 1_000_000)
+
+
+def test_a_recipe_of_strangers_cannot_swell_what_is_shown(small_copy: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    lines += ["stages: [{stage: *a8}]"]  # a hundred million words, if it is ever written out
+    (small_copy / "recipe.yaml").write_text("\n".join(lines))
+    found = stage_statuses(open_run(small_copy))
+    assert [stage.state for stage in found] == ["complete"] * 6
+
+
+def test_the_status_of_a_run_at_work_is_the_servers_truth(server: Server, tmp_path: Path) -> None:
+    """Of what the server had answered two seconds before, status knows all; never of more."""
+    server.set_plan({"content": {"items": 1}, "latency": 0.1})
+    run = tmp_path / "run"
+    settings = ("bootstrap.target=400", "bootstrap.window=8", "teacher.concurrency=8")
+    process = processes.start(processes.command(run, settings, f"openai:test-model@{server.url}"))
+    seen = []
+    try:
+        processes.wait_until(lambda: server.counts().get("replies", 0) > 10, process)
+        for _ in range(6):
+            replied = len(server.history("reply"))
+            time.sleep(0.7)
+            (stage, *_) = stage_statuses(open_run(run))
+            sent = server.counts()["requests_chat"]
+            seen.append((replied, stage.requests, sent, stage.candidates))
+    finally:
+        processes.kill(process)
+    late = [replied for replied, *_ in seen]
+    assert late[-1] > late[0] + 50, "the run stood still"
+    for replied, requests, sent, _ in seen:
+        assert replied - 1 - 8 <= requests <= sent + 8, seen  # 1: the list of models
+    for (replied, *_), (*_, candidates) in zip(seen, seen[2:], strict=False):
+        assert candidates >= replied - 1 - 8, seen  # what was answered 1.4 s before

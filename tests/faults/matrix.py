@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +107,7 @@ def run(
     url: str | None = None,
     base: Sequence[str] = SHORT,
     may_stall: bool = False,
+    listener: Callable[[Event], object] = ignore,
 ) -> Ran:
     """Run the built-in recipe here, with `base` and `settings`, up to the stage `until`."""
     before = server.counts()
@@ -122,7 +123,7 @@ def run(
     error = None
     with deadline(deadline_s):
         try:
-            execute(prepare(options, environment or {}), ignore)
+            execute(prepare(options, environment or {}), listener)
         except SynthError as caught:
             error = caught
     seconds = time.monotonic() - began

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.run.events import Event, Message
 from tests.faults import matrix
 from tests.faults.matrix import CLASSIFY, Ran
 from tests.run import books
@@ -174,7 +175,13 @@ def test_usage_that_states_nothing_is_unknown_and_valued_at_its_worst(
 
 def test_the_model_that_answered_instead_is_recorded(server: Server, tmp_path: Path) -> None:
     server.set_plan(plan({"fault": "other_model", "match": {"hash": EVERY_TIME}}))
-    ran = matrix.run(server, tmp_path / "run")
+    told: list[Event] = []
+    ran = matrix.run(server, tmp_path / "run", listener=told.append)
+    assert ran.code == 0
+    said = [event.text for event in told if isinstance(event, Message)]
+    assert [text for text in said if "another-model" in text] == [
+        "test-model was asked; replies name another-model."
+    ]
     notes = [json.loads(r["note"]) for r in books.records(ran.out) if r["kind"] == "reply"]
     drifted = [note for note in notes if note.get("answered_as") == "another-model"]
     assert len(drifted) == ran.faults["other_model"] > 0

@@ -159,8 +159,8 @@ def test_a_users_filter_that_fails_with_the_key_does_not_tell_it(
 
 def test_a_traceback_of_ours_does_not_tell_the_key(server: Server, tmp_path: Path) -> None:
     bug = (
-        "import pipeline.run.execute as e\n"
-        "def make(prepared, asked): raise ValueError(f'Authorization: Bearer {prepared.key}')\n"
+        "import pipeline.run.askers as e\n"
+        "def make(context, model): raise ValueError(f'Authorization: Bearer {model.key}')\n"
         "e.make_teacher = make"
     )
     done = synth("run", "self-instruct", "--out", str(tmp_path / "run"), *teacher(server),
