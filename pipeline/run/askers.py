@@ -96,6 +96,8 @@ def make_teacher(context: Context, model: Model) -> Teacher:
 
         def train() -> list[Loaded]:
             folder = context.run / "scorer" / context.input_digest()[:16]
+            rows = context.input_rows()
+            context.listener(Message(f"The tiny model learns from the {rows} rows, or is read."))
             return load_or_train(folder, lambda: _texts(context), seed=seed)
 
         return LocalScorer(named.model, train)

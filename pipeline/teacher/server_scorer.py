@@ -11,11 +11,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
 from pipeline.teacher.call import Call, Received
 from pipeline.teacher.openai_teacher import OpenAITeacher
+
+
+T = TypeVar("T")
 
 
 class ServerScorer:
@@ -41,15 +44,13 @@ class ServerScorer:
         asked = {"messages": [{"role": "user", "content": text}], "add_generation_prompt": True}
         answer = {"prompt": body["output"], "add_special_tokens": False}
         try:
-            written, answered = await asyncio.gather(
-                self._tokens(call, asked), self._tokens(call, answer)
-            )
+            written, answered = await _both(self._tokens(call, asked), self._tokens(call, answer))
             prompt, context = written
             fitted = answered[0][: max(context - 1 - len(prompt), 0)]  # one is left to be written
             found: dict[str, Any] = {"loss": None, "loss_alone": None}
             used = 0
             if fitted:
-                given, alone = await asyncio.gather(
+                given, alone = await _both(
                     self._loss(call, prompt, fitted), self._loss(call, prompt[:1], fitted)
                 )
                 found = {"loss": given[0], "loss_alone": alone[0]}
@@ -117,6 +118,15 @@ class ServerScorer:
         if not isinstance(tree, dict):
             raise _not_measured("the server's reply is no JSON object")
         return tree
+
+
+async def _both(one: Coroutine[Any, Any, T], other: Coroutine[Any, Any, T]) -> tuple[T, T]:
+    """Both results; where one fails the other is waited for, so that no request goes unwatched."""
+    first, second = await asyncio.gather(one, other, return_exceptions=True)
+    for found in (first, second):
+        if isinstance(found, BaseException):
+            raise found
+    return first, second  # type: ignore[return-value]  # neither is an exception
 
 
 class _NotMeasured(Exception):  # noqa: N818 - it is an outcome, handed on as what was received
