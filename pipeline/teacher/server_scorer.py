@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 from pipeline.teacher.call import Call, Received
 from pipeline.teacher.openai_teacher import OpenAITeacher
 
-
 T = TypeVar("T")
 
 
@@ -122,11 +121,9 @@ class ServerScorer:
 
 async def _both(one: Coroutine[Any, Any, T], other: Coroutine[Any, Any, T]) -> tuple[T, T]:
     """Both results; where one fails the other is waited for, so that no request goes unwatched."""
-    first, second = await asyncio.gather(one, other, return_exceptions=True)
-    for found in (first, second):
-        if isinstance(found, BaseException):
-            raise found
-    return first, second  # type: ignore[return-value]  # neither is an exception
+    tasks = [asyncio.ensure_future(one), asyncio.ensure_future(other)]
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return tasks[0].result(), tasks[1].result()
 
 
 class _NotMeasured(Exception):  # noqa: N818 - it is an outcome, handed on as what was received
