@@ -379,7 +379,7 @@ def test_an_outage_ends_the_run_after_its_limit_and_loses_nothing(
 
 
 def test_two_processes_on_one_run_are_one_run(server: Server, tmp_path: Path) -> None:
-    server.set_plan({"latency": 0.1})
+    server.set_plan({"latency": 0.4})  # the second has to come while the first is at work
     line = processes.command(tmp_path / "run", NARROW, uri(server))
     first = processes.start(line)
     processes.wait_until(lambda: server.counts().get("requests_chat", 0) > 3, first)
