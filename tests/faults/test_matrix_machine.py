@@ -370,7 +370,7 @@ def test_a_run_without_memory_ends_and_loses_nothing(
         codes.append(done.returncode)
         assert done.returncode < 0 or done.stderr, "not a word"
         assert "this is a bug" not in done.stderr
-    assert sum(code != 0 for code in codes) >= 2, codes
+    assert any(codes), f"memory never ended: {codes}"
     ends_the_same(server, tmp_path / "run", clean)
 
 
