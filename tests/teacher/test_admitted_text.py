@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline import schema, store
@@ -68,6 +68,9 @@ def test_what_is_admitted_comes_back_from_parquet_and_json_lines_as_it_was(tmp_p
 
     @settings(max_examples=N, database=None, suppress_health_check=list(HealthCheck))
     @given(replies() | st.binary())
+    @example(b'{"choices": [{"message": {"content": null}}]}')
+    @example(b'{"choices": [{"message": {"content": "\\ud800"}}]}')
+    @example(b"not JSON")
     def look(raw: bytes) -> None:
         for kind in ("chat", "completions"):
             found = read_envelope(kind, raw)
