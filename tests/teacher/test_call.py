@@ -177,7 +177,7 @@ def test_every_bad_embedding_has_a_name(raw: bytes, outcome: str) -> None:
 
 
 MEMBERS = ["choices", "message", "content", "text", "error", "usage", "refusal", "model"]
-MEMBERS += ["finish_reason", "prompt_tokens", "tool_calls", "data", "embedding"]
+MEMBERS += ["finish_reason", "prompt_tokens", "tool_calls", "data", "embedding", "tokens", "loss"]
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3)
@@ -187,7 +187,7 @@ ANY = st.recursive(
 )  # fmt: skip
 
 
-@given(st.sampled_from(["chat", "completions", "embeddings"]), ANY)
+@given(st.sampled_from(["chat", "completions", "embeddings", "score"]), ANY)
 def test_any_json_is_an_answer_or_has_a_name(kind: str, tree: object) -> None:
     found = read_envelope(kind, json.dumps(tree).encode())
     if isinstance(found, Answer):
@@ -197,6 +197,22 @@ def test_any_json_is_an_answer_or_has_a_name(kind: str, tree: object) -> None:
         found.detail.encode()
 
 
-@given(st.sampled_from(["chat", "completions", "embeddings"]), st.binary())
+@given(st.sampled_from(["chat", "completions", "embeddings", "score"]), st.binary())
 def test_any_bytes_are_an_answer_or_have_a_name(kind: str, raw: bytes) -> None:
     assert isinstance(read_envelope(kind, raw), Answer | BadReply)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"tokens": True}, {"cut": -1}, {"loss": None}, {"loss": -1}, {"loss_alone": float("nan")}],
+    ids=str,
+)
+def test_a_measurement_that_is_none_has_a_name(changed: dict[str, object]) -> None:
+    sound = {"tokens": 2, "cut": 0, "loss": 1.5, "loss_alone": 2.0}
+    found = read_envelope("score", json.dumps(sound).encode())
+    assert isinstance(found, Answer)
+    assert found.reply.measured is not None
+    assert (found.reply.measured.loss, found.reply.measured.alone) == (1.5, 2.0)
+    bad = read_envelope("score", json.dumps(sound | changed).encode())
+    assert isinstance(bad, BadReply)
+    assert bad.outcome == "bad_score"
