@@ -26,6 +26,7 @@ from pipeline.errors import DamagedError, InputError, SynthError
 from pipeline.manifest import Half, RunManifest, StageManifest
 from pipeline.schema import DROP_COLUMNS, arrow_schema
 from pipeline.seed_tasks import SeedTask
+from pipeline.shortage import shortage
 from pipeline.teacher.journal import Record
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.why import History, history
@@ -103,6 +104,8 @@ class Run:
                     raise DamagedError(f"{path} is damaged: its SHA-256 is not the one listed.")
                 tables.append(pq.read_table(pa.BufferReader(content)))
             except (pa.ArrowException, OSError) as error:
+                if shortage(error):
+                    raise  # it says nothing about the file
                 raise DamagedError(f"{path} cannot be read: {error}") from error
         return _frame(pa.concat_tables(tables, promote_options="default"))
 

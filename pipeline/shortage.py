@@ -16,6 +16,8 @@ SAYS = {
     "Cannot allocate memory": "memory",
     "memory allocation": "memory",
     "failed to map segment": "memory",
+    "Ctx create failed": "memory",
+    "error return without exception set": "memory",
 }
 """The words of libraries that translate the system's error into one of their own."""
 

@@ -8,7 +8,6 @@ do not check pages, so the manifest keeps the SHA-256 of each file too.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import shutil
 from collections import Counter
@@ -28,6 +27,7 @@ from pipeline.errors import DamagedError
 from pipeline.format_version import refuse_newer
 from pipeline.manifest import FileEntry, Part, StageManifest
 from pipeline.schema import DROP_COLUMNS, arrow_schema
+from pipeline.shortage import shortage
 from pipeline.stage import Row
 
 ROW_GROUP = 16_384
@@ -254,7 +254,7 @@ def opened(path: Path) -> Iterator[pq.ParquetFile]:
             refuse_newer(path, int(version), schema.VERSION)
             yield file
     except (pa.ArrowException, OSError, ValueError) as error:  # a flipped name is no UTF-8
-        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        if shortage(error):
             raise  # it says nothing about the file
         raise DamagedError(f"{path} is damaged or cannot be read: {error}") from error
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from pipeline import store
 from pipeline.durable import replacing
-from pipeline.errors import DamagedError, RecipeError, StorageError
+from pipeline.errors import RecipeError, StorageError
 from pipeline.inspect import Run, open_run
 from pipeline.schema import arrow_schema
 from pipeline.stage import Row
@@ -106,12 +106,9 @@ def _rows(run: Run, stage: str) -> Iterator[Row]:
 def _tables(run: Run, stage: str) -> Iterator[pa.Table]:
     """The kept rows, a few thousand at a time, page checksums verified."""
     for path in run.shards(stage, "kept"):
-        try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                for batch in file.iter_batches(batch_size=store.ROW_GROUP):
-                    yield pa.Table.from_batches([batch])
-        except (pa.ArrowException, OSError) as error:
-            raise DamagedError(f"{path} is damaged or cannot be read: {error}") from error
+        with store.opened(path) as file:
+            for batch in file.iter_batches(batch_size=store.ROW_GROUP):
+                yield pa.Table.from_batches([batch])
 
 
 Writer = Callable[[IO[bytes], Run, str], None]

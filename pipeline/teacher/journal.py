@@ -13,18 +13,20 @@ its own, so that a slow disk makes the groups larger and not the requests slower
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.crashpoint import crashpoint
-from pipeline.errors import DamagedError, LockedError, StorageError, SynthError
+from pipeline.errors import DamagedError, LockedError, StorageError
 from pipeline.format_version import refuse_newer
+from pipeline.shortage import shortage
 from pipeline.teacher.file_system import is_shared
 from pipeline.teacher.reserve import Reserve, free_bytes
 
@@ -35,6 +37,7 @@ BESIDE = ("-wal", "-shm", "-journal")
 """How the names end of the files that SQLite keeps beside a database."""
 REPAIRED = "-repaired"
 """How the name ends of a journal that a repair has written and not yet put in its place."""
+LOOK_EVERY_S = 1.0
 BUSY_S = 30.0
 """How long to wait for another process that is in the middle of a commit."""
 
@@ -151,7 +154,7 @@ class Journal:
         self._waiting_replies: dict[bytes, Record] = {}
         self._waiting_intents: dict[bytes, list[tuple[str, int]]] = {}
         self._done: Waiting | None = None
-        self._failed: SynthError | None = None
+        self._failed: Exception | None = None
         self._full: StorageError | None = None
         self._flusher: asyncio.Task[None] | None = None
 
@@ -174,55 +177,84 @@ class Journal:
         refused = self._failed or (self._full if kind == INTENT else None)
         if refused is not None:
             return _failed(asyncio.get_running_loop().create_future(), refused)
-        self.last += 1
-        text = json.dumps(note, ensure_ascii=False, separators=(",", ":"))
-        crc = crc_of(self.last, kind, key, stage, slot, text, raw)
-        self._waiting.append((self.last, kind, key, stage, slot, text, raw, crc))
-        if kind == REPLY:
-            self._waiting_replies[key] = Record(self.last, kind, key, stage, slot, note, raw)
-        elif kind == INTENT:
-            self._waiting_intents.setdefault(key, []).append((stage, slot))
         loop = asyncio.get_running_loop()
         if self._done is None:
             self._done = Waiting(loop.create_future(), loop.create_future())
-        if self._flusher is None:
-            self._flusher = loop.create_task(self._flush())
+        number = self.last + 1  # taken once the record waits: no number may be left out
+        text = json.dumps(note, ensure_ascii=False, separators=(",", ":"))
+        crc = crc_of(number, kind, key, stage, slot, text, raw)
+        if kind == REPLY:
+            self._waiting_replies[key] = Record(number, kind, key, stage, slot, note, raw)
+        elif kind == INTENT:
+            self._waiting_intents.setdefault(key, []).append((stage, slot))
+        self._waiting.append((number, kind, key, stage, slot, text, raw, crc))
+        self.last = number
+        self._begin_to_flush()
         return self._done.to_send if kind == INTENT else self._done.to_keep
 
-    async def _flush(self) -> None:
-        await asyncio.sleep(0)  # let what is ready append first
-        loop = asyncio.get_running_loop()
-        while self._waiting and self._done is not None:
-            batch, done = self._waiting, self._done
-            self._waiting, self._done = [], None
-            try:
-                full = await loop.run_in_executor(self._writer, self._commit_at_all, batch)
-            except (sqlite3.Error, LockedError) as error:
-                self._failed = self._translated(error)
-                for futures in (done, self._done):  # what waits now would wait for ever
-                    if futures is not None:
-                        _failed(futures.to_keep, self._failed)
-                        _failed(futures.to_send, self._failed)
-                self._waiting, self._done = [], None
-                break
-            self.committed = batch[-1][0]
-            for record in batch:
-                if record[1] == REPLY:
-                    self._waiting_replies.pop(record[2], None)
-                elif record[1] == INTENT:
-                    self._waiting_intents.pop(record[2], None)
-            self._full = self._full or full
-            done.to_keep.set_result(None)
-            if self._full is None:
-                done.to_send.set_result(None)
-            else:
-                _failed(done.to_send, self._full)
-        self._flusher = None
+    def _begin_to_flush(self) -> asyncio.Task[None]:
+        if self._flusher is None:
+            self._flusher = asyncio.get_running_loop().create_task(self._flush())
+        return self._flusher
 
-    def _translated(self, error: sqlite3.Error | LockedError) -> SynthError:
-        if isinstance(error, LockedError):
-            return error
-        return _locked(error, self.path) or self._no_room(error)
+    async def _flush(self) -> None:
+        """Commit what waits until nothing does; once that fails, whoever waits is told."""
+        await asyncio.sleep(0)  # let what is ready append first
+        done: Waiting | None = None
+        try:
+            while self._waiting and self._done:
+                batch, done = self._waiting, self._done
+                self._waiting, self._done = [], None
+                full = await self._aside(functools.partial(self._commit_at_all, batch))
+                self._committed(batch, done, full)
+        except Exception as error:  # noqa: BLE001 - else what waits would wait for ever
+            self._failed = self._translated(error)
+            for futures in (done, self._done):
+                if futures is not None:
+                    _failed(futures.to_keep, self._failed)
+                    _failed(futures.to_send, self._failed)
+            self._waiting, self._done = [], None
+        finally:
+            self._flusher = None
+
+    async def _aside(self, commit: Callable[[], StorageError | None]) -> StorageError | None:
+        """Commit in the writer's thread.
+
+        Its answer is looked for as well as waited for: a thread that has no memory left to say that
+        it is done is not waited for in vain.
+        """
+        answer = self._writer.submit(commit)
+        told = asyncio.wrap_future(answer)
+        while not (await asyncio.wait([told], timeout=LOOK_EVERY_S))[0]:
+            if answer.done():
+                told.cancel()
+                return answer.result()
+        return told.result()
+
+    def _committed(
+        self, batch: list[tuple[Any, ...]], done: Waiting, full: StorageError | None
+    ) -> None:
+        self.committed = batch[-1][0]
+        for record in batch:
+            if record[1] == REPLY:
+                self._waiting_replies.pop(record[2], None)
+            elif record[1] == INTENT:
+                self._waiting_intents.pop(record[2], None)
+        self._full = self._full or full
+        done.to_keep.set_result(None)
+        if self._full is None:
+            done.to_send.set_result(None)
+        else:
+            _failed(done.to_send, self._full)
+
+    def _translated(self, error: Exception) -> Exception:
+        if isinstance(error, sqlite3.Error):
+            return _locked(error, self.path) or self._no_room(error)
+        if (what := shortage(error)) is not None:
+            return StorageError(
+                f"the journal {self.path} cannot be written: this process may have no more {what}."
+            )
+        return error
 
     def _no_room(self, error: sqlite3.Error) -> StorageError:
         free = free_bytes(self.path.parent)
@@ -327,11 +359,8 @@ class Journal:
 
     async def settle(self) -> None:
         """Wait until everything appended is on disk. Raises `StorageError` where it is not."""
-        while self._done is not None or self._flusher is not None:
-            if self._done is not None:
-                await self._done.to_keep
-            else:
-                await asyncio.sleep(0)
+        while self._waiting or self._flusher is not None:
+            await asyncio.shield(self._begin_to_flush())
         if (error := self._failed or self._full) is not None:
             raise error
 
@@ -349,7 +378,7 @@ class Journal:
         return Record(number, kind, key, stage, slot, json.loads(text), raw)
 
 
-def _failed(future: asyncio.Future[None], error: SynthError) -> asyncio.Future[None]:
+def _failed(future: asyncio.Future[None], error: Exception) -> asyncio.Future[None]:
     future.set_exception(error)
     future.exception()  # several requests may wait for it, or none
     return future

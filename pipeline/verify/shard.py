@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline import schema
 from pipeline.manifest import FileEntry
+from pipeline.shortage import shortage
 from pipeline.verify.report import Report
 
 
@@ -47,6 +48,8 @@ def read(
             table = file.read(names if digest == entry.sha256 else None)
             rows = file.metadata.num_rows
     except (pa.ArrowException, OSError, ValueError) as error:
+        if shortage(error):
+            raise  # it says nothing about the file
         report.find(where, f"cannot be read: {error}")
         return None
     report.rows += rows

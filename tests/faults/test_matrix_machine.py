@@ -201,8 +201,8 @@ def test_a_disk_that_fills_up_ends_the_run_and_it_goes_on_once_there_is_room(
         full_at.append(time.monotonic_ns())
         counts.append(sent(server))
 
-    server.set_plan(PLAN | {"latency": 0.4})
-    more = ("teacher.timeout_s=10", "teacher.idle_timeout_s=10", "teacher.connect_timeout_s=5")
+    server.set_plan(PLAN | {"latency": {"median_s": 1.0, "sigma": 0.5}})  # not all at one time
+    more = ("teacher.timeout_s=15", "teacher.idle_timeout_s=15", "teacher.connect_timeout_s=5")
     thread = once_replied(server, 20, fill)
     ran = matrix.run(server, small_disk / "run", *more)
     thread.join()
@@ -316,7 +316,7 @@ AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", "--clear-groups", f"--inh-caps={REA
              f"--ambient-caps={READS_ALL}"]  # fmt: skip
 
 
-@pytest.mark.parametrize("more", [1, 5, *([7] if os.environ.get("SYNTH_SOAK") else [])])
+@pytest.mark.parametrize("more", [1, 5, 7])
 def test_a_run_that_may_start_few_threads_ends_with_a_code_and_loses_nothing(
     clean: Ran, server: Server, more: int
 ) -> None:
@@ -355,14 +355,13 @@ def address_space(given: list[str]) -> int:
     return peak * 1024
 
 
-@pytest.mark.skipif(not os.environ.get("SYNTH_SOAK"), reason="it does not always end; SYNTH_SOAK")
 def test_a_run_without_memory_ends_and_loses_nothing(
     clean: Ran, server: Server, tmp_path: Path
 ) -> None:
     """Wherever it is that memory ends, in Python or in a library, which may crash the process."""
     whole = address_space(command(tmp_path / "whole", server))
     codes = []
-    for share in (20, 40, 60, 70):
+    for share in (20, 36, 42, 60):
         most = whole * share // 100
         done = finish(
             command(tmp_path / "run", server),
@@ -370,8 +369,9 @@ def test_a_run_without_memory_ends_and_loses_nothing(
         )
         codes.append(done.returncode)
         assert done.returncode < 0 or done.stderr, "not a word"
+        assert done.returncode != 6, f"taken for damage: {done.stderr}"
         assert "this is a bug" not in done.stderr
-    assert any(codes), f"memory never ended: {codes}"
+    assert sum(code != 0 for code in codes) >= 2, f"memory hardly ever ended: {codes}"
     ends_the_same(server, tmp_path / "run", clean)
 
 

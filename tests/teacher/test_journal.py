@@ -253,6 +253,75 @@ def test_a_failed_commit_fails_all_that_wait_and_all_that_come(tmp_path: Path) -
     assert len(on_disk(path)) == 4
 
 
+@pytest.mark.parametrize(
+    ("error", "raised", "says"),
+    [
+        (RuntimeError("can't start new thread"), StorageError, "no more threads"),
+        (MemoryError(), StorageError, "no more memory"),
+        (TypeError("a bug"), TypeError, "a bug"),
+    ],
+)
+def test_whatever_a_commit_fails_of_nobody_waits_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type, says: str
+) -> None:
+    path = tmp_path / "journal.sqlite"
+    fill(path, 2)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    async def work(journal: Journal) -> None:
+        monkeypatch.setattr(journal._writer, "submit", fail)
+        waiting = [journal.append(INTENT, KEYS[n], "a", n, {}) for n in (10, 11)]
+        for future in waiting:
+            with pytest.raises(raised, match=says):
+                await asyncio.wait_for(future, 5)
+        with pytest.raises(raised, match=says):
+            await asyncio.wait_for(journal.append(INTENT, KEYS[12], "a", 12, {}), 5)
+        with pytest.raises(raised, match=says):
+            await asyncio.wait_for(journal.settle(), 5)
+
+    with_journal(path, work)
+    assert len(on_disk(path)) == 4
+
+
+def test_a_commit_whose_thread_cannot_say_that_it_is_done_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "LOOK_EVERY_S", 0.05)
+
+    def told_nothing(_: object) -> asyncio.Future[None]:
+        return asyncio.get_running_loop().create_future()
+
+    async def work(journal: Journal) -> None:
+        monkeypatch.setattr(asyncio, "wrap_future", told_nothing)
+        await asyncio.wait_for(journal.append(REPLY, KEYS[0], "a", 0, {}, b"x"), 5)
+
+    with_journal(tmp_path / "journal.sqlite", work)
+    assert on_disk(tmp_path / "journal.sqlite") == [(1, REPLY, b"x")]
+
+
+def test_a_record_that_could_not_be_made_leaves_no_number_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.sqlite"
+
+    def fail(*_: object) -> int:
+        raise MemoryError
+
+    async def work(journal: Journal) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(journal_module, "crc_of", fail)
+            with pytest.raises(MemoryError):
+                journal.append(INTENT, KEYS[0], "a", 0, {})
+        await asyncio.wait_for(journal.settle(), 5)
+        await asyncio.wait_for(journal.append(INTENT, KEYS[1], "a", 1, {}), 5)
+
+    with_journal(path, work)
+    assert [number for number, *_ in on_disk(path)] == [1]
+    Journal(path).close()
+
+
 def test_after_a_failed_commit_the_journal_opens_whole(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     fill(path, 2)
