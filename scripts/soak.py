@@ -2,6 +2,7 @@
 
     python scripts/soak.py --kills 200 --concurrency 32  until 200 kills landed in flight
     python scripts/soak.py --kills 50 --readers          with naive readers beside the run
+    python scripts/soak.py --kills 50 --recipe evol-instruct   a recipe of long conversations
     python scripts/soak.py --kills 50 --recipe curate    a run from a file, without a teacher
     python scripts/soak.py --sweep --target 20           die at every system call (needs strace)
 
@@ -27,7 +28,7 @@ from tests.crash.history import History
 from tests.crash.nemesis import SHARES
 from tests.crash.readers import installed
 from tests.crash.reading import reading
-from tests.crash.workload import Workload, curating
+from tests.crash.workload import Workload, curating, evolving
 from tests.teacher_server.process import Server, running_server
 
 IN_FLIGHT_AT_LEAST = 0.7
@@ -40,7 +41,8 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=200, help="that land in flight")
-    parser.add_argument("--recipe", choices=("self-instruct", "curate"), default="self-instruct")
+    recipes = ("self-instruct", "evol-instruct", "curate")
+    parser.add_argument("--recipe", choices=recipes, default=recipes[0])
     parser.add_argument("--kills-per-run", type=int, default=20)
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument(
@@ -133,6 +135,9 @@ def workload_of(given: argparse.Namespace, folder: Path) -> Workload:
     """What is killed; its starts come from several hosts where this machine can pretend so."""
     if given.recipe == "curate":
         return replace(curating(folder), lease_s=LEASE_S)
+    if given.recipe == "evol-instruct":
+        rows = given.target or max(60, 2 * given.concurrency)
+        return evolving(folder, rows, concurrency=given.concurrency, lease_s=LEASE_S)
     target = given.target or max(150, 4 * given.concurrency)  # more than one window of requests
     return Workload(target=target, concurrency=given.concurrency, lease_s=LEASE_S)
 

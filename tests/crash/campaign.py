@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,10 @@ def unkilled(workload: Workload, server: Server, out: Path) -> History:
     _finish(history, server, out)
     _close(history, server, out, begin)
     history.clean_files, history.clean_rows = history.files, history.rows
+    history.clean_times = Counter(e["hash"][:24] for e in history.paid_requests())
+    history.clean_asks = frozenset(
+        (r.stage, r.slot, r.key) for r in history.journal if r.kind == "intent"
+    )
     return history
 
 
@@ -53,7 +58,7 @@ def killed_by(
     clean: History,
 ) -> History:
     """Run a workload through these kills, as many as come before its end, and to its end."""
-    history = History(workload, seed, clean_files=clean.files, clean_rows=clean.rows)
+    history = History.beside(clean, workload, seed)
     begin = len(server.history())
     server.set_plan(workload.plan())
     _kill(history, kills, server, Tail(server.history_path), out)
@@ -76,7 +81,7 @@ def killed_under_caps(
     clean: History,
 ) -> History:
     """Kill a run while its budget of tokens runs out, raise that, and at last take it away."""
-    history = History(workload, seed, clean_files=clean.files, clean_rows=clean.rows)
+    history = History.beside(clean, workload, seed)
     begin = len(server.history())
     server.set_plan(workload.plan())
     tail = Tail(server.history_path)
@@ -365,4 +370,4 @@ def reproduce(history: History) -> str:
         f"python scripts/soak.py --seed {seed} --run {number} --kills {len(history.deaths)} "
         f"--concurrency {workload.concurrency} --target {workload.target}"
     )
-    return line if workload.asks else f"{line} --recipe {workload.recipe}"
+    return f"{line} --recipe {workload.recipe}"

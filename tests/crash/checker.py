@@ -18,10 +18,9 @@ def journalled_replies_are_never_asked_again(history: History) -> list[str]:
     """R1, exact: what the journal held at the instant of death is not sent once more."""
     found = []
     for n, death in enumerate(history.deaths):
-        settled = {record.asked for record in death.journal if record.asked}
-        for event in _requests_after(history, death):
-            if event["hash"][:24] in settled:
-                found.append(f"kill {n}: request {event['hash'][:24]} was in the journal")
+        settled = Counter(record.asked for record in death.journal if record.asked)
+        found += [f"kill {n}: request {h} was in the journal"
+                  for h in _too_often(history, n, settled)]  # fmt: skip
     return found
 
 
@@ -36,11 +35,25 @@ def old_replies_are_never_asked_again(history: History) -> list[str]:
     for n, death in enumerate(history.deaths):
         begun = _contact_after(history, history.deaths[n - 1].over if n else 0)
         limit = death.killed - _margin_ns(death)
-        settled = {e["hash"] for e in good if begun < e["t"] <= limit}
-        again = {e["hash"] for e in _requests_after(history, death)}
-        found += [f"kill {n}: {h[:24]} was answered long before, and asked again"
-                  for h in settled & again]  # fmt: skip
+        settled = Counter(e["hash"][:24] for e in good if begun < e["t"] <= limit)
+        found += [f"kill {n}: {h} was answered long before, and asked again"
+                  for h in _too_often(history, n, settled)]  # fmt: skip
     return found
+
+
+def _too_often(history: History, n: int, settled: Counter[str]) -> list[str]:
+    """Of the settled requests those that came again after the n-th death.
+
+    In a conversation a failed try may be followed by one in the same words: what the unkilled run
+    asked twice may be asked twice, less what is settled, until the next death.
+    """
+    until, needed = 2**63, Counter[str]()
+    if history.workload.conversations:
+        until = history.deaths[n + 1].over if n + 1 < len(history.deaths) else until
+        needed = history.clean_times
+    later = (e for e in _requests_after(history, history.deaths[n]) if e["t"] <= until)
+    again = Counter(e["hash"][:24] for e in later)
+    return [h for h in settled if again[h] > max(needed.get(h, 1) - settled[h], 0)]
 
 
 def _margin_ns(death: Death) -> int:
@@ -62,9 +75,14 @@ def _was_safe(history: History, event: Event) -> bool:
 
 
 def requests_are_bounded(history: History) -> list[str]:
-    """R1: requests <= slots + retries + C x kills, and no slot has two answers."""
+    """R1: requests <= slots + retries + C x kills, and no slot has two answers.
+
+    Where a slot is a conversation, each of its requests counts as one, and none may be asked that
+    the unkilled run did not ask.
+    """
     sent = len(history.paid_requests())
-    slots = {(r.stage, r.slot) for r in _own(history.journal, "intent")}
+    of = _ask if history.workload.conversations else _slot
+    slots = {of(r) for r in _own(history.journal, "intent")}
     retries = len(_own(history.journal, "failure")) + len(_bad(history.journal))
     kills = len(history.deaths)
     bound = len(slots) + retries + history.workload.concurrency * kills
@@ -74,9 +92,21 @@ def requests_are_bounded(history: History) -> list[str]:
             f"{sent} requests, and {len(slots)} slots + {retries} retries + "
             f"{history.workload.concurrency} x {kills} kills allow {bound}"
         )
-    answers = Counter((r.stage, r.slot) for r in _own(history.journal, "reply") if r.asked)
+    if history.workload.conversations:
+        others = set(map(_ask, _own(history.journal, "intent"))) - history.clean_asks
+        found += [f"slot {slot} of {stage} asked {key}, an unkilled run never did"
+                  for stage, slot, key in others]  # fmt: skip
+    answers = Counter(of(r) for r in _own(history.journal, "reply") if r.asked)
     twice = [slot for slot, n in answers.items() if n > 1]
-    return found + [f"slot {slot} of {stage} was answered twice" for stage, slot in twice]
+    return found + [f"slot {slot} of {stage} was answered twice" for stage, slot, *_ in twice]
+
+
+def _slot(record: Record) -> tuple[str, int]:
+    return record.stage, record.slot
+
+
+def _ask(record: Record) -> tuple[str, int, str]:
+    return record.stage, record.slot, record.key
 
 
 def every_request_was_booked_before_it_left(history: History) -> list[str]:

@@ -1,6 +1,7 @@
 """What happened: the server's log, the processes, and the directory as each kill left it."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,8 +121,22 @@ class History:
     clean_files: dict[str, str] = field(default_factory=dict)
     rows: dict[str, str] = field(default_factory=dict)
     clean_rows: dict[str, str] = field(default_factory=dict)
+    clean_asks: frozenset[tuple[str, int, str]] = frozenset()
+    clean_times: Counter[str] = field(default_factory=Counter)
     changed_when_run_again: list[str] = field(default_factory=list)
     books: list[str] = field(default_factory=list)
+
+    @classmethod
+    def beside(cls, clean: "History", workload: "Workload", seed: str) -> "History":
+        """One that is to end as `clean` did, which was not killed."""
+        return cls(
+            workload,
+            seed,
+            clean_files=clean.files,
+            clean_rows=clean.rows,
+            clean_asks=clean.clean_asks,
+            clean_times=clean.clean_times,
+        )
 
     def paid_requests(self) -> list[Event]:
         """Requests that a teacher would bill."""

@@ -72,7 +72,7 @@ def schedule(seed: str, n: int, workload: Workload) -> list[Kill]:
     for number, phase in enumerate(phases):
         event, nth = _event(rng, phase, workload)
         due = number >= (n_stages + 1) * len(phases) // 3
-        if phase == SEAL and workload.asks and n_stages < 2 and due:
+        if phase == SEAL and workload.asks and n_stages + 2 < workload.ends_from and due:
             event, nth, n_stages = "stage", n_stages + 2, n_stages + 1
         is_open = phase == STEADY or event in ("request", "stage")
         kills.append(

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,11 +19,11 @@ CLI = "from pipeline.cli import main; main()"
 class Workload:
     """One run. `rules` are faults of the teacher, `settings` more of the recipe's settings.
 
-    `given` is the file that a recipe without a teacher starts from. Stages from number `ends_from`
-    on ask nobody: they end a run. `root` is the tree that is run: a copy of it where the harness
-    itself is tested; `lease_s` is how long its lease on a run directory lasts, where not as long
-    as it ships. The window is as wide as the concurrency, so that as many requests are open as may
-    be.
+    `given` is the file that a run starts from, `asks` whether it has a teacher. Stages from number
+    `ends_from` on ask nobody: they end a run. `conversations`: a slot is one, of several requests.
+    `root` is the tree that is run: a copy of it where the harness itself is tested; `lease_s` is
+    how long its lease on a run directory lasts, where not as long as it ships. The window is as
+    wide as the concurrency, so that as many requests are open as may be.
     """
 
     target: int = 150
@@ -35,14 +35,11 @@ class Workload:
     seed: int = 42
     recipe: str = "self-instruct"
     given: Path | None = None
+    asks: bool = True
+    conversations: bool = False
     ends_from: int = 4
     lease_s: float | None = None
     root: Path = ROOT
-
-    @property
-    def asks(self) -> bool:
-        """Whether it has a teacher."""
-        return self.given is None
 
     def plan(self) -> dict[str, Any]:
         """The plan for the teacher's server."""
@@ -62,7 +59,7 @@ class Workload:
         settings = [f"shard_rows={self.shard_rows}", f"seed={self.seed}"]
         if self.given is not None:
             line += ["--input", str(self.given)]
-        else:
+        if self.asks:
             line += ["--teacher", "offline" if url is None else f"openai:test-model@{url}"]
             settings.append(f"teacher.concurrency={self.concurrency}")
         if self.recipe == "self-instruct":
@@ -93,4 +90,19 @@ def curating(folder: Path, rows: int = 6000, shard_rows: int = 800) -> Workload:
             row = found[-1] | {"instruction": f"{found[-1]['instruction']} Now."}
         found.append(row)
     path.write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
-    return Workload(recipe="curate", given=path, ends_from=5, shard_rows=shard_rows)
+    return Workload(recipe="curate", given=path, asks=False, ends_from=5, shard_rows=shard_rows)
+
+
+def evolving(folder: Path, rows: int = 60, rounds: int = 2, **more: Any) -> Workload:
+    """A run of `evol-instruct` on a file of its own, whose every row is a chain of requests."""
+    path = folder / "tasks.jsonl"
+    rng = Random("tasks")
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(rows):
+            verb, noun, adjective = (rng.choice(words) for words in (VERBS, NOUNS, ADJECTIVES))
+            text = f"{verb.capitalize()} {number} facts about the {adjective} {noun}."
+            row = {"instruction": text, "input": "", "output": f"Fact one of the {noun}."}
+            file.write(json.dumps(row) + "\n")
+    settings = (f"evolve.rounds={rounds}",)
+    given = Workload(recipe="evol-instruct", given=path, ends_from=3, settings=settings)
+    return replace(given, conversations=True, **more)
