@@ -37,11 +37,11 @@ class Guard:
     def call(self, reason: str, act: Callable[[], T], *, rows: int = 1) -> T | Drop:
         """What `act` returns for `rows` rows, or a drop for `reason` where it raises.
 
-        Raises `StallError` where one cause fails too often.
+        Raises `StallError` where one cause fails too often, and `MemoryError`.
         """
         try:
             result = act()
-        except SynthError:
+        except (SynthError, MemoryError):  # want of memory is the machine's, not the row's
             raise
         except Exception as error:  # noqa: BLE001 - the one place where a row's failure is caught
             return self.failed(reason, error)

@@ -84,7 +84,7 @@ class Talk:
             )
         except StopIteration as end:
             self._entries = end.value
-        except SynthError:
+        except (SynthError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - the guard counts it when the row is committed
             self._failure = error

@@ -52,6 +52,14 @@ def test_a_filter_that_raises_too_often_ends_the_run(tmp_path: Path) -> None:
         _run(tmp_path, rows)
 
 
+def test_want_of_memory_drops_no_row() -> None:
+    def fail() -> None:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        Guard("stage").call("error_read", fail)
+
+
 def test_one_failure_in_a_thousand_goes_on_for_ever() -> None:
     guard = Guard("stage")
     for i in range(20_000):
