@@ -73,11 +73,6 @@ class Buyer:
         grace_s = self.settings.grace_s if grace_s is None else grace_s
         asyncio.get_running_loop().call_later(grace_s, self._cut)
 
-    def raise_if_stopped(self) -> None:
-        """Raise what the asker was stopped by, if it was."""
-        if self._stopped_by is not None:
-            raise self._stopped_by
-
     def _cut(self) -> None:
         for task in self._sending:
             task.cancel()

@@ -211,9 +211,8 @@ def test_after_a_stop_nothing_more_is_sent_and_what_is_in_flight_is_kept(
         asker.buyer.stop(InterruptedRunError("told to"))
         found = await asyncio.gather(*tasks, return_exceptions=True)
         assert sum(isinstance(one, Settled) for one in found) == 4
-        assert sum(isinstance(one, InterruptedRunError) for one in found) == 16
-        with pytest.raises(InterruptedRunError, match="told to"):
-            asker.buyer.raise_if_stopped()
+        refused = [one for one in found if isinstance(one, InterruptedRunError)]
+        assert [str(one) for one in refused] == ["told to"] * 16
 
     with_asker(wire, tmp_path, work)
     assert asked(wire) - before == 4
