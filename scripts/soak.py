@@ -173,9 +173,7 @@ def report(histories: list[History], clean: History) -> None:
           f"ended {refusals}" if hosts.missing() is None else f"  {hosts.missing()}")  # fmt: skip
     settled = sum(len(checker.journalled_replies_are_never_asked_again(h)) for h in histories)
     older = sum(len(checker.old_replies_are_never_asked_again(h)) for h in histories)
-    slots = sum(
-        len({(r.stage, r.slot) for r in h.journal if r.kind == "intent"}) for h in histories
-    )
+    slots = sum(len(checker.asked_slots(history)) for history in histories)
     requests = sum(len(h.paid_requests()) for h in histories)
     kills_times = sum(h.workload.concurrency * len(h.deaths) for h in histories)
     print(f"journalled replies asked again {settled}, replies older than 250 ms {older}")

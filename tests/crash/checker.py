@@ -82,7 +82,7 @@ def requests_are_bounded(history: History) -> list[str]:
     """
     sent = len(history.paid_requests())
     of = _ask if history.workload.conversations else _slot
-    slots = {of(r) for r in _own(history.journal, "intent")}
+    slots = asked_slots(history)
     retries = len(_own(history.journal, "failure")) + len(_bad(history.journal))
     kills = len(history.deaths)
     bound = len(slots) + retries + history.workload.concurrency * kills
@@ -99,6 +99,12 @@ def requests_are_bounded(history: History) -> list[str]:
     answers = Counter(of(r) for r in _own(history.journal, "reply") if r.asked)
     twice = [slot for slot, n in answers.items() if n > 1]
     return found + [f"slot {slot} of {stage} was answered twice" for stage, slot, *_ in twice]
+
+
+def asked_slots(history: History) -> set[tuple[object, ...]]:
+    """What may be asked once: the slots, where they are conversations each of their requests."""
+    of = _ask if history.workload.conversations else _slot
+    return {of(record) for record in _own(history.journal, "intent")}
 
 
 def _slot(record: Record) -> tuple[str, int]:
