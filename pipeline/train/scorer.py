@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import TeacherError
 from pipeline.teacher.call import Call, Received
 from pipeline.train import tiny, token_loss
-from pipeline.train.batching import Batches, first_line
+from pipeline.train.batching import Batches
+from pipeline.train.loading import loading
 from pipeline.train.prompt_ids import PromptIds, turns
 
 if TYPE_CHECKING:
@@ -133,16 +134,13 @@ def load_folder(folder: Path, context: int | None = None) -> list[Loaded]:
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     if not any(folder.glob("*.safetensors")):
         raise TeacherError(
             f"{folder} holds no weights in safetensors: save the model anew, others are not read."
         )
     has_gpu = torch.cuda.is_available()
-    try:
+    with loading(folder):
         tokenizer: Any = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
@@ -153,8 +151,6 @@ def load_folder(folder: Path, context: int | None = None) -> list[Loaded]:
             use_safetensors=True,
             dtype=torch.bfloat16 if has_gpu else torch.float32,
         )
-    except Exception as error:  # a folder can be wrong in any way
-        raise TeacherError(f"{folder} cannot be loaded: {first_line(error)}.") from error
     model.to(torch.device("cuda" if has_gpu else "cpu")).train(mode=False)
     reads = getattr(model.config, "max_position_embeddings", None) or 1024
     return [Loaded(model, PromptIds(tokenizer), min(context or reads, reads))]
