@@ -109,6 +109,11 @@ COLUMNS: dict[str, Column] = {
     ),
     "scored_tokens": Column(pa.int64(), "tokens of the output that the scorer measured"),
     "cut_tokens": Column(pa.int64(), "tokens of the output that did not fit into its context"),
+    "not_measured": Column(
+        pa.string(),
+        "why the row has no perplexity: no_output, prompt_fills_the_context, or "
+        "perplexity_too_high (no number holds it); null where it has one",
+    ),
     "rating": Column(
         pa.float64(),
         "a judge's number, 0 to 5: the lowest of the dimensions, each the median of its votes",

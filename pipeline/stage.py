@@ -270,7 +270,8 @@ class FilterStage:
 
     `judge(frame, config)` returns one row an entry, in order, with `reason`, `detail` and `ref`.
     `reads(config)` names the columns that it needs, `may_read` those that it takes where rows have
-    them, `files(config)` the files of the user's own that its verdicts depend on.
+    them, `files(config)` the files of the user's own that its verdicts depend on. `measure(kept,
+    config)` is what the books say of the rows that stayed, from the columns that it needs.
     """
 
     name: str
@@ -281,6 +282,7 @@ class FilterStage:
     writes: tuple[str, ...] = ()
     may_read: tuple[str, ...] = ()
     files: Callable[[Any], tuple[str, ...]] = lambda config: ()
+    measure: Callable[[pl.DataFrame, Any], dict[str, Any]] | None = None
     summary: str = ""
 
 

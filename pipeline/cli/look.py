@@ -257,6 +257,9 @@ def _status_text(run: Run, stages: list[StageStatus], worker: str | None) -> str
         if stage.histogram:
             counts = ", ".join(f"{rating} {n}" for rating, n in stage.histogram.items())
             lines.append(f"{stage.name}: ratings {counts}")
+        if stage.not_measured:
+            named = (f"{why.replace('_', ' ')} {n}" for why, n in stage.not_measured.items())
+            lines.append(f"{stage.name}: not measured: {', '.join(named)}")
     for name in state.judged_by_teacher:
         lines.append(f"{name}: no judge was named, so the teacher judged")
     lines.append(f"next: {_next_step(run, stages, worker)}")

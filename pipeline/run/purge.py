@@ -29,7 +29,7 @@ from pipeline.run import card
 from pipeline.run.folder import check_links
 from pipeline.run.lock import locked
 from pipeline.schema import DROP_COLUMNS, arrow_schema
-from pipeline.stage import Row, RowStage
+from pipeline.stage import FilterStage, Row, RowStage
 from pipeline.stages import STAGES
 from pipeline.teacher.blanking import PURGED, blank
 
@@ -196,10 +196,15 @@ def _stage(
 
 def _measures(run: Run, state: StageManifest) -> dict[str, Any]:
     """What the stage says of the rows that are left, where its code still measures the same."""
-    kinds = [kind for kind in STAGES if (kind.name, kind.version) == (state.stage, state.version)]
-    if not kinds or not isinstance(kinds[0], RowStage) or kinds[0].measure is None:
+    kind = next((kind for kind in STAGES if kind.name == state.stage), None)
+    if not isinstance(kind, RowStage | FilterStage) or kind.version != state.version:
         return state.measures
-    return kinds[0].measure(store.read_frame(_shards_now(run, state)))
+    if kind.measure is None:
+        return state.measures
+    kept = store.read_frame(_shards_now(run, state))
+    if isinstance(kind, FilterStage):
+        return kind.measure(kept, kind.config.model_validate(state.settings))
+    return kind.measure(kept)
 
 
 def _shards_now(run: Run, state: StageManifest) -> list[Path]:

@@ -2,8 +2,9 @@
 
 Perplexity, and IFD in both published definitions: the ratio of the mean token losses (Li et al.
 2023, "From Quantity to Quality", arXiv:2308.12032) and of the perplexities (Li et al. 2024,
-"Superfiltering", arXiv:2402.00530). Every row is kept; `balance` decides. A row without an output,
-or whose prompt fills the context, has null measures.
+"Superfiltering", arXiv:2402.00530). Every row is kept; `balance` decides. A row that cannot be
+measured has null measures, and `not_measured` names why: it has no output, or its prompt fills the
+context.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ import polars as pl
 from pipeline.stage import Drop, LLMStage, Reply, Request, Row, StageConfig
 
 TEXTS = ("instruction", "input", "output")
+MEASURES = ("perplexity", "ifd", "ifd_perplexity")
+NO_OUTPUT, PROMPT_FILLS_CONTEXT = "no_output", "prompt_fills_the_context"
+TOO_HIGH = "perplexity_too_high"
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
@@ -35,13 +39,17 @@ def read(reply: Reply, row: Row, config: Config) -> list[Row | Drop]:
     assert found is not None
     columns: Row = {"scored_tokens": found.tokens, "cut_tokens": found.cut}
     if found.loss is None or found.alone is None:
-        return [columns | {"perplexity": None, "ifd": None, "ifd_perplexity": None}]
+        why = PROMPT_FILLS_CONTEXT if found.cut else NO_OUTPUT
+        nothing: Row = dict.fromkeys(MEASURES)
+        return [columns | nothing | {"not_measured": why}]
+    perplexity = _exp(found.loss)
     return [
         columns
         | {
-            "perplexity": _exp(found.loss),
+            "perplexity": perplexity,
             "ifd": found.loss / found.alone if found.alone else None,
             "ifd_perplexity": _exp(found.loss - found.alone),
+            "not_measured": TOO_HIGH if perplexity is None else None,
         }
     ]
 
@@ -52,30 +60,34 @@ def _exp(loss: float) -> float | None:
 
 
 def measure(kept: pl.DataFrame) -> dict[str, Any]:
-    """Quantiles of each measure, and how many rows have none or were cut."""
+    """Quantiles of each measure, how many rows have none, by why, and how many were cut."""
     found: dict[str, Any] = {
         name: {
             f"{quantile:g}": value
             for quantile in QUANTILES
             if (value := kept[name].quantile(quantile)) is not None
         }
-        for name in ("perplexity", "ifd", "ifd_perplexity")
+        for name in MEASURES
     }
     found["rows_not_measured"] = kept["perplexity"].null_count()
+    counts = kept["not_measured"].drop_nulls().value_counts(name="rows")
+    found["not_measured"] = dict(
+        counts.sort(["rows", "not_measured"], descending=[True, False]).rows()
+    )
     found["rows_cut"] = int((kept["cut_tokens"] > 0).sum())
     return found
 
 
 STAGE = LLMStage(
     name="difficulty",
-    version=1,
+    version=2,
     summary="measure perplexity and IFD of each answer (--scorer)",
     config=Config,
     prompts=(),
     ask=ask,
     read=read,
     reads=("row_id", *TEXTS),
-    writes=("perplexity", "ifd", "ifd_perplexity", "scored_tokens", "cut_tokens", "requests"),
+    writes=(*MEASURES, "scored_tokens", "cut_tokens", "not_measured", "requests"),
     role="scorer",
     endpoint="score",
     measure=measure,

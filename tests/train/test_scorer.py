@@ -12,9 +12,12 @@ import pytest
 pytest.importorskip("torch", reason="needs the extra 'train'")
 pytest.importorskip("transformers", reason="needs the extra 'train'")
 
+from pipeline.cli.look import _status_text
 from pipeline.errors import RecipeError, TeacherError
 from pipeline.inspect import open_run
 from pipeline.run.prepare import Options, prepare
+from pipeline.run.purge import purge
+from pipeline.status import stage_statuses
 from pipeline.train import tiny
 from pipeline.train.prompt_ids import turns
 from pipeline.train.scorer import FOLDS, fold, load_folder, load_or_train
@@ -98,6 +101,30 @@ def test_the_columns_are_the_definitions(
     assert sum(row["cut_tokens"] > 0 for row in rows) == 1
     measures = open_run(tmp_path / "run").stage("difficulty").measures
     assert (measures["rows_not_measured"], measures["rows_cut"]) == (1, 1)
+    assert verify(tmp_path / "run").findings == []
+
+
+def test_rows_that_cannot_be_measured_are_counted_by_name(
+    run_synth: RunSynth, folder: Path, given: dict[str, Any], tmp_path: Path
+) -> None:
+    long = {"instruction": "Count. " * 200, "input": "", "output": "One."}
+    pl.DataFrame([*ROWS, long, long]).write_parquet(given["input"])
+    run_synth(tmp_path / "run", scorer=f"hf:{folder}", **given)
+    run = open_run(tmp_path / "run")
+    measures = run.stage("difficulty").measures
+    assert measures["not_measured"] == {"prompt_fills_the_context": 2, "no_output": 1}
+    assert measures["rows_not_measured"] == 3
+    rows = run.kept("difficulty").filter(pl.col("perplexity").is_null())
+    assert rows["not_measured"].to_list() == ["no_output", *["prompt_fills_the_context"] * 2]
+    assert run.kept("difficulty")["not_measured"].null_count() == len(ROWS) - 1
+    assert run.stage("balance").measures == {"rows_kept_unmeasured": 3}
+    text = _status_text(run, stage_statuses(run), None)
+    assert "difficulty: not measured: prompt fills the context 2, no output 1\n" in text
+    assert "balance: rows kept unmeasured 3\n" in text
+    purge(tmp_path / "run", row=rows["row_id"][2])
+    run = open_run(tmp_path / "run")
+    assert run.stage("difficulty").measures["not_measured"]["prompt_fills_the_context"] == 1
+    assert run.stage("balance").measures == {"rows_kept_unmeasured": 2}
     assert verify(tmp_path / "run").findings == []
 
 
