@@ -98,7 +98,9 @@ COLUMNS: dict[str, Column] = {
         pa.list_(pa.float32()), "the vector of the row's text, of the length that its model gives"
     ),
     "perplexity": Column(
-        pa.float64(), "exp of the mean token loss of the output given the instruction"
+        pa.float64(),
+        "exp of the mean token loss of the output given the instruction; of a conversation, of all "
+        "its answers, each given what is before it",
     ),
     "ifd": Column(
         pa.float64(), "loss of the output given the instruction over its loss alone (Cherry)"
@@ -111,8 +113,8 @@ COLUMNS: dict[str, Column] = {
     "cut_tokens": Column(pa.int64(), "tokens of the output that did not fit into its context"),
     "not_measured": Column(
         pa.string(),
-        "why the row has no perplexity: no_output, prompt_fills_the_context, or "
-        "perplexity_too_high (no number holds it); null where it has one",
+        "why the row has no perplexity: no_output, prompt_fills_the_context, template_refuses (its "
+        "conversation) or perplexity_too_high (no number holds it); null where it has one",
     ),
     "rating": Column(
         pa.float64(),

@@ -3,8 +3,14 @@
 Perplexity, and IFD in both published definitions: the ratio of the mean token losses (Li et al.
 2023, "From Quantity to Quality", arXiv:2308.12032) and of the perplexities (Li et al. 2024,
 "Superfiltering", arXiv:2402.00530). Every row is kept; `balance` decides. A row that cannot be
-measured has null measures, and `not_measured` names why: it has no output, or its prompt fills the
-context.
+measured has null measures, and `not_measured` names why: it has no output, its prompt fills the
+context, or the scorer's chat template refuses its conversation.
+
+A conversation is measured whole, because it is exported and trained on whole: the mean over the
+tokens of all its answers, each given everything before it, written by the chat template. "Alone" is
+each of these answers without anything before it, so that a conversation of one answer has the same
+numbers as the row that it is. Assistant turns before the first user turn answer nothing and are not
+measured; where the row's texts were rewritten after the import, the rewritten ones are.
 """
 
 from __future__ import annotations
@@ -16,11 +22,12 @@ from typing import Any
 import polars as pl
 
 from pipeline.stage import Drop, LLMStage, Reply, Request, Row, StageConfig
+from pipeline.stages.conversations import whole_conversation
 
 TEXTS = ("instruction", "input", "output")
 MEASURES = ("perplexity", "ifd", "ifd_perplexity")
 NO_OUTPUT, PROMPT_FILLS_CONTEXT = "no_output", "prompt_fills_the_context"
-TOO_HIGH = "perplexity_too_high"
+REFUSED, TOO_HIGH = "template_refuses", "perplexity_too_high"
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
@@ -29,8 +36,11 @@ class Config(StageConfig):
 
 
 def ask(row: Row, config: Config, rng: Random) -> Request:
-    """The row's three texts, as they are."""
-    return Request("", {name: row[name] or "" for name in TEXTS})
+    """The row's three texts, as they are, and the conversation where it is more than that."""
+    values: dict[str, Any] = {name: row[name] or "" for name in TEXTS}
+    if turns := whole_conversation(row):
+        values["messages"] = turns
+    return Request("", values)
 
 
 def read(reply: Reply, row: Row, config: Config) -> list[Row | Drop]:
@@ -39,7 +49,7 @@ def read(reply: Reply, row: Row, config: Config) -> list[Row | Drop]:
     assert found is not None
     columns: Row = {"scored_tokens": found.tokens, "cut_tokens": found.cut}
     if found.loss is None or found.alone is None:
-        why = PROMPT_FILLS_CONTEXT if found.cut else NO_OUTPUT
+        why = PROMPT_FILLS_CONTEXT if found.cut else REFUSED if _has_answer(row) else NO_OUTPUT
         nothing: Row = dict.fromkeys(MEASURES)
         return [columns | nothing | {"not_measured": why}]
     perplexity = _exp(found.loss)
@@ -52,6 +62,14 @@ def read(reply: Reply, row: Row, config: Config) -> list[Row | Drop]:
             "not_measured": TOO_HIGH if perplexity is None else None,
         }
     ]
+
+
+def _has_answer(row: Row) -> bool:
+    """Whether there is anything that could have been measured."""
+    turns = whole_conversation(row) or [{"role": "assistant", "content": row["output"] or ""}]
+    first = next((at for at, turn in enumerate(turns) if turn["role"] == "user"), 0)
+    said = (turn["content"] for turn in turns[first:] if turn["role"] == "assistant")
+    return any(text.strip() for text in said)
 
 
 def _exp(loss: float) -> float | None:

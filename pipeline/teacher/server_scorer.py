@@ -3,7 +3,8 @@
 The server's own `/tokenize` writes the prompt by the model's chat template and gives the answer's
 tokens; `/v1/completions` with token ids and `prompt_logprobs` then says how likely each was, once
 after the prompt and once after its first token alone: the numbers of `pipeline.train.token_loss`.
-A measurement is four requests, and one reply in the journal.
+That is four requests an answer; a row, of a conversation all its answers, is one reply in the
+journal.
 """
 
 from __future__ import annotations
@@ -38,30 +39,45 @@ class ServerScorer:
 
     async def send(self, call: Call) -> Received:
         """Measure one row; what the server says in place of a measurement comes back as it is."""
-        body = call.body
-        text = "\n\n".join(part for part in (body["instruction"], body["input"]) if part)
-        asked = {"messages": [{"role": "user", "content": text}], "add_generation_prompt": True}
-        answer = {"prompt": body["output"], "add_special_tokens": False}
-        try:
-            written, answered = await _both(self._tokens(call, asked), self._tokens(call, answer))
+        turns = call.body.get("messages")
+        given = alone = 0.0
+        measured = cut = used = 0
+        for before, answer in _exchanges(call.body):
+            asked = {"messages": before, "add_generation_prompt": True}
+            text = {"prompt": answer, "add_special_tokens": False}
+            try:
+                written, answered = await _both(self._tokens(call, asked), self._tokens(call, text))
+            except _NotMeasured as error:
+                if turns and error.received.status == 400:  # its chat template refuses the turns
+                    return self._reply(None, 0, 0, 0)
+                return error.received
             prompt, context = written
             fitted = answered[0][: max(context - 1 - len(prompt), 0)]  # one is left to be written
-            found: dict[str, Any] = {"loss": None, "loss_alone": None}
-            used = 0
-            if fitted:
-                given, alone = await _both(
+            cut += len(answered[0]) - len(fitted)
+            if not fitted:
+                continue
+            try:
+                losses = await _both(
                     self._loss(call, prompt, fitted), self._loss(call, prompt[:1], fitted)
                 )
-                found = {"loss": given[0], "loss_alone": alone[0]}
-                used = given[1] + alone[1]
-        except _NotMeasured as error:
-            return error.received
+            except _NotMeasured as error:
+                return error.received
+            given, alone = given + losses[0][0], alone + losses[1][0]
+            used += losses[0][1] + losses[1][1]
+            measured += len(fitted)
+        return self._reply((given, alone), measured, cut, used)
+
+    def _reply(
+        self, sums: tuple[float, float] | None, measured: int, cut: int, used: int
+    ) -> Received:
+        means = [total / measured for total in sums] if sums and measured else [None, None]
         tree = {
             "object": "score",
             "model": self.name,
-            **found,
-            "tokens": len(fitted),
-            "cut": len(answered[0]) - len(fitted),
+            "loss": means[0],
+            "loss_alone": means[1],
+            "tokens": measured,
+            "cut": cut,
             "usage": {"prompt_tokens": max(used, 1), "completion_tokens": 0},
         }
         return Received(200, json.dumps(tree).encode())
@@ -77,7 +93,7 @@ class ServerScorer:
     async def _loss(
         self, call: Call, before: Sequence[int], answer: Sequence[int]
     ) -> tuple[float, int]:
-        """The mean loss of an answer's tokens after `before`, and the tokens that were billed."""
+        """The summed loss of an answer's tokens after `before`, and the tokens that were billed."""
         tree = await self._ask(
             call,
             "completions",
@@ -103,7 +119,7 @@ class ServerScorer:
             billed = int(usage["prompt_tokens"]) + int(usage["completion_tokens"])
         except (KeyError, TypeError, ValueError) as error:
             raise _not_measured(f"the server's prompt_logprobs lack {error}") from error
-        return total / len(answer), billed
+        return total, billed
 
     async def _ask(self, call: Call, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The JSON object of one request's reply."""
@@ -117,6 +133,20 @@ class ServerScorer:
         if not isinstance(tree, dict):
             raise _not_measured("the server's reply is no JSON object")
         return tree
+
+
+def _exchanges(body: Mapping[str, Any]) -> list[tuple[list[dict[str, str]], str]]:
+    """Each answer of a row with the turns before it (`pipeline.train.scorer.exchanges`)."""
+    turns = body.get("messages")
+    if not turns:
+        text = "\n\n".join(part for part in (body["instruction"], body["input"]) if part)
+        return [([{"role": "user", "content": text}], body["output"])]
+    roles = [turn["role"] for turn in turns]
+    return [
+        (turns[:at], turns[at]["content"])
+        for at, role in enumerate(roles)
+        if role == "assistant" and "user" in roles[:at]
+    ]
 
 
 async def _both(one: Coroutine[Any, Any, T], other: Coroutine[Any, Any, T]) -> tuple[T, T]:
