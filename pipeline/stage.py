@@ -239,7 +239,8 @@ class ChainStage:
       without it, its row;
     * `row_id`: that of the row received, which then goes on as it is.
 
-    `requests_a_row(config)` and `rows_a_row(config)` are what an estimate expects. `prompts` can be
+    `requests_a_row(config)` and `rows_a_row(config)` are what an estimate expects, or, where it
+    depends on the rows, `requests_about(row, config)` of some of them. `prompts` can be
     told from the settings; `measured` are the columns that `measure` looks at, null is all. The
     other fields are those of an `LLMStage`. `role` says whom it asks: "judge" is the teacher where
     no judge is named. `then` is its second half: a decision over what it measured, with settings of
@@ -254,6 +255,7 @@ class ChainStage:
     reads: tuple[str, ...] | Callable[[Any], tuple[str, ...]]
     writes: tuple[str, ...]
     requests_a_row: Callable[[Any], float]
+    requests_about: Callable[[Row, Any], float] | None = None
     rows_a_row: Callable[[Any], float] = lambda config: 1.0
     role: Role = "teacher"
     endpoint: Endpoint | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from pipeline.run.seed_source import seed_source
 from pipeline.run.settings import check_unchanged, fingerprints, settings_of
 from pipeline.run.source import Source, open_source
 from pipeline.stage import AskingStage, Role, Sampling, prompts_of, role_of
-from pipeline.stages import read_input, seed_rows
+from pipeline.stages import bradley_terry, compare, read_input, seed_rows
 from pipeline.stages.drafts import DraftConfig
 from pipeline.teacher import uri
 
@@ -138,6 +139,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     check_offline(found, models, source, problems)
     check_abilities(found, models, problems, needed=needs_key)
     columns = columns_of_steps(found, source, problems)
+    _check_leaderboard(found, columns, problems, needed=needs_key or options.is_replay)
     check_writable(run, problems)
     problems.raise_if_any()
 
@@ -167,6 +169,17 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         decision=settings.decision,
         is_replay=options.is_replay,
     )
+
+
+def _check_leaderboard(
+    found: Recipe, columns: list[tuple[str, ...]], problems: Problems, *, needed: bool
+) -> None:
+    """Several answers are ranked once all are judged, and paid for: it has to be possible then."""
+    if not needed or find_spec(bradley_terry.PACKAGE) is not None:
+        return
+    for step, there in zip(found.steps, columns, strict=True):
+        if step.stage is compare.STAGE and "answers" in there:
+            problems.add(RecipeError(f"{step.name}: {bradley_terry.MISSING}"))
 
 
 def _contents(
