@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pipeline import seed_tasks, templates
+from pipeline import manifest, seed_tasks, templates
 from pipeline.errors import InputError, Problems, RecipeError, SynthError
 from pipeline.manifest import RunManifest
 from pipeline.recipe import Recipe, Step
@@ -26,6 +26,7 @@ from pipeline.run.roles import (
     check_prices,
     check_roles,
     find_models,
+    found_on_hub,
 )
 from pipeline.run.seed_source import seed_source
 from pipeline.run.settings import check_unchanged, fingerprints, settings_of
@@ -143,7 +144,10 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     check_writable(run, problems)
     problems.raise_if_any()
 
-    asked = {role: models[role] for role in asked_roles(found)}
+    before = existing or (manifest.read(RunManifest, old / "run.json") if old is not None else None)
+    roles = asked_roles(found)
+    models = found_on_hub(models, before, may_fetch=roles if needs_key else ())
+    asked = {role: models[role] for role in roles}
     settings = settings_of(found, _contents(prompts, seeds, source, asked))
     if existing is not None:
         check_unchanged(run, existing, settings, other_versions=options.is_replay)
@@ -192,6 +196,7 @@ def _contents(
     named = {
         **{f"{role}.model": model.name for role, model in models.items()},
         **{f"{role}.sha256": model.uri.sha256 or None for role, model in models.items()},
+        **{f"{role}.revision": model.uri.revision or None for role, model in models.items()},
         "seeds": seeds.sha256 if seeds else None,
         "input": source.fingerprint if source else None,
         **{f"prompts.{name}": prompt.sha256 for name, prompt in prompts.items()},

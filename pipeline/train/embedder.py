@@ -1,6 +1,6 @@
 """Vectors from a sentence-transformers folder on this machine, in an embedding reply's envelope.
 
-Nothing is downloaded, no code of the folder's is run, and weights are read from safetensors alone.
+No code of the folder's is run, and weights are read from safetensors alone.
 On a processor every text is encoded by itself: its numbers are then the same bytes whatever is
 asked beside it, and padding to the longest of a batch costs more than a batch saves. On a GPU calls
 that wait together are one batch, and a text's numbers differ in the last bits with the texts beside

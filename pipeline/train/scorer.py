@@ -2,8 +2,8 @@
 
 They answer calls of the kind `score`, journalled like any request, so that nothing is measured
 twice. Calls that wait together are measured in one batch; a loss then differs in its last bits
-with the rows beside it, and is stored once. Nothing is downloaded, no code of a folder's is run,
-and weights are read from safetensors alone.
+with the rows beside it, and is stored once. No code of a folder's is run, and weights are read from
+safetensors alone.
 
 A reply is
 
