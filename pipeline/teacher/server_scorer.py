@@ -3,7 +3,8 @@
 The server's own `/tokenize` writes the prompt by the model's chat template and gives the answer's
 tokens; `/v1/completions` with token ids and `prompt_logprobs` then says how likely each was, once
 after the prompt and once after its first token alone: the numbers of `pipeline.train.token_loss`.
-That is four requests an answer; a row, of a conversation all its answers, is one reply in the
+That is four requests for a row with one answer, and for each further answer of a conversation
+three, or four where its prompt does not go on from the one before; a row is one reply in the
 journal.
 """
 
@@ -40,37 +41,38 @@ class ServerScorer:
     async def send(self, call: Call) -> Received:
         """Measure one row; what the server says in place of a measurement comes back as it is."""
         turns = call.body.get("messages")
-        given = alone = 0.0
-        measured = cut = used = 0
-        for before, answer in _exchanges(call.body):
-            asked = {"messages": before, "add_generation_prompt": True}
-            text = {"prompt": answer, "add_special_tokens": False}
-            try:
-                written, answered = await _both(self._tokens(call, asked), self._tokens(call, text))
-            except _NotMeasured as error:
-                if turns and error.received.status == 400:  # its chat template refuses the turns
-                    return self._reply(None, 0, 0, 0)
-                return error.received
-            prompt, context = written
-            fitted = answered[0][: max(context - 1 - len(prompt), 0)]  # one is left to be written
-            cut += len(answered[0]) - len(fitted)
-            if not fitted:
-                continue
-            try:
-                losses = await _both(
-                    self._loss(call, prompt, fitted), self._loss(call, prompt[:1], fitted)
-                )
-            except _NotMeasured as error:
-                return error.received
-            given, alone = given + losses[0][0], alone + losses[1][0]
-            used += losses[0][1] + losses[1][1]
-            measured += len(fitted)
-        return self._reply((given, alone), measured, cut, used)
+        measured: list[tuple[list[int], list[int]]] = []
+        cut = 0
+        try:
+            for before, answer in _exchanges(call.body):
+                asked = {"messages": before, "add_generation_prompt": True}
+                text = {"prompt": answer, "add_special_tokens": False}
+                written, answered = await _all(self._tokens(call, asked), self._tokens(call, text))
+                prompt, context = written
+                fitted = answered[0][: max(context - 1 - len(prompt), 0)]  # one is left to write
+                cut += len(answered[0]) - len(fitted)
+                if fitted:
+                    measured.append((prompt, fitted))
+        except _NotMeasured as error:
+            if turns and error.received.status == 400:  # its chat template refuses the turns
+                return self._reply([], 0, 0, 0)
+            return error.received
+        given = _joined(measured)
+        alone = [([prompt[0], *answer], [(1, 1 + len(answer))]) for prompt, answer in measured]
+        passes = given + alone
+        found: list[tuple[float, int]] = []
+        try:
+            for at in range(0, len(passes), 2):
+                found += await _all(*(self._loss(call, *one) for one in passes[at : at + 2]))
+        except _NotMeasured as error:
+            return error.received
+        lost = [total for total, _ in found]
+        sums = [sum(lost[: len(given)]), sum(lost[len(given) :])]
+        n = sum(len(answer) for _, answer in measured)
+        return self._reply(sums, n, cut, sum(billed for _, billed in found))
 
-    def _reply(
-        self, sums: tuple[float, float] | None, measured: int, cut: int, used: int
-    ) -> Received:
-        means = [total / measured for total in sums] if sums and measured else [None, None]
+    def _reply(self, sums: Sequence[float], measured: int, cut: int, used: int) -> Received:
+        means = [total / measured for total in sums] if measured else [None, None]
         tree = {
             "object": "score",
             "model": self.name,
@@ -91,15 +93,15 @@ class ServerScorer:
         return [int(token) for token in tokens], context
 
     async def _loss(
-        self, call: Call, before: Sequence[int], answer: Sequence[int]
+        self, call: Call, tokens: Sequence[int], spans: Sequence[tuple[int, int]]
     ) -> tuple[float, int]:
-        """The summed loss of an answer's tokens after `before`, and the tokens that were billed."""
+        """The summed loss of the tokens in `spans`, and the tokens that were billed."""
         tree = await self._ask(
             call,
             "completions",
             {
                 "model": self.name,
-                "prompt": [*before, *answer],
+                "prompt": list(tokens),
                 "max_tokens": 1,
                 "temperature": 0,
                 "prompt_logprobs": 0,
@@ -108,12 +110,13 @@ class ServerScorer:
         choices = tree.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else {}
         found = choice.get("prompt_logprobs")
-        if not isinstance(found, list) or len(found) != len(before) + len(answer):
+        if not isinstance(found, list) or len(found) != len(tokens):
             raise _not_measured("the server gives no prompt_logprobs for each token")
         try:
             total = -sum(
-                float(one[str(token)]["logprob"])
-                for one, token in zip(found[len(before) :], answer, strict=True)
+                float(found[at][str(tokens[at])]["logprob"])
+                for start, end in spans
+                for at in range(start, end)
             )
             usage = tree["usage"]
             billed = int(usage["prompt_tokens"]) + int(usage["completion_tokens"])
@@ -149,11 +152,24 @@ def _exchanges(body: Mapping[str, Any]) -> list[tuple[list[dict[str, str]], str]
     ]
 
 
-async def _both(one: Coroutine[Any, Any, T], other: Coroutine[Any, Any, T]) -> tuple[T, T]:
-    """Both results; where one fails the other is waited for, so that no request goes unwatched."""
-    tasks = [asyncio.ensure_future(one), asyncio.ensure_future(other)]
+def _joined(
+    measured: Sequence[tuple[list[int], list[int]]],
+) -> list[tuple[list[int], list[tuple[int, int]]]]:
+    """Answers after their prompts, in one request those whose prompts go on from the one before."""
+    found: list[tuple[list[int], list[tuple[int, int]]]] = []
+    for prompt, answer in measured:
+        if not found or prompt[: len(found[-1][0])] != found[-1][0]:
+            found.append((prompt, []))
+        spans = [*found[-1][1], (len(prompt), len(prompt) + len(answer))]
+        found[-1] = ([*prompt, *answer], spans)
+    return found
+
+
+async def _all(*asked: Coroutine[Any, Any, T]) -> list[T]:
+    """All results; where one fails the others are waited for, so that none goes unwatched."""
+    tasks = [asyncio.ensure_future(one) for one in asked]
     await asyncio.gather(*tasks, return_exceptions=True)
-    return tasks[0].result(), tasks[1].result()
+    return [task.result() for task in tasks]
 
 
 class _NotMeasured(Exception):  # noqa: N818 - it is an outcome, handed on as what was received

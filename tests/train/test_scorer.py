@@ -19,6 +19,8 @@ from pipeline.inspect import open_run
 from pipeline.run.prepare import Options, prepare
 from pipeline.run.purge import purge
 from pipeline.status import stage_statuses
+from pipeline.teacher.call import Call, canonical
+from pipeline.teacher.ledger import billed_at_most
 from pipeline.train import tiny
 from pipeline.train.prompt_ids import turns
 from pipeline.train.scorer import FOLDS, Texts, fold, load_folder, load_or_train
@@ -187,7 +189,12 @@ def test_a_conversation_is_measured_whole_by_the_folder_and_by_a_server(
     (loaded,) = load_folder(folder)
     asked: list[str] = []
     with score_server.running(loaded.model, loaded.ids._tokenizer, CONTEXT + 1, asked) as url:
-        run_synth(tmp_path / "server", scorer=f"openai:small@{url}", **given)
+        # under a cap every bill is held against the worst case that was set aside for it
+        run_synth(
+            tmp_path / "server", "budget.tokens=10000000", scorer=f"openai:small@{url}", **given
+        )
+    assert asked.count("/tokenize") == 2 * 8
+    assert asked.count("/v1/completions") == 3 + 2 + 2 + 0 + 2  # one pass a conversation, and alone
     run_synth(tmp_path / "run", scorer=f"hf:{folder}", **given)
     names = ("perplexity", "ifd", "scored_tokens", "cut_tokens", "not_measured")
     rows, served = (
@@ -227,6 +234,19 @@ def _summed(model: Any, before: list[int], answer: list[int]) -> float:
         logits = model.double()(input_ids=torch.tensor([[*before, *answer]])).logits[0]
         rows = torch.log_softmax(logits, dim=-1)
     return -sum(float(rows[len(before) - 1 + n, token]) for n, token in enumerate(answer))
+
+
+def test_the_worst_case_of_a_conversation_holds_every_answer_with_all_before_it() -> None:
+    turns_ = talk(*(f"{number} " * 40 for number in range(12)))
+    body = {"instruction": "a", "input": "", "output": "b", "messages": turns_}
+    call = Call("difficulty", 0, "score", body, canonical("score", body), "", {})
+    sent = sum(
+        sum(len(turn["content"]) for turn in turns_[: at + 1]) + len(turns_[at]["content"])
+        for at in range(1, 12, 2)
+    )
+    n_bytes, n_messages = billed_at_most(call)
+    assert sent <= n_bytes <= sent + 2 * len(call.content)
+    assert n_messages >= 6 * 7
 
 
 def test_a_conversation_that_the_chat_template_refuses_is_not_measured_and_says_so(
