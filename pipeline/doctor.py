@@ -144,8 +144,11 @@ def _examine_teacher(teacher: str) -> Iterator[tuple[str, bool]]:
         if parsed.scheme == "offline":
             yield "ready: offline (ships with synth, not a language model)", True
             return
-        if parsed.scheme == "st":
-            yield f"there: the folder {shorten(parsed.folder, 120)}, for vectors", True
+        if parsed.scheme in ("st", "hf"):
+            for_what = "for vectors" if parsed.scheme == "st" else "for token loss"
+            where = "the folder" if parsed.folder else "a model of the hub,"
+            said = "there" if parsed.folder else "named"
+            yield f"{said}: {where} {shorten(parsed.place, 120)}, {for_what}", True
             return
         key = uri.key_for(parsed, None)
     except SynthError as error:

@@ -36,6 +36,18 @@ RATING = pa.struct(
     ]
 )
 
+ANSWER = pa.struct([("source", pa.string()), ("text", pa.string())])
+"""One of several answers to a row, and the name of the field that it came from."""
+
+COMPARISON = pa.struct(
+    [
+        ("first", pa.string()),
+        ("second", pa.string()),
+        ("preferred", pa.string()),
+        ("is_flipped", pa.bool_()),
+    ]
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -65,6 +77,10 @@ COLUMNS: dict[str, Column] = {
     "input": Column(pa.string(), "the text to do it on; empty where none is needed"),
     "output": Column(pa.string(), "the answer"),
     "other_output": Column(pa.string(), "another answer, to be compared with the first"),
+    "answers": Column(
+        pa.list_(ANSWER),
+        "several answers to be compared, each under the name of the field that it came from",
+    ),
     "messages": Column(
         pa.list_(MESSAGE),
         "the whole conversation where it is more than instruction and output, which then are its "
@@ -98,7 +114,9 @@ COLUMNS: dict[str, Column] = {
         pa.list_(pa.float32()), "the vector of the row's text, of the length that its model gives"
     ),
     "perplexity": Column(
-        pa.float64(), "exp of the mean token loss of the output given the instruction"
+        pa.float64(),
+        "exp of the mean token loss of the output given the instruction; of a conversation, of all "
+        "its answers, each given what is before it",
     ),
     "ifd": Column(
         pa.float64(), "loss of the output given the instruction over its loss alone (Cherry)"
@@ -109,6 +127,11 @@ COLUMNS: dict[str, Column] = {
     ),
     "scored_tokens": Column(pa.int64(), "tokens of the output that the scorer measured"),
     "cut_tokens": Column(pa.int64(), "tokens of the output that did not fit into its context"),
+    "not_measured": Column(
+        pa.string(),
+        "why the row has no perplexity: no_output, prompt_fills_the_context, template_refuses (its "
+        "conversation) or perplexity_too_high (no number holds it); null where it has one",
+    ),
     "rating": Column(
         pa.float64(),
         "a judge's number, 0 to 5: the lowest of the dimensions, each the median of its votes",
@@ -118,9 +141,16 @@ COLUMNS: dict[str, Column] = {
         pa.list_(RATING), "every dimension that was rated: its median, its votes and a reason"
     ),
     "preferred": Column(
-        pa.string(), "which answer a judge prefers in both orders: output, other_output or tie"
+        pa.string(),
+        "which answer a judge prefers in both orders: output, other_output or tie; of several "
+        "answers the source that did best in its comparisons, or tie",
     ),
     "is_flipped": Column(pa.bool_(), "whether its verdict turned when the answers changed places"),
+    "comparisons": Column(
+        pa.list_(COMPARISON),
+        "of several answers each pair that was judged: the source preferred in both orders or tie, "
+        "null without a verdict, and whether that turned",
+    ),
     "requests": Column(
         pa.list_(REQUEST), "the requests that made the row: stage, journal key, template, model"
     ),

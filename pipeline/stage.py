@@ -239,7 +239,8 @@ class ChainStage:
       without it, its row;
     * `row_id`: that of the row received, which then goes on as it is.
 
-    `requests_a_row(config)` and `rows_a_row(config)` are what an estimate expects. `prompts` can be
+    `requests_a_row(config)` and `rows_a_row(config)` are what an estimate expects, or, where it
+    depends on the rows, `requests_about(row, config)` of some of them. `prompts` can be
     told from the settings; `measured` are the columns that `measure` looks at, null is all. The
     other fields are those of an `LLMStage`. `role` says whom it asks: "judge" is the teacher where
     no judge is named. `then` is its second half: a decision over what it measured, with settings of
@@ -254,6 +255,7 @@ class ChainStage:
     reads: tuple[str, ...] | Callable[[Any], tuple[str, ...]]
     writes: tuple[str, ...]
     requests_a_row: Callable[[Any], float]
+    requests_about: Callable[[Row, Any], float] | None = None
     rows_a_row: Callable[[Any], float] = lambda config: 1.0
     role: Role = "teacher"
     endpoint: Endpoint | None = None
@@ -270,7 +272,8 @@ class FilterStage:
 
     `judge(frame, config)` returns one row an entry, in order, with `reason`, `detail` and `ref`.
     `reads(config)` names the columns that it needs, `may_read` those that it takes where rows have
-    them, `files(config)` the files of the user's own that its verdicts depend on.
+    them, `files(config)` the files of the user's own that its verdicts depend on. `measure(kept,
+    config)` is what the books say of the rows that stayed, from the columns that it needs.
     """
 
     name: str
@@ -281,6 +284,7 @@ class FilterStage:
     writes: tuple[str, ...] = ()
     may_read: tuple[str, ...] = ()
     files: Callable[[Any], tuple[str, ...]] = lambda config: ()
+    measure: Callable[[pl.DataFrame, Any], dict[str, Any]] | None = None
     summary: str = ""
 
 

@@ -34,7 +34,8 @@ class StageStatus:
 
     `requests`, tokens and cost come from the stage's books once it is complete, before that from
     the journal. `measures` are the plain numbers of `stage.json`, such as `label_balance`,
-    `by_round` what it says of each round of evolution.
+    `by_round` what it says of each round of evolution, `not_measured` why rows have no score,
+    `leaderboard` what a judge made of several answers.
     """
 
     name: str
@@ -51,6 +52,8 @@ class StageStatus:
     measures: dict[str, float] = field(default_factory=dict)
     histogram: dict[str, int] = field(default_factory=dict)
     by_round: list[dict[str, float]] = field(default_factory=list)
+    not_measured: dict[str, int] = field(default_factory=dict)
+    leaderboard: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def stage_statuses(run: Run) -> list[StageStatus]:
@@ -103,6 +106,8 @@ def _status(
         },
         histogram=dict(state.measures.get("histogram", {})),
         by_round=list(state.measures.get("by_round", [])),
+        not_measured=dict(state.measures.get("not_measured", {})),
+        leaderboard=dict(state.measures.get("leaderboard", {})),
     )
 
 

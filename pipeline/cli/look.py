@@ -257,6 +257,14 @@ def _status_text(run: Run, stages: list[StageStatus], worker: str | None) -> str
         if stage.histogram:
             counts = ", ".join(f"{rating} {n}" for rating, n in stage.histogram.items())
             lines.append(f"{stage.name}: ratings {counts}")
+        lines += [
+            f"{stage.name}: {name} {one['rating']:.0f} ({one['comparisons']:g} comparisons: "
+            f"{one['won']:g} won, {one['tied']:g} tied, {one['lost']:g} lost)"
+            for name, one in stage.leaderboard.items()
+        ]
+        if stage.not_measured:
+            named = (f"{why.replace('_', ' ')} {n}" for why, n in stage.not_measured.items())
+            lines.append(f"{stage.name}: not measured: {', '.join(named)}")
     for name in state.judged_by_teacher:
         lines.append(f"{name}: no judge was named, so the teacher judged")
     lines.append(f"next: {_next_step(run, stages, worker)}")

@@ -18,6 +18,7 @@ from pipeline.run.events import Message
 from pipeline.run.roles import Model, asked_roles
 from pipeline.signals import Ending
 from pipeline.stage import Role
+from pipeline.stages.conversations import whole_conversation
 from pipeline.teacher.asker import Asker
 from pipeline.teacher.buyer import Buyer
 from pipeline.teacher.call import Teacher, Unanswered
@@ -113,9 +114,13 @@ def make_teacher(context: Context, model: Model) -> Teacher:
 
 def _texts(context: Context) -> Iterator[Texts]:
     """The texts of all rows that the open stage receives."""
-    columns = ("instruction", "input", "output")
+    from pipeline.train.scorer import Texts
+
+    wanted = ("instruction", "input", "output", "messages")
+    columns = [name for name in wanted if name in context.input_columns()]
     for row in store.read_rows(context.input_shards(), columns):
-        yield (row["instruction"] or "", row["input"] or "", row["output"] or "")
+        turns = tuple(whole_conversation(row))
+        yield Texts(row["instruction"] or "", row["input"] or "", row["output"] or "", turns)
 
 
 def _concurrency(context: Context, model: Model) -> int:

@@ -2,62 +2,89 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from pipeline import store
-from pipeline.manifest import FileEntry, StageManifest
+from pipeline import store, yaml_text
+from pipeline.errors import DamagedError
+from pipeline.manifest import FileEntry, RunManifest, StageManifest
 from pipeline.package_data import PROMPTS
-from pipeline.run.prepare import Prepared
+from pipeline.seed_tasks import BUILTIN
 from pipeline.templates import parse
 
 OFFLINE = "offline"
 TEMPLATE = PROMPTS / "dataset_card.md"
 
 
-def render(prepared: Prepared, stages: list[StageManifest], files: list[FileEntry]) -> str:
-    """The text of `data/README.md`, with the YAML header that the `datasets` package reads."""
+def render(
+    run: Path,
+    state: RunManifest,
+    stages: Sequence[StageManifest],
+    files: Sequence[FileEntry],
+    shards: Sequence[Path] | None = None,
+) -> str:
+    """The text of `data/README.md`, with the YAML header that the `datasets` package reads.
+
+    `shards` are those of the exported rows where they are not in their place yet.
+    """
     template = parse(TEMPLATE.read_text(encoding="utf-8"), where=str(TEMPLATE))
-    writers = _writers(prepared.run, stages)
+    recipe = _recipe(run)
+    last = stages[-2]  # the export itself has no shards
+    writers = _writers(store.shards(run / last.folder, last) if shards is None else shards, last)
+    seeds_sha256 = state.identity.get("seeds")
+    seeds = str(recipe.get("seeds", "builtin"))
     rows = {
         side: sum(entry.rows for entry in files if entry.path.startswith(f"data/messages/{side}-"))
         for side in ("train", "validation")
     }
     return template.render(
         {
-            "recipe": prepared.recipe.settings.name,
-            "description": prepared.recipe.settings.description,
-            "language": prepared.recipe.settings.language,
+            "recipe": state.recipe,
+            "description": recipe.get("description", ""),
+            "language": recipe.get("language", "en"),
             "writers": [{"name": name, "rows": n} for name, n in writers],
             "has_offline": any(name == OFFLINE for name, _ in writers),
-            "seeds": prepared.seeds.path.name if prepared.seeds else None,
-            "seeds_sha256": prepared.seeds.sha256 if prepared.seeds else None,
-            "input": prepared.source.path.name if prepared.source else None,
-            "judge": prepared.judge.uri.model if prepared.judge else None,
-            "judged_by_teacher": [] if prepared.judge else prepared.judged_by_teacher,
-            "teacher": prepared.teacher.model,
+            "seeds": (BUILTIN if seeds == "builtin" else Path(seeds)).name
+            if seeds_sha256
+            else None,
+            "seeds_sha256": seeds_sha256,
+            "input": Path(state.input["path"]).name if state.input else None,
+            "judge": state.judge,
+            "judged_by_teacher": state.judged_by_teacher,
+            "teacher": state.teacher,
             "rows": rows,
             "size": _size_category(sum(rows.values())),
             "stages": [
                 {
-                    "name": state.name,
-                    "candidates": state.candidates,
-                    "kept": state.kept,
-                    "dropped": state.dropped,
-                    "reasons": ", ".join(f"{k} {n}" for k, n in state.dropped_by_reason.items()),
+                    "name": stage.name,
+                    "candidates": stage.candidates,
+                    "kept": stage.kept,
+                    "dropped": stage.dropped,
+                    "reasons": ", ".join(f"{k} {n}" for k, n in stage.dropped_by_reason.items()),
                 }
-                for state in stages
+                for stage in stages
             ],
         }
     )
 
 
-def _writers(run: Path, stages: list[StageManifest]) -> list[tuple[str, int]]:
+def _recipe(run: Path) -> dict[str, Any]:
+    """The run's recipe as it is written in its folder."""
+    path = run / "recipe.yaml"
+    try:
+        tree = yaml_text.load(path.read_text(encoding="utf-8"), where=str(path))
+    except OSError as error:
+        raise DamagedError(f"{path} cannot be read: {error.strerror}.") from error
+    return tree if isinstance(tree, dict) else {}
+
+
+def _writers(shards: Sequence[Path], last: StageManifest) -> list[tuple[str, int]]:
     """Who wrote the exported rows, by the rows themselves, most first."""
-    last = stages[-2]  # the export itself has no shards
     names = [name for name in ("teacher", "source") if name in last.columns]
-    frame = store.read_frame(store.shards(run / last.folder, last), names)
+    frame = store.read_frame(shards, names)
     null = pl.lit(None, pl.String)
     columns = [
         pl.col(name) if name in names else null.alias(name) for name in ("teacher", "source")

@@ -112,7 +112,7 @@ def estimate(prepared: Prepared) -> Estimate:
         recipe=prepared.recipe.settings.name,
         teacher=prepared.teacher.model,
         stages=stages,
-        assumptions=tuple(_assumptions(prepared, stages, is_offline=is_offline)),
+        assumptions=tuple(_assumptions(prepared, run, stages, is_offline=is_offline)),
     )
 
 
@@ -141,11 +141,22 @@ def _stages(prepared: Prepared, run: Run | None, reader: JournalReader | None) -
         elif isinstance(stage, RowStage):
             usual, requests = ROWS_A_TASK if stage.makes_rows else 1.0, 1.0
             if isinstance(stage, ChainStage):
-                usual, requests = stage.rows_a_row(step.config), stage.requests_a_row(step.config)
+                usual = stage.rows_a_row(step.config)
+                requests = _requests_a_row(prepared, index, step, run)
             yield _asking(prepared, index, step, math.ceil(rows * requests), run, reader)
             rows *= begun.kept / begun.next_slot if begun is not None and begun.next_slot else usual
         elif isinstance(stage, FilterStage) and begun is not None and begun.candidates:
             rows *= begun.kept / begun.candidates
+
+
+def _requests_a_row(prepared: Prepared, index: int, step: Step, run: Run | None) -> float:
+    """How often a conversation asks: of some of the rows where it depends on them."""
+    assert isinstance(step.stage, ChainStage)
+    if (about := step.stage.requests_about) is not None:
+        rows = itertools.islice(_example_rows(prepared, index, run), EXAMPLES)
+        if found := [about(row, step.config) for row in rows]:
+            return mean(found)
+    return step.stage.requests_a_row(step.config)
 
 
 def _slots(step: Step, begun: StageManifest | None) -> int:
@@ -279,7 +290,7 @@ def _reply_tokens(
 
 
 def _assumptions(
-    prepared: Prepared, stages: tuple[Asking, ...], *, is_offline: bool
+    prepared: Prepared, run: Run | None, stages: tuple[Asking, ...], *, is_offline: bool
 ) -> Iterator[str]:
     settings = prepared.recipe.settings
     yield from prepared.recipe.said_of_left_out()
@@ -300,9 +311,9 @@ def _assumptions(
     )
     if any(isinstance(s.stage, FilterStage) for s in prepared.steps[:-1]):
         yield "filters are taken to drop nothing, or what they have dropped so far"
-    for step in prepared.steps:
+    for index, step in enumerate(prepared.steps):
         if isinstance(step.stage, ChainStage):
-            requests = step.stage.requests_a_row(step.config)
+            requests = _requests_a_row(prepared, index, step, run)
             rows = step.stage.rows_a_row(step.config)
             yield f"{step.name}: {requests:g} requests about a row, and {rows:g} rows of it"
     if any(isinstance(s.stage, LLMStage) and s.stage.makes_rows for s in prepared.steps):

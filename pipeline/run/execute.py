@@ -153,7 +153,7 @@ async def _run_stages(context: Context, state: RunManifest) -> list[FileEntry]:
             run_filter_stage(context, index, step)
         else:
             files = run_export_stage(context, index, step)
-            text = card.render(context.prepared, context.done, files)
+            text = card.render(context.run, state, context.done, files)
             manifest.replace_bytes(context.run / "data" / "README.md", text.encode())
         state.stages = [done.folder for done in context.done]
         manifest.replace(context.run / "run.json", state)

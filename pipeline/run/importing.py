@@ -80,6 +80,7 @@ def _length(row: Row) -> int:
     """The characters of a row's texts."""
     turns = row.get("messages") or ()
     texts = [row.get(name) for name in TEXTS] + [turn["content"] for turn in turns]
+    texts += [answer["text"] for answer in row.get("answers") or ()]
     return sum(len(text) for text in texts if isinstance(text, str))
 
 

@@ -48,6 +48,10 @@ def run_filter_stage(context: Context, index: int, step: Step) -> None:
         kept, dropped = _split(table, found, folder.state.columns)
         folder.publish_tables(kept, dropped, next_slot=first + table.num_rows, journal=0)
         context.tell(folder, total, folder.next_slot)
+    if step.stage.measure is not None and folder.state.parts:
+        columns = columns_read(step.stage, step.config)
+        kept = store.read_frame(store.shards(folder.path, folder.state), columns)
+        folder.state.measures = step.stage.measure(kept, step.config)
     context.seal(folder, total, total)
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pipeline import seed_tasks, templates
+from pipeline import manifest, seed_tasks, templates
 from pipeline.errors import InputError, Problems, RecipeError, SynthError
 from pipeline.manifest import RunManifest
 from pipeline.recipe import Recipe, Step
@@ -25,12 +26,13 @@ from pipeline.run.roles import (
     check_prices,
     check_roles,
     find_models,
+    found_on_hub,
 )
 from pipeline.run.seed_source import seed_source
 from pipeline.run.settings import check_unchanged, fingerprints, settings_of
 from pipeline.run.source import Source, open_source
 from pipeline.stage import AskingStage, Role, Sampling, prompts_of, role_of
-from pipeline.stages import read_input, seed_rows
+from pipeline.stages import bradley_terry, compare, read_input, seed_rows
 from pipeline.stages.drafts import DraftConfig
 from pipeline.teacher import uri
 
@@ -138,10 +140,14 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     check_offline(found, models, source, problems)
     check_abilities(found, models, problems, needed=needs_key)
     columns = columns_of_steps(found, source, problems)
+    _check_leaderboard(found, columns, problems, needed=needs_key or options.is_replay)
     check_writable(run, problems)
     problems.raise_if_any()
 
-    asked = {role: models[role] for role in asked_roles(found)}
+    before = existing or (manifest.read(RunManifest, old / "run.json") if old is not None else None)
+    roles = asked_roles(found)
+    models = found_on_hub(models, before, may_fetch=roles if needs_key else ())
+    asked = {role: models[role] for role in roles}
     settings = settings_of(found, _contents(prompts, seeds, source, asked))
     if existing is not None:
         check_unchanged(run, existing, settings, other_versions=options.is_replay)
@@ -169,6 +175,17 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     )
 
 
+def _check_leaderboard(
+    found: Recipe, columns: list[tuple[str, ...]], problems: Problems, *, needed: bool
+) -> None:
+    """Several answers are ranked once all are judged, and paid for: it has to be possible then."""
+    if not needed or find_spec(bradley_terry.PACKAGE) is not None:
+        return
+    for step, there in zip(found.steps, columns, strict=True):
+        if step.stage is compare.STAGE and "answers" in there:
+            problems.add(RecipeError(f"{step.name}: {bradley_terry.MISSING}"))
+
+
 def _contents(
     prompts: Mapping[str, templates.Template],
     seeds: seed_tasks.SeedFile | None,
@@ -179,6 +196,7 @@ def _contents(
     named = {
         **{f"{role}.model": model.name for role, model in models.items()},
         **{f"{role}.sha256": model.uri.sha256 or None for role, model in models.items()},
+        **{f"{role}.revision": model.uri.revision or None for role, model in models.items()},
         "seeds": seeds.sha256 if seeds else None,
         "input": source.fingerprint if source else None,
         **{f"prompts.{name}": prompt.sha256 for name, prompt in prompts.items()},

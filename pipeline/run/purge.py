@@ -25,13 +25,16 @@ from pipeline.durable import make_folder, sync_folder, sync_tree
 from pipeline.errors import InputError
 from pipeline.inspect import Run, open_run
 from pipeline.manifest import HALVES, FileEntry, Half, Part, RunManifest, StageManifest
+from pipeline.run import card
 from pipeline.run.folder import check_links
 from pipeline.run.lock import locked
 from pipeline.schema import DROP_COLUMNS, arrow_schema
-from pipeline.stage import Row
+from pipeline.stage import FilterStage, Row, RowStage
+from pipeline.stages import STAGES
 from pipeline.teacher.blanking import PURGED, blank
 
 FOLDER = "purge"
+CARD = "data/README.md"
 KEPT_OF_A_LINE = ("row_id", "origin", "teacher", "root_id", "parent_id", "requests", "drop_reason")
 """What stays of a purged row in the stage that made it: no text of it."""
 TEXTS = ("instruction", "input", "output", "other_output")
@@ -39,12 +42,16 @@ TEXTS = ("instruction", "input", "output", "other_output")
 
 @dataclass
 class Purged:
-    """What was taken out, and where copies may remain."""
+    """What was taken out, and where copies may remain.
+
+    `own_card` says that the data card was changed by hand and was left as it is.
+    """
 
     rows: list[str]
     replies: int = 0
     files: list[str] = field(default_factory=list)
     copies: list[str] = field(default_factory=list)
+    own_card: bool = False
 
 
 def purge(
@@ -143,8 +150,8 @@ def _prepare(run: Run, rows: pl.DataFrame, wanted: set[str]) -> None:
         states.append(new)
         before = new if state.exported is None else before
     data = [_data_file(run, entry, wanted, files) for entry in run.manifest.data]
-    _write_run(run, states, data, folder, files)
-    plan = {"rows": sorted(wanted), "keys": sorted(keys), "files": files}
+    own_card = _write_run(run, states, data, folder, files)
+    plan = {"rows": sorted(wanted), "keys": sorted(keys), "files": files, "own_card": own_card}
     sync_tree(folder)
     manifest.replace_bytes(folder / "plan.json", json.dumps(plan, indent=1).encode())
     crashpoint("purge_planned")
@@ -179,9 +186,32 @@ def _stage(
         if has_any:
             moved = _part(run, state, moved, tables, wanted, lines, keys, files)
         parts.append(moved)
-    return state.model_copy(
+    new = state.model_copy(
         update={"parts": parts, "next_slot": parts[-1].next_slot if parts else state.next_slot}
     )
+    if new.kept != state.kept:
+        new.measures = _measures(run, new)
+    return new
+
+
+def _measures(run: Run, state: StageManifest) -> dict[str, Any]:
+    """What the stage says of the rows that are left, where its code still measures the same."""
+    kind = next((kind for kind in STAGES if kind.name == state.stage), None)
+    if not isinstance(kind, RowStage | FilterStage) or kind.version != state.version:
+        return state.measures
+    if kind.measure is None:
+        return state.measures
+    kept = store.read_frame(_shards_now(run, state))
+    if isinstance(kind, FilterStage):
+        return kind.measure(kept, kind.config.model_validate(state.settings))
+    return kind.measure(kept)
+
+
+def _shards_now(run: Run, state: StageManifest) -> list[Path]:
+    """The kept shards of a stage: those that were written anew, else those in their place."""
+    names = [path.relative_to(run.path) for path in store.shards(run.path / state.folder, state)]
+    new = run.path / FOLDER
+    return [new / name if (new / name).is_file() else run.path / name for name in names]
 
 
 def _table(run: Run, state: StageManifest, part: Part, half: Half) -> pa.Table:
@@ -264,17 +294,35 @@ def _write_manifest(
 
 def _write_run(
     run: Run, states: list[StageManifest], data: list[FileEntry], folder: Path, files: list[str]
-) -> None:
-    """`run.json` with the new totals; it is put into place last."""
-    new = run.manifest.model_copy(update={"data": data, "kept": states[-1].kept})
+) -> bool:
+    """The card and `run.json` with the new totals; `run.json` is put into place last.
+
+    A card that is not as the run wrote it is its owner's, and left alone: whether there is one.
+    """
+    texts = dict(run.manifest.texts)
+    new = run.manifest.model_copy(update={"data": data, "kept": states[-1].kept, "texts": texts})
+    card_there = run.path / CARD
+    is_as_written = card_there.is_file() and texts.get(CARD) == _sha256(card_there)
+    if is_as_written:
+        text = card.render(run.path, new, states, data, _shards_now(run, states[-2]))
+        (folder / CARD).parent.mkdir(parents=True, exist_ok=True)
+        manifest.replace_bytes(folder / CARD, text.encode())
+        files.append(CARD)
+        texts[CARD] = _sha256(folder / CARD)
     new.digest = new.digest_of(states)
     _write_manifest(folder, "run.json", new, files)
+    return card_there.is_file() and not is_as_written
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _carry_out(path: Path, plan: dict[str, Any], epoch: int) -> Purged:
     """Put the new files into their places; what was put there before is passed over."""
     folder = path / FOLDER
     done = Purged(rows=list(plan["rows"]), files=list(plan["files"]))
+    done.own_card = bool(plan.get("own_card"))
     journal = path / "journal.sqlite"
     if journal.is_file():
         done.replies = blank(journal, [bytes.fromhex(key) for key in plan["keys"]], epoch)

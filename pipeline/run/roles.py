@@ -6,12 +6,14 @@ no scorer a tiny model of the run's own measures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import get_args
 
 from pipeline.errors import Problems, RecipeError, SynthError
+from pipeline.manifest import RunManifest
 from pipeline.recipe import Recipe
 from pipeline.run.source import Source
 from pipeline.stage import AskingStage, Role, RowStage, prompts_of, role_of
@@ -113,6 +115,37 @@ def _model(
     return Model(parsed, uri.key_for(parsed, settings.key, environment), settings)
 
 
+def found_on_hub(
+    models: Mapping[Role, Model], before: RunManifest | None, *, may_fetch: Collection[Role]
+) -> dict[Role, Model]:
+    """The models, those of the hub with the folder, the digest and the commit that they are at.
+
+    Where no revision is named it is the one that the run `before` was made with, else that of the
+    cache, else what the hub calls main. Models of other roles than `may_fetch` are not fetched: one
+    that is not there stays as it is named. Raises what keeps a model from being fetched.
+    """
+    from pipeline.train import hub  # only where it is asked
+
+    found = dict(models)
+    for role, model in models.items():
+        named = model.uri
+        if not named.hub or find_spec("huggingface_hub") is None:
+            continue
+        revision = named.revision
+        if not revision and before is not None:
+            is_same = before.identity.get(f"{role}.model") == named.model
+            revision = str(before.identity.get(f"{role}.revision") or "") if is_same else ""
+        if role in may_fetch:
+            folder: Path | None = hub.fetched(named.hub, revision, scheme=named.scheme)
+        else:
+            folder = hub.cached(named.hub, revision)
+        if folder is not None:
+            digest = uri.folder_sha256(str(folder), hub.is_wanted)
+            there = replace(named, folder=str(folder), sha256=digest, revision=folder.name)
+            found[role] = replace(model, uri=there)
+    return found
+
+
 def check_roles(found: Recipe, problems: Problems) -> None:
     """A judge that no stage asks, or decontamination alone without prompts, is a mistake."""
     last = found.steps[-1].config
@@ -150,7 +183,7 @@ def check_abilities(
         parsed = models[role].uri
         missing = [name for name in wants.get(parsed.scheme, ()) if find_spec(name) is None]
         if missing:
-            named = f"{parsed.scheme}:{parsed.folder}" if parsed.folder else parsed.scheme
+            named = f"{parsed.scheme}:{parsed.place}" if parsed.place else parsed.scheme
             problems.add(
                 RecipeError(
                     f"the {role} {named} needs {', '.join(missing)}: pip install 'synth[train]'."
@@ -163,7 +196,7 @@ def _inability(step: str, parsed: uri.TeacherURI, endpoint: str | None) -> str |
     if endpoint == "score" and parsed.scheme not in ("openai", *HERE):
         return (
             f"{step}: {parsed.scheme} measures no token loss: name a scorer with "
-            "--scorer hf:FOLDER, openai:MODEL@URL (vLLM), or tiny."
+            "--scorer hf:FOLDER, hf:ORG/NAME, openai:MODEL@URL (vLLM), or tiny."
         )
     if endpoint != "score" and parsed.scheme in HERE:
         return (
@@ -177,7 +210,7 @@ def _inability(step: str, parsed: uri.TeacherURI, endpoint: str | None) -> str |
         )
     if endpoint != "embeddings" and parsed.scheme == "st":
         return (
-            f"{step}: the teacher st:{parsed.folder} only makes vectors: name "
+            f"{step}: the teacher st:{parsed.place} only makes vectors: name "
             "one that writes text with --teacher openai:MODEL, and embed in a run of its own."
         )
     return None

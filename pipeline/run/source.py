@@ -13,12 +13,14 @@ from pipeline.manifest import RunManifest, StageManifest
 from pipeline.run.inputs import text
 from pipeline.run.inputs.columns import COLUMNS, Batch, are_texts, batches, check, field_names
 from pipeline.run.inputs.files import TEXT, InputFile, fingerprint, input_files, licence_beside
-from pipeline.schema import DROP_COLUMNS
+from pipeline.schema import DROP_COLUMNS, in_order
 from pipeline.stage import Drop, Row
 from pipeline.stages import read_input
 from pipeline.stages.input_shapes import Shape, recognise
 from pipeline.stages.read_input import Config, Reading
 
+WITH_ANSWERS = in_order((*read_input.STAGE.writes, "answers"))
+"""What an import writes where the recipe names fields of answers."""
 Entries = list[Row | Drop]
 """What one row of a file makes: rows, or why it makes none."""
 
@@ -99,7 +101,7 @@ class Source:
     def fields(self) -> list[str]:
         """The columns that are read of the files."""
         assert self.how is not None
-        return list(dict.fromkeys(self.how.shape.fields.values()))
+        return list(dict.fromkeys((*self.how.shape.fields.values(), *self.how.answers)))
 
 
 def open_source(where: str, config: Config) -> Source:
@@ -132,16 +134,16 @@ def _open_files(path: Path, config: Config) -> Source:
     licence = config.license or licence_beside(path)
     found = Source(
         path,
-        read_input.STAGE.writes,
+        read_input.STAGE.writes if config.answers is None else WITH_ANSWERS,
         fingerprint(path, files, licence),
         n_rows,
         config.rows,
         given=config,
         files=tuple(files),
         file_rows=file_rows,
-        how=Reading(shape, path.resolve().name, licence, config.turns),
+        how=Reading(shape, path.resolve().name, licence, config.turns, config.answers or ()),
     )
-    is_flat = not is_text and shape.is_flat
+    is_flat = not is_text and shape.is_flat and not config.answers
     is_columns = is_flat and all(are_texts(file, found.fields) for file in files)
     return replace(found, is_columns=is_columns)
 
@@ -157,6 +159,11 @@ def _shape(path: Path, names: Sequence[str], config: Config) -> Shape:
         raise InputError(
             f"--input {path}: its fields {named} have no shape that is known: name them with  "
             "--set 'import.columns={instruction: ..., output: ...}'."
+        )
+    if missing := [name for name in config.answers or () if name not in names]:
+        named = ", ".join(repr(name[:40]) for name in names[:12])
+        raise InputError(
+            f"--input {path} has no field {missing[0]!r} (import.answers); it has {named}."
         )
     return shape
 
@@ -182,7 +189,7 @@ def _names_and_rows(files: Sequence[InputFile], config: Config) -> tuple[list[st
 
 def _count(file: InputFile, config: Config, shape: Shape) -> int:
     """The rows of a file of columns; one that cannot be used is refused by name."""
-    wanted = dict.fromkeys(shape.fields.values())
+    wanted = dict.fromkeys((*shape.fields.values(), *(config.answers or ())))
     if missing := wanted.keys() - set(field_names(file)):
         raise InputError(f"{file.path} has no column {sorted(missing)[0]!r}, and others have.")
     return check(file, config, list(wanted))

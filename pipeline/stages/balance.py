@@ -1,12 +1,13 @@
 """Keep rows that are neither too easy nor too hard, or an even draw of them.
 
 The rules are those of `filters.balance`; they read what `difficulty` measured, so that moving a
-bound measures nothing again. Rows without a measure are kept.
+bound measures nothing again. Rows without a measure are kept, and counted
+(`rows_kept_unmeasured`): no rule has looked at them.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import polars as pl
 from pydantic import Field, model_validator
@@ -71,6 +72,12 @@ def reads(config: Config) -> tuple[str, ...]:
     return ("row_id", "scored_tokens", config.measure)
 
 
+def measures(kept: pl.DataFrame, config: Config) -> dict[str, Any]:
+    """How many rows stayed because there was nothing to judge them by."""
+    measure = kept[config.measure].cast(pl.Float64).fill_nan(None)
+    return {"rows_kept_unmeasured": measure.null_count()}
+
+
 STAGE = FilterStage(
     name="balance",
     version=1,
@@ -78,4 +85,5 @@ STAGE = FilterStage(
     config=Config,
     judge=judge,
     reads=reads,
+    measure=measures,
 )

@@ -7,7 +7,7 @@ is dropped and says so, rather than losing a turn.
 
 from __future__ import annotations
 
-from pipeline.stage import Drop
+from pipeline.stage import Drop, Row
 
 Message = dict[str, str]
 
@@ -82,6 +82,13 @@ def first_exchange(messages: list[Message]) -> tuple[str, str | None]:
         if message["role"] == "assistant":
             return messages[at]["content"], message["content"]
     return messages[at]["content"], None
+
+
+def whole_conversation(row: Row) -> list[Message]:
+    """The conversation that a row is; none where it is one exchange, or was rewritten since."""
+    turns = row.get("messages") or []
+    is_of_row = turns and first_exchange(turns) == (row["instruction"], row["output"])
+    return turns if is_of_row else []
 
 
 def is_one_exchange(messages: list[Message]) -> bool:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from pipeline.stage import DECISION, ExportStage, Row, StageConfig
-from pipeline.stages.conversations import first_exchange
+from pipeline.stages.conversations import whole_conversation
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 SCHEMAS = {
@@ -41,9 +41,8 @@ def render(row: Row, form: str) -> Row:
     """One row in the form "messages", a conversation whole, or "alpaca"."""
     if form == "alpaca":
         return {name: row[name] or "" for name in ("instruction", "input", "output", "row_id")}
-    turns = row.get("messages")
-    if turns and first_exchange(turns) == (row["instruction"], row["output"]):
-        return {"messages": turns, "row_id": row["row_id"]}  # unless the texts were rewritten since
+    if turns := whole_conversation(row):
+        return {"messages": turns, "row_id": row["row_id"]}
     asked = "\n\n".join(part for part in (row["instruction"], row["input"]) if part)
     messages = [
         {"role": "user", "content": asked},

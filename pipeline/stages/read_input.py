@@ -35,7 +35,8 @@ class Config(StageConfig):
 
     `columns` names the file's fields where they are called otherwise, as in `{instruction:
     question, output: answer}`; `split` which split of a saved data set, or which shards of a folder
-    by the beginning of their names. `license` is what rows get that name none themselves. A row of
+    by the beginning of their names. `answers` names fields that hold an answer each, as several
+    models wrote them, for `compare`. `license` is what rows get that name none themselves. A row of
     more than `row_bytes` is dropped; a file of more than `file_bytes` when unpacked, or more than
     `ratio` times as large as what is stored of it, is refused.
     """
@@ -44,12 +45,22 @@ class Config(StageConfig):
     rows: Annotated[int | None, Field(ge=1), EXTENT] = None
     shape: Annotated[Literal["auto"] | Name, IDENTITY] = "auto"
     columns: Annotated[dict[Target, str], Field(default_factory=dict), IDENTITY]
+    answers: Annotated[tuple[str, ...] | None, Field(min_length=2), IDENTITY] = None
     split: Annotated[str | None, IDENTITY] = None
     license: Annotated[str | None, IDENTITY] = None
     turns: Annotated[Literal["conversation", "user"], IDENTITY] = "conversation"
     row_bytes: Annotated[int, Field(ge=1, le=2**26), IDENTITY] = 2**22
     file_bytes: Annotated[int, Field(ge=1), OPERATIONAL] = 2**36
     ratio: Annotated[float, Field(ge=1), OPERATIONAL] = 200
+
+    @field_validator("answers")
+    @classmethod
+    def _names_apart(cls, given: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if given is not None and len(set(given)) < len(given):
+            raise ValueError("a field stands twice")
+        if given is not None and (taken := {"tie", "flipped"} & set(given)):
+            raise ValueError(f"no answer can be called {taken.pop()!r}: that is a verdict")
+        return given
 
     @field_validator("columns")
     @classmethod
@@ -69,6 +80,7 @@ class Reading:
     source: str
     license: str | None = None
     turns: Literal["conversation", "user"] = "conversation"
+    answers: tuple[str, ...] = ()
 
 
 def read(number: int, found: dict[str, Any], how: Reading) -> list[Row | Drop]:
@@ -82,6 +94,11 @@ def read(number: int, found: dict[str, Any], how: Reading) -> list[Row | Drop]:
         own = found.get(how.shape.fields.get(target, ""))
         is_said = isinstance(own, str) and own.strip() and is_unicode(own)
         row[target] = own if is_said else fallback
+    if how.answers:
+        answers = _answers(found, how.answers)
+        if isinstance(answers, Drop):
+            return [_drop(answers, row)]
+        row["answers"] = answers
     if "messages" in how.shape.fields:
         return _of_conversation(number, found.get(how.shape.fields["messages"]), row, how)
     if "instances" in how.shape.fields:
@@ -92,6 +109,17 @@ def read(number: int, found: dict[str, Any], how: Reading) -> list[Row | Drop]:
     for name in TEXTS:
         row[name] = found.get(how.shape.fields.get(name, ""))
     return [_checked(row, "instruction" if "instruction" in how.shape.fields else "output")]
+
+
+def _answers(found: dict[str, Any], names: tuple[str, ...]) -> list[dict[str, str]] | Drop:
+    """The answers of a row that are there, each with its field's name."""
+    answers = [{"source": name, "text": found[name]} for name in names if found.get(name)]
+    for one in answers:
+        if not isinstance(one["text"], str):
+            return Drop("not_text", f"{one['source']} is a {type(one['text']).__name__}")
+        if not is_unicode(one["text"]):
+            return Drop("not_text", f"{one['source']} is not valid Unicode")
+    return answers
 
 
 def row_of(number: int, item: int, how: Reading) -> Row:
@@ -123,7 +151,9 @@ def _drop(why: Drop, row: Row) -> Drop:
     held = {
         name: value
         for name, value in row.items()
-        if value is None or name == "messages" or (isinstance(value, str) and is_unicode(value))
+        if value is None
+        or name in ("messages", "answers")
+        or (isinstance(value, str) and is_unicode(value))
     }
     return Drop(why.reason, why.detail, row=held)
 

@@ -24,7 +24,7 @@ from pipeline.teacher.call import (
     read_envelope,
 )
 from pipeline.teacher.journal import FAILURE, INTENT, REPLY, Journal, Record
-from pipeline.teacher.ledger import Ledger, Spend, worst_case
+from pipeline.teacher.ledger import Ledger, Spend, billed_at_most, worst_case
 from pipeline.teacher.pace import Pace
 from pipeline.teacher.settings import TeacherSettings
 
@@ -117,10 +117,8 @@ class Buyer:
     async def _send_once(self, call: Call, key: bytes) -> Record | Unanswered:
         """One send with its two records and its place in the ledger."""
         model = self.teacher.name
-        n_bytes = len(call.content) * (2 if call.kind == "score" else 1)  # the answer twice
-        worst = worst_case(
-            n_bytes, len(call.body.get("messages", ())), call.body.get(call.limit_name)
-        )
+        n_bytes, n_messages = billed_at_most(call)
+        worst = worst_case(n_bytes, n_messages, call.body.get(call.limit_name))
         await self.ledger.reserve(model, worst)
         note = {
             "model": model,

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from pipeline.errors import BudgetError
+from pipeline.teacher.call import Call
 from pipeline.teacher.settings import Budget, Price
 
 
@@ -46,6 +47,25 @@ class Spend:
     def usd(self, price: Price) -> Decimal:
         """Dollars at a price."""
         return (self.input_tokens * price.input + self.output_tokens * price.output) / 1_000_000
+
+
+def billed_at_most(call: Call) -> tuple[int, int]:
+    """The bytes and messages that a call can be billed for.
+
+    A measurement sends the answer twice, after its prompt and alone; one of a conversation does so
+    with every answer, each after all that stands before it.
+    """
+    turns = call.body.get("messages", ())
+    if call.kind != "score":
+        return len(call.content), len(turns)
+    n_bytes, n_messages = 2 * len(call.content), len(turns)
+    before = 0
+    for at, turn in enumerate(turns):
+        size = len(turn["content"].encode())
+        if turn["role"] == "assistant":
+            n_bytes, n_messages = n_bytes + before + 2 * size, n_messages + at + 1
+        before += size
+    return n_bytes, n_messages
 
 
 def worst_case(prompt_bytes: int, n_messages: int, max_tokens: int | None) -> Spend:

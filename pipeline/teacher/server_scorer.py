@@ -3,7 +3,9 @@
 The server's own `/tokenize` writes the prompt by the model's chat template and gives the answer's
 tokens; `/v1/completions` with token ids and `prompt_logprobs` then says how likely each was, once
 after the prompt and once after its first token alone: the numbers of `pipeline.train.token_loss`.
-A measurement is four requests, and one reply in the journal.
+That is four requests for a row with one answer, and for each further answer of a conversation
+three, or four where its prompt does not go on from the one before; a row is one reply in the
+journal.
 """
 
 from __future__ import annotations
@@ -38,30 +40,46 @@ class ServerScorer:
 
     async def send(self, call: Call) -> Received:
         """Measure one row; what the server says in place of a measurement comes back as it is."""
-        body = call.body
-        text = "\n\n".join(part for part in (body["instruction"], body["input"]) if part)
-        asked = {"messages": [{"role": "user", "content": text}], "add_generation_prompt": True}
-        answer = {"prompt": body["output"], "add_special_tokens": False}
+        turns = call.body.get("messages")
+        measured: list[tuple[list[int], list[int]]] = []
+        cut = 0
         try:
-            written, answered = await _both(self._tokens(call, asked), self._tokens(call, answer))
-            prompt, context = written
-            fitted = answered[0][: max(context - 1 - len(prompt), 0)]  # one is left to be written
-            found: dict[str, Any] = {"loss": None, "loss_alone": None}
-            used = 0
-            if fitted:
-                given, alone = await _both(
-                    self._loss(call, prompt, fitted), self._loss(call, prompt[:1], fitted)
-                )
-                found = {"loss": given[0], "loss_alone": alone[0]}
-                used = given[1] + alone[1]
+            for before, answer in _exchanges(call.body):
+                asked = {"messages": before, "add_generation_prompt": True}
+                text = {"prompt": answer, "add_special_tokens": False}
+                written, answered = await _all(self._tokens(call, asked), self._tokens(call, text))
+                prompt, context = written
+                fitted = answered[0][: max(context - 1 - len(prompt), 0)]  # one is left to write
+                cut += len(answered[0]) - len(fitted)
+                if fitted:
+                    measured.append((prompt, fitted))
+        except _NotMeasured as error:
+            if turns and error.received.status == 400:  # its chat template refuses the turns
+                return self._reply([], 0, 0, 0)
+            return error.received
+        given = _joined(measured)
+        alone = [([prompt[0], *answer], [(1, 1 + len(answer))]) for prompt, answer in measured]
+        passes = given + alone
+        found: list[tuple[float, int]] = []
+        try:
+            for at in range(0, len(passes), 2):
+                found += await _all(*(self._loss(call, *one) for one in passes[at : at + 2]))
         except _NotMeasured as error:
             return error.received
+        lost = [total for total, _ in found]
+        sums = [sum(lost[: len(given)]), sum(lost[len(given) :])]
+        n = sum(len(answer) for _, answer in measured)
+        return self._reply(sums, n, cut, sum(billed for _, billed in found))
+
+    def _reply(self, sums: Sequence[float], measured: int, cut: int, used: int) -> Received:
+        means = [total / measured for total in sums] if measured else [None, None]
         tree = {
             "object": "score",
             "model": self.name,
-            **found,
-            "tokens": len(fitted),
-            "cut": len(answered[0]) - len(fitted),
+            "loss": means[0],
+            "loss_alone": means[1],
+            "tokens": measured,
+            "cut": cut,
             "usage": {"prompt_tokens": max(used, 1), "completion_tokens": 0},
         }
         return Received(200, json.dumps(tree).encode())
@@ -75,15 +93,15 @@ class ServerScorer:
         return [int(token) for token in tokens], context
 
     async def _loss(
-        self, call: Call, before: Sequence[int], answer: Sequence[int]
+        self, call: Call, tokens: Sequence[int], spans: Sequence[tuple[int, int]]
     ) -> tuple[float, int]:
-        """The mean loss of an answer's tokens after `before`, and the tokens that were billed."""
+        """The summed loss of the tokens in `spans`, and the tokens that were billed."""
         tree = await self._ask(
             call,
             "completions",
             {
                 "model": self.name,
-                "prompt": [*before, *answer],
+                "prompt": list(tokens),
                 "max_tokens": 1,
                 "temperature": 0,
                 "prompt_logprobs": 0,
@@ -92,18 +110,19 @@ class ServerScorer:
         choices = tree.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else {}
         found = choice.get("prompt_logprobs")
-        if not isinstance(found, list) or len(found) != len(before) + len(answer):
+        if not isinstance(found, list) or len(found) != len(tokens):
             raise _not_measured("the server gives no prompt_logprobs for each token")
         try:
             total = -sum(
-                float(one[str(token)]["logprob"])
-                for one, token in zip(found[len(before) :], answer, strict=True)
+                float(found[at][str(tokens[at])]["logprob"])
+                for start, end in spans
+                for at in range(start, end)
             )
             usage = tree["usage"]
             billed = int(usage["prompt_tokens"]) + int(usage["completion_tokens"])
         except (KeyError, TypeError, ValueError) as error:
             raise _not_measured(f"the server's prompt_logprobs lack {error}") from error
-        return total / len(answer), billed
+        return total, billed
 
     async def _ask(self, call: Call, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The JSON object of one request's reply."""
@@ -119,11 +138,38 @@ class ServerScorer:
         return tree
 
 
-async def _both(one: Coroutine[Any, Any, T], other: Coroutine[Any, Any, T]) -> tuple[T, T]:
-    """Both results; where one fails the other is waited for, so that no request goes unwatched."""
-    tasks = [asyncio.ensure_future(one), asyncio.ensure_future(other)]
+def _exchanges(body: Mapping[str, Any]) -> list[tuple[list[dict[str, str]], str]]:
+    """Each answer of a row with the turns before it (`pipeline.train.scorer.exchanges`)."""
+    turns = body.get("messages")
+    if not turns:
+        text = "\n\n".join(part for part in (body["instruction"], body["input"]) if part)
+        return [([{"role": "user", "content": text}], body["output"])]
+    roles = [turn["role"] for turn in turns]
+    return [
+        (turns[:at], turns[at]["content"])
+        for at, role in enumerate(roles)
+        if role == "assistant" and "user" in roles[:at]
+    ]
+
+
+def _joined(
+    measured: Sequence[tuple[list[int], list[int]]],
+) -> list[tuple[list[int], list[tuple[int, int]]]]:
+    """Answers after their prompts, in one request those whose prompts go on from the one before."""
+    found: list[tuple[list[int], list[tuple[int, int]]]] = []
+    for prompt, answer in measured:
+        if not found or prompt[: len(found[-1][0])] != found[-1][0]:
+            found.append((prompt, []))
+        spans = [*found[-1][1], (len(prompt), len(prompt) + len(answer))]
+        found[-1] = ([*prompt, *answer], spans)
+    return found
+
+
+async def _all(*asked: Coroutine[Any, Any, T]) -> list[T]:
+    """All results; where one fails the others are waited for, so that none goes unwatched."""
+    tasks = [asyncio.ensure_future(one) for one in asked]
     await asyncio.gather(*tasks, return_exceptions=True)
-    return tasks[0].result(), tasks[1].result()
+    return [task.result() for task in tasks]
 
 
 class _NotMeasured(Exception):  # noqa: N818 - it is an outcome, handed on as what was received

@@ -1,10 +1,15 @@
-"""What a URI says: `openai:MODEL[@URL,URL]`, `st:FOLDER`, `hf:FOLDER`, `tiny`, `offline`."""
+"""What a URI says: `openai:MODEL[@URL,URL]`, `tiny`, `offline`, and models of this machine.
+
+Those are `st:FOLDER` and `hf:FOLDER`, or `st:ORG/NAME[@REVISION]` and `hf:ORG/NAME[@REVISION]` for
+one of the Hugging Face hub; a folder that is there goes before a model of the same name.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +20,10 @@ from pipeline.errors import RecipeError
 OPENAI_URL = "https://api.openai.com/v1"
 NO_KEY = "none"
 """What stands in the Authorization header where there is no key."""
+HUB = re.compile(
+    r"([A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*)(?:@([A-Za-z0-9][A-Za-z0-9._/-]*))?"
+)
+"""A model of the hub and, after an @, its revision: a branch, a tag or a commit."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -28,7 +37,9 @@ USER_IN_ADDRESS = (
 class TeacherURI:
     """A parsed teacher URI: the scheme, the served model's name, the servers' addresses.
 
-    A model on this machine has a `folder`, and the `sha256` of its files once they were read.
+    A model on this machine has a `folder`, and the `sha256` of its files once they were read. One
+    of the hub has its name there as `hub`, and a `revision`: what was named, once it was found its
+    commit; its folder is known from then on.
     """
 
     scheme: str
@@ -36,6 +47,13 @@ class TeacherURI:
     urls: tuple[str, ...] = ()
     folder: str = ""
     sha256: str = ""
+    hub: str = ""
+    revision: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where a model of this machine comes from, as it is named after the scheme."""
+        return self.hub or self.folder
 
 
 def parse(uri: str, environment: Mapping[str, str] | None = None) -> TeacherURI:
@@ -57,8 +75,8 @@ def parse(uri: str, environment: Mapping[str, str] | None = None) -> TeacherURI:
     if scheme != "openai" or not colon:
         raise RecipeError(
             f"the teacher {uri!r} cannot be parsed: write offline, openai:MODEL, "
-            "openai:MODEL@http://host:8000/v1, for vectors st:FOLDER, or for token loss "
-            "hf:FOLDER or tiny."
+            "openai:MODEL@http://host:8000/v1, for vectors st:FOLDER or st:ORG/NAME, or for token "
+            "loss hf:FOLDER, hf:ORG/NAME or tiny."
         )
     model, _, addresses = rest.partition("@")
     if "@" in addresses:  # said before anything that would repeat it
@@ -73,24 +91,30 @@ def parse(uri: str, environment: Mapping[str, str] | None = None) -> TeacherURI:
 
 
 def _folder(scheme: str, path: str, holds: str) -> TeacherURI:
-    """A model's folder on this machine; it is called by its last name."""
-    if not path or not Path(path).is_dir():
-        raise RecipeError(
-            f"the teacher {f'{scheme}:{path}'!r} is not there: write {scheme}:FOLDER with the "
-            f"folder of {holds} on this machine."
-        )
-    return TeacherURI(scheme, Path(path).resolve().name or scheme, folder=path)
+    """A model's folder on this machine, called by its last name, or a model of the hub."""
+    if path and Path(path).is_dir():
+        return TeacherURI(scheme, Path(path).resolve().name or scheme, folder=path)
+    if (found := HUB.fullmatch(path)) is not None and ".." not in path:
+        return TeacherURI(scheme, found[1], hub=found[1], revision=found[2] or "")
+    raise RecipeError(
+        f"the teacher {f'{scheme}:{path}'!r} is not there: write {scheme}:FOLDER with the folder "
+        f"of {holds} on this machine, or {scheme}:ORG/NAME or {scheme}:ORG/NAME@REVISION for one "
+        "of the Hugging Face hub."
+    )
 
 
-def folder_sha256(folder: str) -> str:
-    """One SHA-256 over the names and contents of a model's files; hidden ones and *.md left out."""
+def folder_sha256(folder: str, is_read: Callable[[str], bool] = lambda name: True) -> str:
+    """One SHA-256 over the names and contents of a model's files, or of those that are read.
+
+    Hidden ones and *.md are left out.
+    """
     digest = hashlib.sha256()
     try:
         for path in sorted(Path(folder).rglob("*")):
             name = path.relative_to(folder)
             if path.suffix == ".md" or any(part.startswith(".") for part in name.parts):
                 continue
-            if path.is_file():
+            if path.is_file() and is_read(name.as_posix()):
                 with path.open("rb") as file:
                     content = hashlib.file_digest(file, "sha256").hexdigest()
                 digest.update(f"{content} {name.as_posix()}\n".encode())

@@ -1,6 +1,6 @@
 """Vectors from a sentence-transformers folder on this machine, in an embedding reply's envelope.
 
-Nothing is downloaded, no code of the folder's is run, and weights are read from safetensors alone.
+No code of the folder's is run, and weights are read from safetensors alone.
 On a processor every text is encoded by itself: its numbers are then the same bytes whatever is
 asked beside it, and padding to the longest of a batch costs more than a batch saves. On a GPU calls
 that wait together are one batch, and a text's numbers differ in the last bits with the texts beside
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import TeacherError
 from pipeline.teacher.call import Call, Received
 from pipeline.train.batching import Batches, first_line
+from pipeline.train.loading import loading
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -69,11 +70,9 @@ def load(folder: Path) -> SentenceTransformer:
     _check_modules(folder)
     import torch
     from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
-    try:
+    with loading(folder):
         model = SentenceTransformer(
             str(folder),
             device="cuda" if torch.cuda.is_available() else "cpu",
@@ -81,8 +80,6 @@ def load(folder: Path) -> SentenceTransformer:
             local_files_only=True,
             model_kwargs={"use_safetensors": True, "dtype": torch.float32},
         )
-    except Exception as error:  # a folder can be wrong in any way
-        raise TeacherError(f"{folder} cannot be loaded: {first_line(error)}.") from error
     return model.float().eval()
 
 

@@ -11,12 +11,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from jinja2 import TemplateError
+
 from pipeline.errors import TeacherError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 Message = Mapping[str, str]
+
+
+class UnwritableError(TeacherError):
+    """A chat template refuses the turns that it is given, or leaves some out."""
 
 
 class PromptIds:
@@ -41,25 +47,32 @@ class PromptIds:
         return list(encoded["input_ids"])
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """The turns before the answer, up to where the answer begins."""
+        """The turns before the answer, up to where the answer begins.
+
+        Raises `UnwritableError` where the chat template cannot write them.
+        """
         if not self.has_template:
             return [self._first, *self.data("".join(f"{turn['content']}\n" for turn in messages))]
         marks = [f"\ue000{number}\ue001" for number in range(len(messages))]
-        found = self._tokenizer.apply_chat_template(
-            [
-                {"role": turn["role"], "content": mark}
-                for turn, mark in zip(messages, marks, strict=True)
-            ],
-            tokenize=False,
-            add_generation_prompt=True,
-        )
+        marked = [
+            {"role": turn["role"], "content": mark}
+            for turn, mark in zip(messages, marks, strict=True)
+        ]
+        try:
+            found = self._tokenizer.apply_chat_template(
+                marked, tokenize=False, add_generation_prompt=True
+            )
+        except TemplateError as error:
+            raise UnwritableError(
+                f"the scorer's chat template refuses the turns: {error}."
+            ) from error
         assert isinstance(found, str)
         rendered = found
         ids: list[int] = []
         for turn, mark in zip(messages, marks, strict=True):
             before, there, rendered = rendered.partition(mark)
             if not there:
-                raise TeacherError("the scorer's chat template leaves out or reorders a turn.")
+                raise UnwritableError("the scorer's chat template leaves out or reorders a turn.")
             ids += self._written(before) + self.data(turn["content"])
         return ids + self._written(rendered)
 

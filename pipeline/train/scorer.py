@@ -2,8 +2,8 @@
 
 They answer calls of the kind `score`, journalled like any request, so that nothing is measured
 twice. Calls that wait together are measured in one batch; a loss then differs in its last bits
-with the rows beside it, and is stored once. Nothing is downloaded, no code of a folder's is run,
-and weights are read from safetensors alone.
+with the rows beside it, and is stored once. No code of a folder's is run, and weights are read from
+safetensors alone.
 
 A reply is
 
@@ -20,13 +20,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.errors import TeacherError
 from pipeline.teacher.call import Call, Received
 from pipeline.train import tiny, token_loss
-from pipeline.train.batching import Batches, first_line
-from pipeline.train.prompt_ids import PromptIds, turns
+from pipeline.train.batching import Batches
+from pipeline.train.loading import loading
+from pipeline.train.prompt_ids import Message, PromptIds, UnwritableError, turns
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,8 +39,32 @@ STEPS = 300
 READ = 20_000
 """The most rows that the tiny model's vocabulary is learned from, and that it trains on."""
 
-Texts = tuple[str, str, str]
-"""Instruction, input and output of a row."""
+
+class Texts(NamedTuple):
+    """What is measured of a row; `messages` is the whole conversation where it is more."""
+
+    instruction: str
+    given: str
+    output: str
+    messages: tuple[Message, ...] = ()
+
+    def all(self) -> list[str]:
+        """Every text of the row once."""
+        said = [message["content"] for message in self.messages]
+        return said or [self.instruction, self.given, self.output]
+
+
+def exchanges(texts: Texts, *, has_template: bool) -> list[tuple[Sequence[Message], str]]:
+    """Each answer with the turns before it; what is said before the first user turn is none."""
+    if not texts.messages:
+        asked = turns(texts.instruction, texts.given, has_template=has_template)
+        return [(asked, texts.output)]
+    roles = [message["role"] for message in texts.messages]
+    return [
+        (texts.messages[:at], texts.messages[at]["content"])
+        for at, role in enumerate(roles)
+        if role == "assistant" and "user" in roles[:at]
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +77,22 @@ class Loaded:
 
     def measure(self, rows: Sequence[Texts]) -> list[tuple[token_loss.Losses, int]]:
         """The losses of each row, and how many tokens the model was shown for it."""
-        examples = [
-            token_loss.Example(
-                self.ids.prompt(turns(instruction, given, has_template=self.ids.has_template)),
-                self.ids.data(output),
-            )
-            for instruction, given, output in rows
-        ]
-        found = token_loss.losses(self.model, examples, context=self.context)
-        return [
-            (losses, len(example.prompt) + 1 + 2 * losses.tokens)
-            for losses, example in zip(found, examples, strict=True)
-        ]
+        found = token_loss.conversation_losses(
+            self.model, [self._examples(texts) for texts in rows], context=self.context
+        )
+        return [(losses, losses.shown) for losses in found]
+
+    def _examples(self, texts: Texts) -> list[token_loss.Example]:
+        """The answers of a row; none where the chat template refuses its conversation."""
+        try:
+            return [
+                token_loss.Example(self.ids.prompt(before), self.ids.data(answer))
+                for before, answer in exchanges(texts, has_template=self.ids.has_template)
+            ]
+        except UnwritableError:
+            if not texts.messages:
+                raise
+            return []
 
 
 class LocalScorer:
@@ -88,7 +117,9 @@ class LocalScorer:
             if not self._models:
                 self._models = await asyncio.to_thread(self._load)
         body = call.body
-        return await self._batches.ask((body["instruction"], body["input"], body["output"]))
+        messages = tuple(body.get("messages") or ())
+        texts = Texts(body["instruction"], body["input"], body["output"], messages)
+        return await self._batches.ask(texts)
 
     async def close(self) -> None:
         """Wait for the batch that is being measured, and let go of the models."""
@@ -133,16 +164,13 @@ def load_folder(folder: Path, context: int | None = None) -> list[Loaded]:
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     if not any(folder.glob("*.safetensors")):
         raise TeacherError(
             f"{folder} holds no weights in safetensors: save the model anew, others are not read."
         )
     has_gpu = torch.cuda.is_available()
-    try:
+    with loading(folder):
         tokenizer: Any = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
@@ -153,8 +181,6 @@ def load_folder(folder: Path, context: int | None = None) -> list[Loaded]:
             use_safetensors=True,
             dtype=torch.bfloat16 if has_gpu else torch.float32,
         )
-    except Exception as error:  # a folder can be wrong in any way
-        raise TeacherError(f"{folder} cannot be loaded: {first_line(error)}.") from error
     model.to(torch.device("cuda" if has_gpu else "cpu")).train(mode=False)
     reads = getattr(model.config, "max_position_embeddings", None) or 1024
     return [Loaded(model, PromptIds(tokenizer), min(context or reads, reads))]
@@ -176,7 +202,9 @@ def load_or_train(
     size = tiny.Size()
     if not (folder / "done").is_file():
         sample = _sample(rows(), seed)
-        tokenizer = tiny.make_tokenizer((text for texts in sample for text in texts if text), size)
+        tokenizer = tiny.make_tokenizer(
+            (text for one in sample for text in one.all() if text), size
+        )
         ids = PromptIds(tokenizer)
         for number in range(FOLDS):
             others = [texts for texts in sample if fold(texts, FOLDS) != number] or sample[:0]
@@ -191,9 +219,9 @@ def load_or_train(
 
 def _written(ids: PromptIds, texts: Texts) -> list[int]:
     """A row as the tiny model reads it."""
-    instruction, given, output = texts
-    prompt = ids.prompt(turns(instruction, given, has_template=ids.has_template))
-    return [*prompt, *ids.data(output)]
+    answers = exchanges(texts, has_template=ids.has_template)
+    before, answer = answers[-1] if answers else (texts.messages, "")
+    return [*ids.prompt(before), *ids.data(answer)]
 
 
 def _sample(rows: Iterable[Texts], seed: int) -> list[Texts]:

@@ -6,6 +6,10 @@ s(A|Q) / s(A); that of Superfiltering (arXiv:2402.00530) is exp(s(A|Q) - s(A)). 
 taken over the same tokens: "alone" leaves of the prompt only its first token, which is bos or
 what a chat template begins with. An answer that does
 not fit into the context beside its prompt is cut there, for both.
+
+Of a conversation every answer is measured, given all that was said before it, and alone; the means
+are over the tokens of all answers, so that each token counts once. Where the prompt of an answer
+goes on from the one before it, as chat templates mostly write it, one forward pass measures both.
 """
 
 from __future__ import annotations
@@ -31,28 +35,66 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What was measured: mean losses in nats, null where no token was; tokens measured and cut."""
+    """What was measured: mean losses in nats, null where no token was; tokens measured and cut.
+
+    `shown` are the tokens that the model read for it.
+    """
 
     given: float | None
     alone: float | None
     tokens: int
     cut: int
+    shown: int = 0
+
+
+Pass = tuple[list[int], list[tuple[int, int]]]
+"""The ids that a model reads in one pass, and from where to where their losses count."""
 
 
 def losses(model: PreTrainedModel, examples: Sequence[Example], *, context: int) -> list[Losses]:
     """Measure each example, in order; `context` is the most tokens that the model reads."""
-    fitted = [_fit(example, context) for example in examples]
-    sequences: list[tuple[list[int], int]] = []
-    for example, answer in zip(examples, fitted, strict=True):
-        if answer:
-            sequences.append(([*example.prompt, *answer], len(example.prompt)))
-            sequences.append(([example.prompt[0], *answer], 1))
-    sums = iter(_sums(model, sequences))
+    return conversation_losses(model, [[example] for example in examples], context=context)
+
+
+def conversation_losses(
+    model: PreTrainedModel, conversations: Sequence[Sequence[Example]], *, context: int
+) -> list[Losses]:
+    """Measure each conversation, in order: its answers, each with all that stands before it."""
+    passes: list[Pass] = []
+    halves = []
+    for answers in conversations:
+        fitted = [(example, _fit(example, context)) for example in answers]
+        measured = [(example, answer) for example, answer in fitted if answer]
+        given = _joined(measured)
+        alone: list[Pass] = [
+            ([example.prompt[0], *answer], [(1, 1 + len(answer))]) for example, answer in measured
+        ]
+        passes += given + alone
+        n = sum(len(answer) for _, answer in measured)
+        cut = sum(len(example.answer) for example in answers) - n
+        halves.append((given, alone, n, cut))
+    sums = iter(_sums(model, passes))
     found = []
-    for example, answer in zip(examples, fitted, strict=True):
-        n, cut = len(answer), len(example.answer) - len(answer)
-        given, alone = (next(sums) / n, next(sums) / n) if n else (None, None)
-        found.append(Losses(given, alone, n, cut))
+    for given, alone, n, cut in halves:
+        shown = sum(len(ids) for ids, _ in given + alone)
+        lost, lost_alone = (sum(next(sums) for _ in half) for half in (given, alone))
+        if n:
+            found.append(Losses(lost / n, lost_alone / n, n, cut, shown))
+        else:
+            found.append(Losses(None, None, 0, cut))
+    return found
+
+
+def _joined(measured: Sequence[tuple[Example, list[int]]]) -> list[Pass]:
+    """Answers with their prompts: in one pass those whose prompts go on from the one before."""
+    found: list[Pass] = []
+    for example, answer in measured:
+        prompt = list(example.prompt)
+        if not found or prompt[: len(found[-1][0])] != found[-1][0]:
+            found.append((prompt, []))
+        spans = found[-1][1]
+        spans.append((len(prompt), len(prompt) + len(answer)))
+        found[-1] = ([*prompt, *answer], spans)
     return found
 
 
@@ -61,8 +103,8 @@ def _fit(example: Example, context: int) -> list[int]:
     return list(example.answer[: max(context - len(example.prompt), 0)])
 
 
-def _sums(model: PreTrainedModel, sequences: Sequence[tuple[list[int], int]]) -> list[float]:
-    """The summed loss of each sequence's tokens from `start` on."""
+def _sums(model: PreTrainedModel, sequences: Sequence[Pass]) -> list[float]:
+    """The summed loss of the tokens that count, a pass each."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -76,10 +118,11 @@ def _sums(model: PreTrainedModel, sequences: Sequence[tuple[list[int], int]]) ->
             mask = torch.zeros((len(batch), width), dtype=torch.long)
             labels = torch.full((len(batch), width), -100, dtype=torch.long)
             for row, at in enumerate(batch):
-                tokens, start = sequences[at]
+                tokens, spans = sequences[at]
                 ids[row, : len(tokens)] = torch.tensor(tokens)
                 mask[row, : len(tokens)] = 1
-                labels[row, start : len(tokens)] = ids[row, start : len(tokens)]
+                for start, end in spans:
+                    labels[row, start:end] = ids[row, start:end]
             logits = model(
                 input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
             ).logits

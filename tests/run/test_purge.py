@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import DamagedError, InputError, LockedError
+from pipeline.inspect import open_run
 from pipeline.run.lock import locked
 from pipeline.run.prepare import Options, prepare
 from pipeline.run.purge import purge
@@ -68,6 +69,54 @@ def test_a_purged_row_is_nowhere_in_the_run_which_stays_whole(run: Path) -> None
         assert row["row_id"] not in ids
     assert not (run / "purge").exists()
     assert any("backups" in place for place in found.copies)
+
+
+def test_the_card_says_what_the_books_say_after_a_purge(run: Path) -> None:
+    before = (run / "data" / "README.md").read_text("utf-8")
+    purge(run, row=a_child(run)["row_id"])
+    verify(run)
+    text = (run / "data" / "README.md").read_text("utf-8")
+    for state in open_run(run).stage_manifests:
+        reasons = ", ".join(f"{reason} {n}" for reason, n in state.dropped_by_reason.items())
+        line = f"| {state.name} | {state.candidates} | {state.kept} | {state.dropped} | {reasons} |"
+        assert line in text
+    assert "purged 1" in text
+    sides = [
+        sum(
+            entry.rows for entry in open_run(run).manifest.data if f"messages/{side}-" in entry.path
+        )
+        for side in ("train", "validation")
+    ]
+    assert f"Train {sides[0]} rows, validation {sides[1]}," in text
+    assert f"Written by `offline`: {sum(sides)} rows." in text
+    same = [line for line in before.split("\n") if "Seed tasks" in line or "Made with" in line]
+    assert len(same) == 2
+    assert all(line in text.split("\n") for line in same)
+
+
+def test_a_card_that_was_changed_by_hand_is_left_alone_and_named(run: Path) -> None:
+    card = run / "data" / "README.md"
+    card.write_text(card.read_text("utf-8") + "\nLicence: CC0.\n", "utf-8")
+    before = card.read_bytes()
+    done = synth("purge", str(run), "--row", a_child(run)["row_id"])
+    assert done.returncode == 0, done.stderr
+    assert b"data/README.md was changed by hand" in done.stdout
+    assert card.read_bytes() == before
+
+
+def test_what_a_stage_measured_is_that_of_the_rows_that_are_left(
+    run_synth: RunSynth, server: Server, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    lines = [{"instruction": f"Name river {n}.", "output": f"The river {n}."} for n in range(9)]
+    rows.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    out = tmp_path / "run"
+    run_synth(out, recipe="rate", input=str(rows), judge=f"openai:j@{server.url}")
+    rated = books.stage_json(out, "rate")["measures"]["histogram"]
+    assert sum(rated.values()) == 9
+    purge(out, row=books.rows(out, "rate")[0]["row_id"])
+    verify(out)
+    assert sum(books.stage_json(out, "rate")["measures"]["histogram"].values()) == 8
 
 
 def test_descendants_go_only_where_that_is_said(run: Path) -> None:

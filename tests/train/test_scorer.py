@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,17 @@ import pytest
 pytest.importorskip("torch", reason="needs the extra 'train'")
 pytest.importorskip("transformers", reason="needs the extra 'train'")
 
+from pipeline.cli.look import _status_text
 from pipeline.errors import RecipeError, TeacherError
 from pipeline.inspect import open_run
 from pipeline.run.prepare import Options, prepare
+from pipeline.run.purge import purge
+from pipeline.status import stage_statuses
+from pipeline.teacher.call import Call, canonical
+from pipeline.teacher.ledger import billed_at_most
 from pipeline.train import tiny
 from pipeline.train.prompt_ids import turns
-from pipeline.train.scorer import FOLDS, fold, load_folder, load_or_train
+from pipeline.train.scorer import FOLDS, Texts, fold, load_folder, load_or_train
 from pipeline.verify import verify
 from tests.conftest import RunSynth
 from tests.run import books
@@ -101,6 +107,30 @@ def test_the_columns_are_the_definitions(
     assert verify(tmp_path / "run").findings == []
 
 
+def test_rows_that_cannot_be_measured_are_counted_by_name(
+    run_synth: RunSynth, folder: Path, given: dict[str, Any], tmp_path: Path
+) -> None:
+    long = {"instruction": "Count. " * 200, "input": "", "output": "One."}
+    pl.DataFrame([*ROWS, long, long]).write_parquet(given["input"])
+    run_synth(tmp_path / "run", scorer=f"hf:{folder}", **given)
+    run = open_run(tmp_path / "run")
+    measures = run.stage("difficulty").measures
+    assert measures["not_measured"] == {"prompt_fills_the_context": 2, "no_output": 1}
+    assert measures["rows_not_measured"] == 3
+    rows = run.kept("difficulty").filter(pl.col("perplexity").is_null())
+    assert rows["not_measured"].to_list() == ["no_output", *["prompt_fills_the_context"] * 2]
+    assert run.kept("difficulty")["not_measured"].null_count() == len(ROWS) - 1
+    assert run.stage("balance").measures == {"rows_kept_unmeasured": 3}
+    text = _status_text(run, stage_statuses(run), None)
+    assert "difficulty: not measured: prompt fills the context 2, no output 1\n" in text
+    assert "balance: rows kept unmeasured 3\n" in text
+    purge(tmp_path / "run", row=rows["row_id"][2])
+    run = open_run(tmp_path / "run")
+    assert run.stage("difficulty").measures["not_measured"]["prompt_fills_the_context"] == 1
+    assert run.stage("balance").measures == {"rows_kept_unmeasured": 2}
+    assert verify(tmp_path / "run").findings == []
+
+
 def test_a_server_measures_what_the_folder_measures_and_other_bounds_ask_it_nothing(
     run_synth: RunSynth, folder: Path, given: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -135,6 +165,115 @@ def test_a_server_measures_what_the_folder_measures_and_other_bounds_ask_it_noth
     assert verify(tmp_path / "server").findings == []
 
 
+def talk(*contents: str, system: str = "") -> list[dict[str, str]]:
+    turns = [
+        {"role": ("user", "assistant")[at % 2], "content": content}
+        for at, content in enumerate(contents)
+    ]
+    return [{"role": "system", "content": system}, *turns] if system else turns
+
+
+TALKS = [
+    talk("Name a number.", "It is 4.", "And the one after 4?", "It is 5."),
+    talk("Name a number.", "It is 4."),
+    talk("Say it twice.", "It is 2.", "again " * 300, "It is 3.", system="Name the number."),
+    talk("Say nothing.", "", "Say it.", ""),
+    [{"role": "assistant", "content": "It is 9."}, *talk("Name the number.", "It is 1.")],
+]
+
+
+def test_a_conversation_is_measured_whole_by_the_folder_and_by_a_server(
+    run_synth: RunSynth, folder: Path, given: dict[str, Any], tmp_path: Path
+) -> None:
+    pl.DataFrame({"messages": TALKS}).write_parquet(given["input"])
+    (loaded,) = load_folder(folder)
+    asked: list[str] = []
+    with score_server.running(loaded.model, loaded.ids._tokenizer, CONTEXT + 1, asked) as url:
+        # under a cap every bill is held against the worst case that was set aside for it
+        run_synth(
+            tmp_path / "server", "budget.tokens=10000000", scorer=f"openai:small@{url}", **given
+        )
+    assert asked.count("/tokenize") == 2 * 8
+    assert asked.count("/v1/completions") == 3 + 2 + 2 + 0 + 2  # one pass a conversation, and alone
+    run_synth(tmp_path / "run", scorer=f"hf:{folder}", **given)
+    names = ("perplexity", "ifd", "scored_tokens", "cut_tokens", "not_measured")
+    rows, served = (
+        open_run(tmp_path / name).kept("difficulty").select(names).to_dicts()
+        for name in ("run", "server")
+    )
+    for one, other in zip(rows, served, strict=True):
+        assert [value is None for value in one.values()] == [v is None for v in other.values()]
+        assert one["not_measured"] == other["not_measured"]
+        for name in names[:-1]:
+            assert (one[name] or 0) == pytest.approx(other[name] or 0, rel=1e-4)
+    ids = loaded.ids
+    for row, turns_ in zip(rows, TALKS, strict=True):
+        answers = [at for at, turn in enumerate(turns_) if turn["role"] == "assistant" and at]
+        lost: list[tuple[float, float, int]] = []
+        for at in answers:
+            before, answer = ids.prompt(turns_[:at]), ids.data(turns_[at]["content"])
+            if answer and len(before) < CONTEXT:
+                sums = [_summed(loaded.model, one, answer) for one in (before, before[:1])]
+                lost.append((sums[0], sums[1], len(answer)))
+        n = sum(tokens for *_, tokens in lost)
+        assert row["scored_tokens"] == n
+        if n:
+            total, alone = (sum(one[which] for one in lost) for which in (0, 1))
+            assert row["perplexity"] == pytest.approx(math.exp(total / n), rel=1e-4)
+            assert row["ifd"] == pytest.approx(total / alone, rel=1e-4)
+    assert [row["not_measured"] for row in rows] == [None, None, None, "no_output", None]
+    assert [row["cut_tokens"] > 0 for row in rows] == [False, False, True, False, False]
+    assert verify(tmp_path / "run").findings == []
+
+
+def _summed(model: Any, before: list[int], answer: list[int]) -> float:
+    """The loss of an answer's tokens after `before`, in float64, unpadded."""
+    import torch
+
+    with torch.inference_mode():
+        logits = model.double()(input_ids=torch.tensor([[*before, *answer]])).logits[0]
+        rows = torch.log_softmax(logits, dim=-1)
+    return -sum(float(rows[len(before) - 1 + n, token]) for n, token in enumerate(answer))
+
+
+def test_the_worst_case_of_a_conversation_holds_every_answer_with_all_before_it() -> None:
+    turns_ = talk(*(f"{number} " * 40 for number in range(12)))
+    body = {"instruction": "a", "input": "", "output": "b", "messages": turns_}
+    call = Call("difficulty", 0, "score", body, canonical("score", body), "", {})
+    sent = sum(
+        sum(len(turn["content"]) for turn in turns_[: at + 1]) + len(turns_[at]["content"])
+        for at in range(1, 12, 2)
+    )
+    n_bytes, n_messages = billed_at_most(call)
+    assert sent <= n_bytes <= sent + 2 * len(call.content)
+    assert n_messages >= 6 * 7
+
+
+def test_a_conversation_that_the_chat_template_refuses_is_not_measured_and_says_so(
+    run_synth: RunSynth, folder: Path, given: dict[str, Any], tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(folder, tmp_path / "strict"))
+    template = other / "chat_template.jinja"
+    refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+    template.write_text(refuses + template.read_text("utf-8"), "utf-8")
+    pl.DataFrame({"messages": TALKS}).write_parquet(given["input"])
+    run_synth(tmp_path / "run", scorer=f"hf:{other}", **given)
+    run = open_run(tmp_path / "run")
+    assert run.kept("difficulty")["not_measured"].to_list()[2] == "template_refuses"
+    named = run.stage("difficulty").measures["not_measured"]
+    assert named == {"no_output": 1, "template_refuses": 1}
+
+
+def test_the_tiny_model_learns_and_measures_conversations(
+    run_synth: RunSynth, given: dict[str, Any], tmp_path: Path
+) -> None:
+    pl.DataFrame({"messages": TALKS * 3}).write_parquet(given["input"])
+    run_synth(tmp_path / "run", scorer="tiny", **given)
+    rows = open_run(tmp_path / "run").kept("difficulty")
+    assert rows["perplexity"].null_count() == 3
+    assert rows["scored_tokens"].to_list()[0] > rows["scored_tokens"].to_list()[1]
+
+
 def test_a_server_that_cannot_tokenize_is_refused_at_the_first_request(
     run_synth: RunSynth, server: Server, given: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -145,13 +284,13 @@ def test_a_server_that_cannot_tokenize_is_refused_at_the_first_request(
 
 
 def test_the_tiny_model_measures_no_row_that_it_saw(tmp_path: Path) -> None:
-    wanted: dict[int, list[tuple[str, str, str]]] = {0: [], 1: []}
+    wanted: dict[int, list[Texts]] = {0: [], 1: []}
     number = 0
     while min(map(len, wanted.values())) < 40:
-        texts = (f"Say it, number {number}.", "", "")
+        texts = Texts(f"Say it, number {number}.", "", "")
         mine = fold(texts, FOLDS)
         letter = "ab"[mine]
-        wanted[mine].append((texts[0], "", f"{letter * 3} {letter * 5} {letter * 4}"))
+        wanted[mine].append(Texts(texts[0], "", f"{letter * 3} {letter * 5} {letter * 4}"))
         number += 1
     rows = [*wanted[0][:40], *wanted[1][:40]]
     models = load_or_train(tmp_path / "tiny", lambda: rows, seed=3, steps=40)
@@ -164,7 +303,7 @@ def test_the_tiny_model_measures_no_row_that_it_saw(tmp_path: Path) -> None:
 
 
 def test_the_tiny_model_of_the_same_rows_and_seed_is_the_same(tmp_path: Path) -> None:
-    rows = [(row["instruction"], row["input"], row["output"]) for row in ROWS]
+    rows = [Texts(row["instruction"], row["input"], row["output"]) for row in ROWS]
     one, other = (
         load_or_train(tmp_path / name, lambda: rows, seed=3, steps=5) for name in ("a", "b")
     )

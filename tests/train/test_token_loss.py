@@ -9,8 +9,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed (synth[train])")
 
 from pipeline.train import tiny  # noqa: E402 - torch has to be there first
-from pipeline.train.prompt_ids import PromptIds, turns  # noqa: E402
-from pipeline.train.token_loss import Example, Losses, losses  # noqa: E402
+from pipeline.train.prompt_ids import PromptIds, UnwritableError, turns  # noqa: E402
+from pipeline.train.token_loss import (  # noqa: E402
+    Example,
+    Losses,
+    _joined,
+    conversation_losses,
+    losses,
+)
 
 ROWS = [
     ("Name the capital of France.", "", "Paris."),
@@ -72,6 +78,83 @@ def test_batched_losses_equal_one_row_at_a_time_in_float64(
     assert found[3] == Losses(None, None, 0, 0)
     assert found[4].cut > 0
     assert any(math.isclose(one.given or 0, one.alone or 1) is False for one in found)
+
+
+TALK = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Name the capital of France."},
+    {"role": "assistant", "content": "Paris."},
+    {"role": "user", "content": "And of Italy, with a reason?"},
+    {"role": "assistant", "content": "Rome, because seven is seven."},
+    {"role": "assistant", "content": "你好"},
+    {"role": "user", "content": "Thanks."},
+    {"role": "assistant", "content": ""},
+    {"role": "user", "content": "Repeat the word sun."},
+    {"role": "assistant", "content": "sun " * 90},
+]
+
+
+def examples_of(ids: PromptIds, talk: list[dict[str, str]]) -> list[Example]:
+    return [
+        Example(ids.prompt(talk[:at]), ids.data(turn["content"]))
+        for at, turn in enumerate(talk)
+        if turn["role"] == "assistant"
+    ]
+
+
+def mean_of(found: list[Losses]) -> Losses:
+    """The definition for a conversation: every token of every answer counts once."""
+    n = sum(one.tokens for one in found)
+    given, alone = (
+        sum(one.tokens * (value or 0.0) for one, value in zip(found, values, strict=True)) / n
+        for values in ([one.given for one in found], [one.alone for one in found])
+    )
+    return Losses(given, alone, n, sum(one.cut for one in found))
+
+
+@pytest.mark.parametrize("has_template", [True, False])
+def test_the_losses_of_a_conversation_equal_its_answers_one_at_a_time_in_float64(
+    model_and_ids: tuple[object, PromptIds], has_template: bool
+) -> None:
+    model, ids = model_and_ids
+    ids.has_template = has_template
+    talks = [TALK, TALK[:3], TALK[1:5], [{"role": "user", "content": "x " * 200}, *TALK[2:5]]]
+    examples = [examples_of(ids, talk) for talk in talks]
+    found = conversation_losses(model, examples, context=SIZE.context)  # type: ignore[arg-type]
+    assert (found[3].given, found[3].tokens) == (None, 0)
+    assert found[0].cut > 0
+    for got, answers in zip(found[:3], examples, strict=False):
+        want = mean_of([one_by_one(model, one, SIZE.context) for one in answers])
+        assert (got.tokens, got.cut) == (want.tokens, want.cut)
+        assert got.given == pytest.approx(want.given, rel=1e-4)
+        assert got.alone == pytest.approx(want.alone, rel=1e-4)
+    (alone,) = losses(model, examples[1], context=SIZE.context)  # type: ignore[arg-type]
+    assert found[1].given == pytest.approx(alone.given, rel=1e-6)
+
+
+def test_a_conversation_is_one_pass_where_its_prompts_go_on_and_more_where_they_do_not(
+    model_and_ids: tuple[object, PromptIds],
+) -> None:
+    model, ids = model_and_ids
+    ids.has_template = True
+    answers = [(one, list(one.answer)) for one in examples_of(ids, TALK[:5])]
+    ((tokens, spans),) = _joined(answers)
+    assert [tokens[start:end] for start, end in spans] == [answer for _, answer in answers]
+    forgets = [Example([1, 5, 6], [7, 8]), Example([1, 9], [7]), Example([1, 9, 7, 2], [8, 8])]
+    assert len(_joined([(one, list(one.answer)) for one in forgets])) == 2
+    (got,) = conversation_losses(model, [forgets], context=128)  # type: ignore[arg-type]
+    want = mean_of([one_by_one(model, one, 128) for one in forgets])
+    assert (got.given, got.alone) == pytest.approx((want.given, want.alone), rel=1e-4)
+
+
+def test_a_template_that_refuses_the_turns_is_said(
+    model_and_ids: tuple[object, PromptIds], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, ids = model_and_ids
+    ids.has_template = True
+    monkeypatch.setattr(ids._tokenizer, "chat_template", "{{ raise_exception('no system') }}")
+    with pytest.raises(UnwritableError, match="refuses the turns: no system"):
+        ids.prompt(TALK[:2])
 
 
 def test_a_prompt_that_fills_the_context_leaves_nothing_to_measure(
