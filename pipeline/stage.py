@@ -169,6 +169,11 @@ class Pool:
         self.drafts.append((row_id, instruction))
         self._slots.append(slot)
 
+    @property
+    def last_slot(self) -> int:
+        """The slot of the last draft; -1 before the first."""
+        return self._slots[-1] if self._slots else -1
+
     def drafts_at(self, slot: int) -> int:
         """How many drafts the pool held once `slot` was committed; 0 before the first."""
         return bisect_right(self._slots, slot)
