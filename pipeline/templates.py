@@ -86,7 +86,7 @@ def parse(content: str, *, where: str) -> Template:
         ("system", str, "text"),
     )
     for key, kind, called in kinds:
-        if key in header and not isinstance(header[key], kind):
+        if key in header and type(header[key]) is not kind:  # true is no version
             raise RecipeError(f"{where}: {key} is {called}, not {header[key]!r}.")
     variables = [str(name) for name in header["variables"]]
     try:
