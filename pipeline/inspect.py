@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from pipeline import manifest, seed_tasks, store
 from pipeline.errors import DamagedError, InputError, SynthError
 from pipeline.manifest import Half, RunManifest, StageManifest
+from pipeline.readable import check_folders, not_permitted
 from pipeline.schema import DROP_COLUMNS, arrow_schema
 from pipeline.seed_tasks import SeedTask
 from pipeline.shortage import shortage
@@ -35,9 +36,11 @@ from pipeline.why import History, history
 def open_run(path: str | Path) -> Run:
     """Open a run directory as it stands now.
 
-    Raises `InputError` where there is none and `DamagedError` where its manifests are not whole.
+    Raises `InputError` where there is none and `DamagedError` where its manifests are not whole,
+    `StorageError` where this user may not read them.
     """
     folder = Path(path)
+    check_folders(folder)
     if not (folder / "run.json").is_file():
         there = "there is no run.json in it" if folder.is_dir() else "there is no such folder"
         raise InputError(f"{path} is not a run: {there}.")
@@ -106,6 +109,8 @@ class Run:
             except (pa.ArrowException, OSError) as error:
                 if shortage(error):
                     raise  # it says nothing about the file
+                if (refused := not_permitted(error, path)) is not None:
+                    raise refused from error
                 raise DamagedError(f"{path} cannot be read: {error}") from error
         return _frame(pa.concat_tables(tables, promote_options="default"))
 

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pipeline.durable import replacing
 from pipeline.errors import DamagedError
 from pipeline.format_version import refuse_newer
+from pipeline.readable import not_permitted
 
 FORMAT = 1
 """Version of the run directory, its manifests and its journal."""
@@ -212,12 +213,18 @@ def stage_folder(index: int, name: str) -> str:
 
 
 def read(model: type[M], path: Path) -> M:
-    """Read a manifest; `DamagedError` where it is not whole, `RecipeError` where it is newer."""
+    """Read a manifest.
+
+    Raises `DamagedError` where it is not whole, `RecipeError` where it is newer, `StorageError`
+    where this user may not read it.
+    """
     try:
         tree = json.loads(path.read_bytes())
         if isinstance(tree, dict):
             refuse_newer(path, int(tree.get("format", 0)), FORMAT, tree.get("needs"))
         return model.model_validate(tree)
+    except PermissionError as error:
+        raise not_permitted(error, path) or error from error
     except (ValueError, ValidationError, TypeError) as error:
         raise DamagedError(f"{path} is damaged: {str(error)[:300]}") from error
 

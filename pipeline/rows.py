@@ -10,6 +10,7 @@ import polars as pl
 
 from pipeline.errors import DamagedError
 from pipeline.manifest import Half, RunManifest, StageManifest
+from pipeline.readable import not_permitted
 from pipeline.seed_tasks import SeedTask
 from pipeline.teacher.journal import Record
 
@@ -48,4 +49,6 @@ def rows_where(frame: pl.LazyFrame, condition: pl.Expr, *columns: str) -> list[d
         found = frame.filter(condition)
         return (found.select(columns) if columns else found).collect().to_dicts()
     except (pl.exceptions.PolarsError, OSError) as error:
+        if (refused := not_permitted(error, "a shard")) is not None:
+            raise refused from error
         raise DamagedError(f"a shard cannot be read: {error}. See  synth verify.") from error

@@ -17,10 +17,12 @@ import enum
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -52,10 +54,26 @@ DECISION = SettingClass.DECISION
 OPERATIONAL = SettingClass.OPERATIONAL
 
 
+def check_flag(annotation: Any, value: object) -> None:  # noqa: ANN401 - any annotation
+    """Raise `PydanticCustomError` for true or false in the place of a number.
+
+    Python, and so pydantic, takes them for 1 and 0.
+    """
+    kinds = set(get_args(annotation) or (annotation,))
+    if isinstance(value, bool) and kinds & {int, float, Decimal} and bool not in kinds:
+        raise PydanticCustomError("flag_for_number", "Input should be a number, not true or false")
+
+
 class Settings(BaseModel):
-    """A group of settings: frozen, unknown keys refused."""
+    """A group of settings: frozen, unknown keys refused, and true or false for a number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_flag_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        check_flag(cls.model_fields[str(info.field_name)].annotation, value)
+        return value
 
 
 class StageConfig(Settings):
@@ -168,6 +186,11 @@ class Pool:
         """Append an accepted draft; slots never go back."""
         self.drafts.append((row_id, instruction))
         self._slots.append(slot)
+
+    @property
+    def last_slot(self) -> int:
+        """The slot of the last draft; -1 before the first."""
+        return self._slots[-1] if self._slots else -1
 
     def drafts_at(self, slot: int) -> int:
         """How many drafts the pool held once `slot` was committed; 0 before the first."""

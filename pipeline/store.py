@@ -26,6 +26,7 @@ from pipeline.durable import NEW, replacing, sync_folder
 from pipeline.errors import DamagedError
 from pipeline.format_version import refuse_newer
 from pipeline.manifest import FileEntry, Part, StageManifest
+from pipeline.readable import not_permitted
 from pipeline.schema import DROP_COLUMNS, arrow_schema
 from pipeline.shortage import shortage
 from pipeline.stage import Row
@@ -256,6 +257,8 @@ def opened(path: Path) -> Iterator[pq.ParquetFile]:
     except (pa.ArrowException, OSError, ValueError) as error:  # a flipped name is no UTF-8
         if shortage(error):
             raise  # it says nothing about the file
+        if (refused := not_permitted(error, path)) is not None:
+            raise refused from error
         raise DamagedError(f"{path} is damaged or cannot be read: {error}") from error
 
 

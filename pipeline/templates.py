@@ -3,6 +3,7 @@
 A template file begins with a YAML header between two lines of `---`: `name`, `version`, `variables`
 (every name that the text uses, no more, no less), `source` (the paper or file that it follows) and,
 if wanted, `system` (a system message). What a model wrote is only ever a value, never a template.
+What a template may take of time and room is bounded (`template_limits.py`).
 """
 
 from __future__ import annotations
@@ -17,17 +18,28 @@ import jinja2
 from jinja2 import meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from pipeline import yaml_text
+from pipeline import template_apart, yaml_text
 from pipeline.errors import RecipeError
 from pipeline.package_data import PROMPTS
+from pipeline.template_limits import (
+    WALKED,
+    TooLongError,
+    compile_plain,
+    is_plain,
+    render_plain,
+    walked,
+)
 
-_ENVIRONMENT = ImmutableSandboxedEnvironment(
+ENVIRONMENT = ImmutableSandboxedEnvironment(
     undefined=jinja2.StrictUndefined,
     autoescape=False,  # prompts are plain text; HTML escapes would change them
     keep_trailing_newline=True,
     trim_blocks=True,
     lstrip_blocks=True,
 )
+ENVIRONMENT.filters[WALKED] = walked
+MAX_BYTES = 2**18
+"""How long a template file may be."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +53,9 @@ class Template:
     system: str | None
     text: str
     sha256: str
-    _compiled: jinja2.Template
+    where: str
+    _body: str
+    _compiled: jinja2.Template | None
 
     @property
     def label(self) -> str:
@@ -49,8 +63,18 @@ class Template:
         return f"{self.name}@{self.version}"
 
     def render(self, values: Mapping[str, Any]) -> str:
-        """The prompt; a missing value raises `jinja2.UndefinedError`."""
-        return self._compiled.render(values).removesuffix("\n")
+        """The prompt; a missing value raises `jinja2.UndefinedError`.
+
+        Raises `RecipeError` where the template takes more time or room than it may.
+        """
+        try:
+            if self._compiled is None:
+                text = template_apart.render(self._body, values)
+            else:
+                text = render_plain(self._compiled, values)
+        except TooLongError as error:
+            raise _refused(self.where, error) from error
+        return text.removesuffix("\n")
 
 
 def load(name: str, folder: Path | None = None) -> Template:
@@ -70,7 +94,9 @@ def load(name: str, folder: Path | None = None) -> Template:
 
 
 def parse(content: str, *, where: str) -> Template:
-    """Take a template file's content apart and check it."""
+    """Take a template file's content apart and check it; one that computes is tried."""
+    if len(content) > MAX_BYTES:
+        raise RecipeError(f"{where}: it has {len(content)} characters, and may have {MAX_BYTES}.")
     parts = content.split("---\n", 2)
     if len(parts) != 3 or parts[0].strip():
         raise RecipeError(f"{where}: a template starts with a header between two lines of '---'.")
@@ -86,14 +112,21 @@ def parse(content: str, *, where: str) -> Template:
         ("system", str, "text"),
     )
     for key, kind, called in kinds:
-        if key in header and not isinstance(header[key], kind):
+        if key in header and type(header[key]) is not kind:  # true is no version
             raise RecipeError(f"{where}: {key} is {called}, not {header[key]!r}.")
     variables = [str(name) for name in header["variables"]]
+    compiled: jinja2.Template | None = None
     try:
-        used = meta.find_undeclared_variables(_ENVIRONMENT.parse(parts[2]))
-        compiled = _ENVIRONMENT.from_string(parts[2])
+        tree = ENVIRONMENT.parse(parts[2])
+        if is_plain(tree):
+            used = meta.find_undeclared_variables(tree)
+            compiled = compile_plain(ENVIRONMENT, tree)
+        else:  # even to compile it may take for ever: constants are worked out then
+            used = template_apart.names_used(parts[2])
     except jinja2.TemplateSyntaxError as error:
         raise RecipeError(f"{where}: line {error.lineno}: {error.message}") from error
+    except TooLongError as error:
+        raise _refused(where, error) from error
     if used != set(variables):
         raise RecipeError(
             f"{where}: the text uses {sorted(used)}, the header names {sorted(variables)}."
@@ -106,5 +139,14 @@ def parse(content: str, *, where: str) -> Template:
         system=header.get("system"),
         text=content,
         sha256=hashlib.sha256(content.encode()).hexdigest(),
+        where=where,
+        _body=parts[2],
         _compiled=compiled,
+    )
+
+
+def _refused(where: str, error: TooLongError) -> RecipeError:
+    return RecipeError(
+        f"{where}: the template {error}. Shorten its loops, or have it compute less; then start "
+        "the same command again."
     )

@@ -1,9 +1,12 @@
 """Recipes: every setting has one class, writing one out changes nothing, errors name the line."""
 
+import re
+
 import pytest
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from pipeline import recipe
 from pipeline.errors import RecipeError
@@ -152,3 +155,36 @@ def test_settings_are_read_as_yaml() -> None:
 def test_a_single_stage_is_a_recipe() -> None:
     text, where = recipe.find("dedup")
     assert recipe.parse(text, where=where).step_names == ("dedup",)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "read"),
+    [
+        ("bootstrap.target", "5", 5), ("bootstrap.target", '"5"', 5),
+        ("bootstrap.target", "5.0", 5), ("teacher.timeout_s", "1e3", 1000.0),
+        ("teacher.timeout_s", "'0.5'", 0.5),
+        ("teacher.timeout_s", "1", 1.0), ("bootstrap.window", "null", None),
+    ],
+)  # fmt: skip
+def test_a_number_may_be_written_as_text(path: str, value: str, read: float | None) -> None:
+    found = builtin(**dict([recipe.parse_setting(f"{path}={value}")]))
+    assert found.classified()[path][1] == read
+
+
+def test_no_setting_takes_true_or_false_for_a_number() -> None:
+    """Every model of settings that there is, every field that can be a number."""
+    models, n = list(Settings.__subclasses__()), 0
+    for model in models:
+        models += model.__subclasses__()
+        for name, info in model.model_fields.items():
+            said = str(info.annotation)
+            if not re.search(r"\b(int|float|Decimal)\b", said):
+                continue
+            assert "bool" not in said
+            n += 1
+            for value in (True, False):
+                with pytest.raises(ValidationError) as caught:
+                    model.model_validate({name: value})
+                found = {error["loc"]: error["type"] for error in caught.value.errors()}
+                assert found[(name,)] == "flag_for_number"
+    assert n > 80

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.errors import DamagedError, RecipeError
+from pipeline.readable import not_permitted
 from pipeline.terminal import safe, shorten
 
 if TYPE_CHECKING:
@@ -155,6 +156,8 @@ def _rows(
         frame = frame.with_row_index("at").filter(pl.col("at").is_in(chosen)).drop("at")
         return frame.collect(), total
     except (pl.exceptions.ComputeError, OSError) as error:
+        if (refused := not_permitted(error, f"a shard of {stage}")) is not None:
+            raise refused from error
         raise DamagedError(
             f"a shard of {stage} cannot be read: {error}. See  synth verify {run.path}"
         ) from error

@@ -21,7 +21,7 @@ from pipeline.run.context import Context
 from pipeline.run.events import Message
 from pipeline.run.guard import Guard
 from pipeline.run.pool_index import PoolIndex
-from pipeline.run.stalling import RecentReplies
+from pipeline.run.stalling import REPLIES, RecentReplies
 from pipeline.run.window import Window
 from pipeline.seed_tasks import SeedTask, TaskPool
 from pipeline.stage import DraftStage, Drop, Row
@@ -29,6 +29,7 @@ from pipeline.stages.drafts import DraftConfig
 from pipeline.store import StageFolder
 from pipeline.teacher.asker import Settled
 from pipeline.teacher.call import Call
+from pipeline.teacher.ledger import Bought, Spend
 
 STALLED = "stalled"
 Open = tuple[Call, "Settled | asyncio.Task[Settled]"]
@@ -58,17 +59,59 @@ class Drafting:
         self.ids = [seed.id for seed in seeds]
         self.pool_index = PoolIndex(self.folder, step.config, [seed.instruction for seed in seeds])
         self._restore(seeds)
-        self.recent = RecentReplies(step.config)
+        ledger = self.asker.buyer.ledger
+        model = self.asker.teacher.name
+        self.has_budget = ledger.budget.is_capped
+        self.recent = RecentReplies(step.config, lambda bought: ledger.share(model, bought))
+        self._look_back()
 
     def _restore(self, seeds: Sequence[SeedTask]) -> None:
         shards = store.shards(self.folder.path, self.folder.state)
         kept = list(store.read_rows(shards, ("row_id", "instruction")))
         for row in kept:
-            slot = int(row["row_id"].split("-")[-2])
-            self.pool.add(row["row_id"], row["instruction"], slot)
+            self.pool.add(row["row_id"], row["instruction"], _slot_of(row["row_id"]))
             self.ids.append(row["row_id"])
         texts = [seed.instruction for seed in seeds] + [row["instruction"] for row in kept]
         self.index = self.pool_index.restore(texts)
+
+    def _look_back(self) -> None:
+        """Take the last published slots into `recent`, as the process that made them had them."""
+        n = max(REPLIES, self.config.stall_after or 0)
+        end, next_unkept = self.folder.next_slot, self.pool.last_slot + 1
+        begin = max(end - n, 0)
+        if next_unkept < begin:
+            self.recent.since_kept = begin - next_unkept
+            self.recent.bought_since_kept = self._bought(next_unkept, begin)
+        slots: dict[int, tuple[list[Row], list[Row]]] = {
+            slot: ([], []) for slot in range(begin, end)
+        }
+        columns = ("row_id", "instruction")
+        parts = [part for part in self.folder.state.parts if part.next_slot > begin]
+        for at, half in enumerate(("kept", "dropped")):
+            paths = [self.folder.path / getattr(part, half).path for part in parts]
+            more = ("drop_reason",) if at else ()
+            for row in store.read_rows(paths, (*columns, *more)):
+                if (slot := _slot_of(row["row_id"])) in slots:
+                    slots[slot][at].append(row)
+        for slot, (kept, dropped) in slots.items():
+            found = self.asker.recorded(self.step.name, slot, self._endpoint())
+            self._note(slot, kept, dropped, f"{slot}" if found is None else _text(found[1]))
+
+    def _note(self, slot: int, kept: list[Row], dropped: list[Row], text: str) -> None:
+        self.recent.add(
+            len(kept),
+            [row["drop_reason"] for row in dropped],
+            is_barren=not any(row.get("instruction") for row in (*kept, *dropped)),
+            text=text,
+            bought=self._bought(slot, slot + 1) if self.has_budget and not kept else None,
+        )
+
+    def _bought(self, first: int, end: int) -> Bought:
+        requests, n_in, n_out = self.context.journal.bought(self.step.name, first, end)
+        return Bought(requests, Spend(n_in, n_out))
+
+    def _endpoint(self) -> str:
+        return self.context.prepared.model_of(self.step).settings.endpoint
 
     def draw(self, slot: int) -> Open:
         """Take a slot as it was recorded and settled; else draw its request, and start to ask.
@@ -76,8 +119,7 @@ class Drafting:
         What is recorded is what would be drawn, but where a repair has lost an earlier reply. A
         replay raises `NotRecordedError` where nothing is.
         """
-        endpoint = self.context.prepared.model_of(self.step).settings.endpoint
-        found = self.asker.recorded(self.step.name, slot, endpoint)
+        found = self.asker.recorded(self.step.name, slot, self._endpoint())
         if found is not None:
             return found
         if self.context.prepared.is_replay:
@@ -126,7 +168,8 @@ class Drafting:
             entries = entries or [Drop("no_item", reply.text[:200])]
         texts = [entry["instruction"] for entry in entries if not isinstance(entry, Drop)]
         verdicts = iter(self.stage.judge(texts, self.config))
-        kept, dropped = [], []
+        kept: list[Row] = []
+        dropped: list[Row] = []
         shared: Row = {
             "origin": "teacher",
             "teacher": settled.model,
@@ -149,9 +192,7 @@ class Drafting:
             else:
                 met = row.get("nearest_id") if drop.reason == "not_novel" else None
                 dropped.append(row | drop.columns(met))
-        reasons = [row["drop_reason"] for row in dropped]
-        is_barren = not any(row.get("instruction") for row in (*kept, *dropped))
-        self.recent.add(len(kept), reasons, is_barren=is_barren)
+        self._note(call.slot, kept, dropped, _text(settled))
         self.folder.add(kept, dropped, journal=self.context.journal.committed)
         self.pool_index.keep(self.index)
 
@@ -175,14 +216,14 @@ class Drafting:
 
     def check_stall(self) -> None:
         """Raise `StallError` where hardly anything new comes any more; what was made is valid."""
-        if self.context.prepared.may_stall or not self.recent.are_stalled():
+        sign = None if self.context.prepared.may_stall else self.recent.sign()
+        if sign is None:
             return
         show = f"synth show {self.context.run} {self.step.name} --dropped"
         raise StallError(
-            f"{self.step.name} keeps {self.recent.kept} of the last {self.recent.items} items "
-            f"({self.folder.kept} of {self.config.target} in all); most were dropped as "
-            f"{self.recent.reasons()}. {self.recent.suggestion(show)}; --no-stall-stop goes on "
-            "with this one."
+            f"{self.step.name} {self.recent.said(sign)}, and has {self.folder.kept} of "
+            f"{self.config.target} rows; most items were dropped as {self.recent.reasons()}. "
+            f"{self.recent.suggestion(show, sign)}; --no-stall-stop goes on with this one."
         )
 
     def raise_if_still_stalled(self) -> None:
@@ -194,6 +235,15 @@ class Drafting:
                 f"nothing was asked now. Go on with --no-stall-stop, or read  synth show "
                 f"{self.context.run} {self.step.name} --dropped  and begin a new run."
             )
+
+
+def _slot_of(row_id: str) -> int:
+    return int(row_id.split("-")[-2])
+
+
+def _text(settled: Settled) -> str:
+    """What came for a slot: the reply, or the name of what came in its place."""
+    return settled.outcome if settled.reply is None else settled.reply.text
 
 
 async def run_draft_stage(context: Context, index: int, step: Step) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline import manifest
 from pipeline.errors import DamagedError, Problems, RecipeError, StorageError, SynthError
 from pipeline.manifest import RunManifest
+from pipeline.readable import check_folders, check_readable
 from pipeline.teacher.journal import NEEDED
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.terminal import shorten
@@ -30,7 +31,10 @@ def existing_run(run: Path, problems: Problems) -> RunManifest | None:
     """
     path = run / "run.json"
     try:
-        run.exists()
+        check_folders(run)
+    except SynthError as error:
+        problems.add(error)
+        return None
     except OSError as error:
         problems.add(StorageError(f"{shorten(str(run), 60)} cannot be used: {error.strerror}."))
         return None
@@ -40,6 +44,8 @@ def existing_run(run: Path, problems: Problems) -> RunManifest | None:
     if path.is_file():
         try:
             found = manifest.read(RunManifest, path)
+            if found.status != "finished":
+                check_readable(run)
             return found if found.stages or _has_made_anything(run) else None
         except SynthError as error:
             problems.add(error)

@@ -1,57 +1,126 @@
-"""Notice that a stage which drafts hardly finds anything new any more, and say why."""
+"""Notice that a stage which drafts hardly finds anything new any more, and say why.
+
+There are three signs, each with its setting: hardly an item is kept (`stall_below`), the replies
+repeat one another (`stall_distinct_below`), or much of the budget went since a row was last kept
+(`stall_spend_above`). All are told from replies in the order of their slots, so that a resumed run
+decides as one that was never stopped.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Literal
 
 from pipeline.stages.drafts import DraftConfig
+from pipeline.teacher.ledger import Bought
 
 REPLIES = 200
 """Nothing is decided from fewer replies than these."""
 BARREN = 100
 """So many replies in a row without one item in them count as `stall_after` items do."""
 
+Sign = Literal["stall_below", "stall_distinct_below", "stall_spend_above"]
+
 
 class RecentReplies:
-    """What became of the items of the last replies: at least `REPLIES`, and `stall_after` items."""
+    """What became of the items of the last replies: at least `REPLIES`, and `stall_after` items.
 
-    def __init__(self, config: DraftConfig) -> None:
+    `share` says what part of the budget something takes. `since_kept` are the replies since a row
+    was kept, and `bought_since_kept` what was bought for them.
+    """
+
+    def __init__(
+        self, config: DraftConfig, share: Callable[[Bought], Decimal] = lambda _: Decimal(0)
+    ) -> None:
         """Begin without a reply."""
         self.config = config
         self.items = self.kept = 0
-        self.barren = 0
+        self.barren = self.since_kept = 0
+        self.bought_since_kept = Bought()
         self.dropped: Counter[str] = Counter()
-        self._replies: deque[tuple[int, list[str]]] = deque()
+        self._share = share
+        self._replies: deque[tuple[int, list[str], bytes]] = deque()
+        self._distinct: Counter[bytes] = Counter()
 
-    def add(self, kept: int, dropped: Iterable[str], *, is_barren: bool) -> None:
-        """Take the items of the next reply: how many were kept, and why others were dropped."""
+    def add(
+        self,
+        kept: int,
+        dropped: Iterable[str],
+        *,
+        is_barren: bool,
+        text: str,
+        bought: Bought | None = None,
+    ) -> None:
+        """Take the items of the next reply: how many were kept, and why others were dropped.
+
+        `text` is the reply's, or the name of what came instead; `bought` what its slot cost.
+        """
         reasons = list(dropped)
-        self._replies.append((kept, reasons))
+        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+        self._replies.append((kept, reasons, digest))
+        self._distinct[digest] += 1
         self.barren = self.barren + 1 if is_barren else 0
+        if kept:
+            self.since_kept, self.bought_since_kept = 0, Bought()
+        else:
+            self.since_kept += 1
+            self.bought_since_kept += bought or Bought()
         self.kept += kept
         self.items += kept + len(reasons)
         self.dropped.update(reasons)
         while len(self._replies) > REPLIES and self.items > (self.config.stall_after or 0):
-            old_kept, old_reasons = self._replies.popleft()
-            self.kept -= old_kept
-            self.items -= old_kept + len(old_reasons)
-            self.dropped.subtract(old_reasons)
+            self._forget(*self._replies.popleft())
 
-    def are_stalled(self) -> bool:
-        """Whether there are enough of them to say that hardly an item is kept."""
-        after = self.config.stall_after
-        if after is None or len(self._replies) < REPLIES:
-            return False
-        is_enough = self.items >= after or self.barren >= BARREN
-        return is_enough and self.kept < self.config.stall_below * self.items
+    def _forget(self, kept: int, reasons: list[str], digest: bytes) -> None:
+        self.kept -= kept
+        self.items -= kept + len(reasons)
+        self.dropped.subtract(reasons)
+        self._distinct[digest] -= 1
+        if not self._distinct[digest]:
+            del self._distinct[digest]
+
+    def sign(self) -> Sign | None:
+        """The setting by which the stage is stalled; null while it is well, or too little came."""
+        after, n = self.config.stall_after, len(self._replies)
+        if after is None or n < REPLIES or (self.items < after and self.barren < BARREN):
+            return None
+        if self.kept < self.config.stall_below * self.items:
+            return "stall_below"
+        if self.since_kept < REPLIES:
+            return None
+        if len(self._distinct) < self.config.stall_distinct_below * n:
+            return "stall_distinct_below"
+        above = Decimal(str(self.config.stall_spend_above))
+        return "stall_spend_above" if self._share(self.bought_since_kept) > above else None
+
+    def said(self, sign: Sign) -> str:
+        """What was seen, as a sentence goes on that begins with the stage's name."""
+        bound = f"{sign} is {getattr(self.config, sign):g}"
+        if sign == "stall_below":
+            return f"keeps {self.kept} of the last {self.items} items ({bound})"
+        if sign == "stall_distinct_below":
+            n, distinct = len(self._replies), len(self._distinct)
+            return f"got {distinct} distinct replies among the last {n} ({bound})"
+        share = self._share(self.bought_since_kept)
+        return f"spent {share:.1%} of the budget since it last kept a row ({bound})"
+
+    def _by_count(self) -> list[tuple[str, int]]:
+        counted = [(reason, n) for reason, n in self.dropped.items() if n]
+        return sorted(counted, key=lambda one: (-one[1], one[0]))
 
     def reasons(self) -> str:
         """The three most frequent reasons of what was dropped, each with its count."""
-        return ", ".join(f"{reason} {n}" for reason, n in self.dropped.most_common(3) if n)
+        return ", ".join(f"{reason} {n}" for reason, n in self._by_count()[:3])
 
-    def suggestion(self, show: str) -> str:
+    def suggestion(self, show: str, sign: Sign = "stall_below") -> str:
         """What to try, by the first of the reasons; `show` is the command that shows rows."""
-        if next(iter(self.dropped.most_common(1)), ("", 0))[0] == "not_novel":
+        if sign == "stall_distinct_below":
+            return (
+                "Raise the temperature, or see to it that the server caches no reply, in a new run"
+            )
+        if next(iter(self._by_count()), ("", 0))[0] == "not_novel":
             return "Raise the temperature or add seed tasks in a new run"
         return f"Read some with  {show}  and change the prompt in a new run"

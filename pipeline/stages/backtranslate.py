@@ -35,7 +35,7 @@ SCORE = re.compile(
     re.IGNORECASE,
 )
 BARE = re.compile(r"\(?([0-9]+(?:\.[0-9]+)?)\)?(?:\s*(?:/|out of)\s*5|\s*points?|分)?\.?")
-
+ALONE = re.compile(rf"\W*{SCORE.pattern}\W*|{BARE.pattern}", re.IGNORECASE)
 
 STALE = ("shown", "nearest_id", "nearest_score", "is_classification", "output_constraints")
 """Columns that speak of an instruction which the new one replaces."""
@@ -66,7 +66,10 @@ def work(row: Row, config: Config, rng: Random) -> Conversation:
     (judged,) = yield [Request("rate-pair", values, sampling="rating")]
     if isinstance(judged, Drop):
         return [Drop(judged.reason, judged.detail, row=made)]
-    return [made | {"pair_rating": rating_of(judged)}]
+    rating = rating_of(judged)
+    if judged.is_cut_off and rating is None:
+        return [Drop("cut_off", judged.text[:200], row=made)]
+    return [made | {"pair_rating": rating}]
 
 
 def instruction_of(reply: Reply) -> str:
@@ -81,12 +84,20 @@ def instruction_of(reply: Reply) -> str:
 def rating_of(reply: Reply) -> int | None:
     r"""The last score that a reply names, or its only line; null where it is none from 1 to 5.
 
+    Of a reply that was cut off, the last score may be missing and a number may go on: only a whole
+    first line that is nothing else counts.
+
     >>> rating_of(Reply("It helps.\nScore: 4")), rating_of(Reply("5/5")), rating_of(Reply("Good."))
     (4, 5, None)
     >>> rating_of(Reply("Score: 4.5")), rating_of(Reply("Score: 7"))
     (None, None)
+    >>> rating_of(Reply("Score: 4\nIt hel", "length")), rating_of(Reply("Score: 4", "length"))
+    (4, None)
     """
     text = clean_reply(reply.text).strip()
+    if reply.is_cut_off:
+        first, newline, _ = clean_reply(reply.text).lstrip().partition("\n")
+        text = first.strip() if newline and ALONE.fullmatch(first.strip()) else ""
     lines = text.splitlines()
     bare = BARE.fullmatch(text) or (BARE.fullmatch(lines[0].strip()) if lines else None)
     said = SCORE.findall(text) or ([bare[1]] if bare else [])

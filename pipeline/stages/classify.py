@@ -2,7 +2,7 @@
 
 Source: Wang et al. 2023, "Self-Instruct" (arXiv:2212.10560), section 2.2. As in the released code
 only an exact Yes counts; anything else that a teacher answers means no. A request without a reply
-is not a no: its row is dropped and says so.
+is not a no: its row is dropped and says so, and so is one whose first word was cut off.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from random import Random
 
 from pipeline.stage import Drop, LLMStage, Reply, Request, Row, Sampling, StageConfig
 from pipeline.stages.numbered_list import clean_reply
-from pipeline.stages.yes_no import is_yes
+from pipeline.stages.yes_no import YES_OR_NO, is_word_cut_off, is_yes
 
 
 class Config(StageConfig):
@@ -26,7 +26,9 @@ def ask(row: Row, config: Config, rng: Random) -> Request:
 
 
 def read(reply: Reply, row: Row, config: Config) -> list[Row | Drop]:
-    """Yes, or not."""
+    """Yes, or not; a `Drop` where no whole word came."""
+    if is_word_cut_off(reply, YES_OR_NO):
+        return [Drop("answer_cut_off", reply.text[:200])]
     return [{"is_classification": is_yes(clean_reply(reply.text))}]
 
 

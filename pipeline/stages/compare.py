@@ -35,6 +35,7 @@ from pipeline.stage import (
 )
 from pipeline.stages.bradley_terry import Outcome, leaderboard
 from pipeline.stages.numbered_list import clean_reply
+from pipeline.stages.yes_no import is_word_cut_off
 
 VERDICT = re.compile(r"\s*(?:answer\s+)?(a|b|tie)[.!]?\s*(?:\n|$)", re.IGNORECASE)
 FIRST, SECOND, TIE = "output", "other_output", "tie"
@@ -111,10 +112,12 @@ def _request(row: Row, first: str, second: str) -> Request:
 
 
 def read_verdict(reply: Reply | Drop, first: str, second: str) -> str | Drop:
-    """Which answer a reply prefers, by its name; a `Drop` where it names none."""
+    """Which answer a reply prefers, by its name; a `Drop` where it names none or was cut off."""
     if isinstance(reply, Drop):
         return reply
     found = VERDICT.match(clean_reply(reply.text))
+    if is_word_cut_off(reply, ("a", "b", "tie")):
+        return Drop("cut_off", reply.text[:200])
     if found is None:
         return Drop("no_verdict", reply.text[:200])
     return {"a": first, "b": second, "tie": TIE}[found[1].lower()]

@@ -24,6 +24,11 @@ class DraftConfig(StageConfig):
     `demonstrations` tasks are shown in each request. `expected_yield` is how many new tasks a
     request is expected to give; with the target it sets the `window` W where none is given: a
     request is drawn from the pool as it stood W slots earlier.
+
+    Once `stall_after` items came (null: never), the stage is stopped where less than `stall_below`
+    of the last ones were kept; and, where 200 replies brought nothing, if less than
+    `stall_distinct_below` of the last replies differ, or more than `stall_spend_above` of a budget
+    went since.
     """
 
     target: Annotated[int, Field(ge=1), EXTENT] = 1000
@@ -37,6 +42,8 @@ class DraftConfig(StageConfig):
     words_at_most: Annotated[int, Field(ge=1), IDENTITY] = 150
     stall_after: Annotated[int | None, Field(ge=1), OPERATIONAL] = 500
     stall_below: Annotated[float, Field(ge=0, le=1), OPERATIONAL] = 0.02
+    stall_distinct_below: Annotated[float, Field(ge=0, le=1), OPERATIONAL] = 0.05
+    stall_spend_above: Annotated[float, Field(ge=0, le=1), OPERATIONAL] = 0.02
 
     @model_validator(mode="after")
     def _lengths_leave_something(self) -> Self:

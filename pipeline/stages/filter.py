@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import polars as pl
 from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from filters.agreement import agreement
 from filters.instances import instances
@@ -26,7 +27,7 @@ from filters.pair_rating import pair_rating
 from filters.refusal import refusal
 from filters.word_count import word_count
 from pipeline.errors import RecipeError
-from pipeline.stage import DECISION, OPERATIONAL, FilterStage, StageConfig
+from pipeline.stage import DECISION, OPERATIONAL, FilterStage, StageConfig, check_flag
 
 Filter = Callable[..., pl.DataFrame]
 
@@ -68,7 +69,19 @@ class Config(StageConfig):
                         f"the filter {name!r} has no setting {setting!r}; it has "
                         f"{', '.join(known) or 'none'}"
                     )
+            if name in FILTERS:
+                _check_flags(name, settings)
         return given
+
+
+def _check_flags(name: str, settings: dict[str, Any]) -> None:
+    """Raise `ValueError` for true or false in the place of a number."""
+    declared = inspect.signature(FILTERS[name], eval_str=True).parameters
+    for setting, value in settings.items():
+        try:
+            check_flag(declared[setting].annotation, value)
+        except PydanticCustomError as error:
+            raise ValueError(f"the filter {name!r}: {setting}: {error}") from error
 
 
 def find(name: str) -> Filter:

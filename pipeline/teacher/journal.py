@@ -76,6 +76,19 @@ No copies. The failure of a request that never left says `"sent": false`.
 """
 
 
+BOUGHT = """
+SELECT count(*), ifnull(sum(ifnull(n_in, worst_in)), 0), ifnull(sum(ifnull(n_out, worst_out)), 0)
+FROM (
+  SELECT json_extract(note, '$.input_tokens') AS n_in, json_extract(note, '$.worst[0]') AS worst_in,
+    json_extract(note, '$.output_tokens') AS n_out, json_extract(note, '$.worst[1]') AS worst_out
+  FROM records
+  WHERE stage = ? AND slot >= ? AND slot < ? AND kind = 'reply'
+    AND json_extract(note, '$.copied') IS NULL
+)
+"""
+"""Replies to some slots of a stage, input and output tokens; at the worst case without usage."""
+
+
 FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
 """What SQLite says of ENOSPC, and of EDQUOT among others."""
 NEEDED = 256 * 2**20
@@ -351,6 +364,11 @@ class Journal:
             " UNION ALL SELECT 'unknown', model, sum(n), sum(n * worst_in), sum(n * worst_out)"
             "  FROM open GROUP BY model"
         ).fetchall()
+
+    def bought(self, stage: str, first: int, end: int) -> tuple[int, int, int]:
+        """Replies bought for a stage's slots from `first` to before `end`: requests, tokens."""
+        n, n_in, n_out = self._reader.execute(BOUGHT, (stage, first, end)).fetchone()
+        return n, n_in, n_out
 
     def replies_from(self, stage: str, slot: int) -> int:
         """How many replies there are to this stage's slots from `slot` on."""

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline.errors import DamagedError
+from pipeline.readable import not_permitted
 from pipeline.teacher.journal import REPLY, USAGE, ModelUsage, Record, check_format, crc_of
 
 
@@ -34,6 +35,8 @@ class JournalReader:
                 self._db = _connect_copy(path, Path(self._copy.name))
         except (sqlite3.DatabaseError, OSError) as error:
             self._forget_copy()
+            if (refused := not_permitted(error, path)) is not None:
+                raise refused from error
             raise DamagedError(f"the journal {path} cannot be read: {error}.") from error
         check_format(path, self._db)
 

@@ -49,6 +49,18 @@ class Spend:
         return (self.input_tokens * price.input + self.output_tokens * price.output) / 1_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """Replies and their tokens, those without usage at the worst case."""
+
+    requests: int = 0
+    spend: Spend = Spend()
+
+    def __add__(self, other: Bought) -> Bought:
+        """Both together."""
+        return Bought(self.requests + other.requests, self.spend + other.spend)
+
+
 def billed_at_most(call: Call) -> tuple[int, int]:
     """The bytes and messages that a call can be billed for.
 
@@ -153,6 +165,17 @@ class Ledger:
             if usd > budget.usd:
                 return f"the next request could make it ${usd:.4f} of ${budget.usd}"
         return None
+
+    def share(self, model: str, bought: Bought) -> Decimal:
+        """What part of its cap this takes, of the cap that it takes most of; 0 without a cap."""
+        budget, parts = self.budget, [Decimal(0)]
+        if budget.requests is not None:
+            parts.append(Decimal(bought.requests) / budget.requests)
+        if budget.tokens is not None:
+            parts.append(Decimal(bought.spend.tokens) / budget.tokens)
+        if budget.usd is not None:
+            parts.append(bought.spend.usd(self.prices[model]) / budget.usd)
+        return max(parts)
 
     def taken(self, model: str) -> Spend:
         """Confirmed, unknown and reserved tokens of a model together."""

@@ -6,6 +6,7 @@ The body of a reply is read here, at most `max_reply_mib` of it, and handed on a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import ssl
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from pipeline.teacher.uri import TeacherURI
 
 UNREAD: Any = {"headers": {"X-Stainless-Raw-Response": "stream"}}
 """Has the package leave a reply's body to us."""
+CLOSE_S = 5.0
+"""How long the connections to one server may take to close."""
 PATHS = {
     "chat": "/chat/completions",
     "completions": "/completions",
@@ -184,9 +187,11 @@ class OpenAITeacher:
         return valid(" ".join(text.split())[:500])
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; one that does not let itself be closed is left to the system."""
         for client in self._clients:
-            await client.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await client.close()
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -13,6 +13,7 @@ from pipeline import manifest
 from pipeline.errors import DamagedError, SynthError
 from pipeline.inspect import open_run
 from pipeline.manifest import RunManifest, StageManifest
+from pipeline.readable import check_readable
 from pipeline.stage import DraftStage, ImportStage
 from pipeline.status import holder
 from pipeline.verify.finished import check_export, check_inputs, check_run_manifest
@@ -32,9 +33,13 @@ def verify(path: str | Path) -> Report:
 
 
 def recount(path: str | Path) -> Report:
-    """Recount a run and list what is wrong. Raises `InputError` where there is no run."""
+    """Recount a run and list what is wrong.
+
+    Raises `InputError` where there is no run, `StorageError` where this user may not read it.
+    """
     report = Report()
     folder = Path(path)
+    check_readable(folder)
     try:
         run = open_run(folder)
     except DamagedError:

@@ -265,6 +265,68 @@ def test_a_run_directory_that_is_removed_ends_the_run(server: Server, tmp_path: 
     assert ran.requests - counts[0] <= 2 * C
 
 
+# row 36 too: what is there may not be read
+
+RIGHTS = "-dac_override,-dac_read_search"
+UNDER_RIGHTS = ["setpriv", f"--bounding-set={RIGHTS}", f"--inh-caps={RIGHTS}"]
+"""Root, but for the capabilities by which it reads and writes whatever it likes."""
+JOURNAL, BOOTSTRAP = "journal.sqlite", "stages/01-bootstrap"
+MANIFESTS = ("run.json", f"{BOOTSTRAP}/stage.json", BOOTSTRAP, "stages", "")
+"""What `status` looks at; it does not look at rows and replies."""
+PARTS = [*MANIFESTS, JOURNAL, f"{BOOTSTRAP}/kept/part-00000.parquet",
+         f"{BOOTSTRAP}/dropped/part-00000.parquet", f"{BOOTSTRAP}/kept"]  # fmt: skip
+
+
+@pytest.fixture
+def under_rights() -> list[str]:
+    """What a command begins with for it to be refused what it may not read."""
+    before = UNDER_RIGHTS if os.geteuid() == 0 else []
+    if before and (
+        shutil.which("setpriv") is None or finish([*before, sys.executable, "-V"]).returncode
+    ):
+        pytest.skip("root can read anything, and there is no setpriv to give that up with")
+    return before
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_of_a_stopped_run_that_may_not_be_read_ends_it_with_7_and_is_not_made_again(
+    clean: Ran, server: Server, tmp_path: Path, under_rights: list[str], part: str
+) -> None:
+    out = tmp_path / "run"
+    assert matrix.run(server, out, "budget.requests=30").code == 3
+    before, mark = books.all_files(out), sent(server)
+    mode = (out / part).stat().st_mode
+    (out / part).chmod(0)
+    own = ["verify", "repair", *(["status"] if part in MANIFESTS else [])]
+    try:
+        done = [
+            finish([*under_rights, *given])
+            for given in (command(out, server), *(line(name, str(out)) for name in own))
+        ]
+    finally:
+        (out / part).chmod(mode)
+    assert sent(server) == mark, "asked"
+    for ended in done:
+        assert ended.returncode == 7, (ended.args, ended.stdout, ended.stderr)
+        assert f"{out / part} is there, and this user may not read it" in ended.stderr
+    assert books.all_files(out) == before, "something was changed"
+    ends_the_same(server, out, clean)
+
+
+@pytest.mark.parametrize("given", [["show"], ["show", "--where", "row_id LIKE '%0'"], ["why"]])
+def test_rows_that_may_not_be_read_are_not_called_damaged(
+    small_copy: Path, under_rights: list[str], given: list[str]
+) -> None:
+    """`show` by its condition, too, which is left to Polars."""
+    shard = next(small_copy.glob("stages/01-*/kept/*.parquet"))
+    shard.chmod(0)
+    more = {"show": ["bootstrap"], "why": ["bootstrap-000001-00"]}[given[0]]
+    done = finish([*under_rights, *line(given[0], str(small_copy), *more, *given[1:])])
+    shard.chmod(0o600)
+    assert done.returncode == 7, done.stderr
+    assert "this user may not read it" in done.stderr
+
+
 # row 38: no more files may be opened
 
 

@@ -37,6 +37,63 @@ def test_a_teacher_with_nothing_new_is_left_with_4_and_what_was_made_is_valid(
     matrix.check_interval(ran, exact=True)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (("bootstrap.stall_below=0",), r"got \d distinct replies among the last 200"),
+        (
+            (
+                "bootstrap.stall_below=0",
+                "bootstrap.stall_distinct_below=0",
+                "budget.requests=10_500",  # 210 are 2 % of it
+            ),
+            r"spent 2\.0% of the budget since it last kept a row",
+        ),
+    ],
+    ids=["replies", "budget"],
+)
+def test_replies_alone_or_the_budget_alone_say_that_nothing_new_comes(
+    server: Server, tmp_path: Path, settings: tuple[str, ...], said: str
+) -> None:
+    server.set_plan({"content": matrix.THREE_ITEMS, "rules": [SAME]})
+    ran = matrix.run(server, tmp_path / "run", *SETTINGS, *settings, until="bootstrap")
+    assert ran.faults["same_reply"] > 100
+    assert ran.code == 4
+    assert re.search(said, str(ran.error))
+    assert re.search(r"dropped as not_novel \d+", str(ran.error))
+    assert books.stage_json(ran.out, "bootstrap")["stopped"] == "stalled"
+    assert ran.requests <= 1 + 211 + matrix.WINDOW + matrix.C
+    again = matrix.run(server, tmp_path / "run", *SETTINGS, *settings, until="bootstrap")
+    assert (again.code, again.requests) == (4, 0)
+
+
+@pytest.mark.parametrize(
+    ("sign", "bound", "stops"),
+    [
+        ("stall_below", "0.02", (90, 170, 195)),
+        ("stall_distinct_below", "0.05", (90, 170, 195)),
+        ("stall_spend_above", "0.03", (90, 170, 290)),  # 330 are 3 % of the budget
+    ],
+)
+def test_a_run_that_is_resumed_stalls_where_one_that_never_stopped_does(
+    server: Server, tmp_path: Path, sign: str, bound: str, stops: tuple[int, ...]
+) -> None:
+    server.set_plan({"content": matrix.THREE_ITEMS, "rules": [SAME]})
+    signs = {"stall_below": "0", "stall_distinct_below": "0", "stall_spend_above": "1", sign: bound}
+    rules = (*SETTINGS, "shard_rows=50", *(f"bootstrap.{name}={at}" for name, at in signs.items()))
+    last = "budget.requests=11000"
+    whole = matrix.run(server, tmp_path / "one", *rules, last, until="bootstrap")
+    assert whole.code == 4
+    assert sign in str(whole.error)
+    for n in stops:
+        stop = (f"budget.requests={n}", "bootstrap.stall_after=null")
+        assert matrix.run(server, tmp_path / "two", *rules, *stop, until="bootstrap").code == 3
+    ran = matrix.run(server, tmp_path / "two", *rules, last, until="bootstrap")
+    assert ran.code == 4
+    assert str(ran.error).replace("two", "one") == str(whole.error)
+    assert books.data_files(ran.out) == books.data_files(whole.out)
+
+
 def test_a_teacher_that_sends_nothing_at_all_is_left_after_two_hundred_replies(
     server: Server, tmp_path: Path
 ) -> None:

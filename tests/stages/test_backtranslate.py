@@ -67,6 +67,30 @@ def test_a_rating_is_a_number_from_one_to_five_or_null(text: str, rating: int | 
     assert entry["pair_rating"] == rating
 
 
+@pytest.mark.parametrize("finish", ["length", "unknown"])
+@pytest.mark.parametrize(
+    ("text", "rating"),
+    [
+        ("4\nIt is go", 4), ("Score: 2\nNo, bett", 2), ("4/5\n", 4), ("**Score: 5**\nI", 5),
+        ("4", None), ("Score: 4", None), ("It is good.\nScore: 4", None), ("", None),
+        ("A score of 2 would be too low.\nIt an", None), ("It is good.\nScore: 2 is too l", None),
+        ("<think>Score: 1", None),
+    ],
+)  # fmt: skip
+def test_of_a_rating_that_was_cut_off_only_a_whole_first_line_counts(
+    text: str, rating: int | None, finish: str
+) -> None:
+    assert backtranslate.rating_of(Reply(text, finish)) == rating
+    _, entry = talked(Reply("What is Garda?"), Reply(text, finish))
+    if rating is None:
+        assert isinstance(entry, Drop)
+        assert (entry.reason, entry.detail) == ("cut_off", text)
+        assert entry.row["instruction"] == "What is Garda?"
+    else:
+        assert not isinstance(entry, Drop)
+        assert entry["pair_rating"] == rating
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -64,6 +64,19 @@ def test_a_reply_without_a_verdict_drops_the_row(text: str) -> None:
     assert found.reason == "no_verdict"
 
 
+@pytest.mark.parametrize("finish", ["length", "unknown"])
+def test_a_verdict_that_was_cut_off_in_its_first_word_is_none(finish: str) -> None:
+    for text in ("T", "Ti", "Answer", "", "<think>A"):
+        found = compare(Reply(text, finish), Reply("A"))
+        assert isinstance(found, Drop)
+        assert (found.reason, found.detail) == ("cut_off", text)
+    whole = {"preferred": "output", "is_flipped": False}
+    assert compare(Reply("A\nIt is tr", finish), Reply("B", finish)) == whole
+    found = compare(Reply("Both are fi", finish), Reply("A"))
+    assert isinstance(found, Drop)
+    assert found.reason == "no_verdict"
+
+
 def test_a_refusal_keeps_its_name() -> None:
     found = compare(Drop("refusal"), Reply("A"))
     assert isinstance(found, Drop)
