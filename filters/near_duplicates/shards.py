@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from filters import shingles
 from filters.near_duplicates.clusters import Rows, clusters
-from filters.near_duplicates.column import choose, explain, linked, quality
+from filters.near_duplicates.column import choose, dropped, linked, quality, verdicts
 from filters.near_duplicates.minhash import Settings, Signed, signed
 from filters.shingles import Hashes, Runs
 
@@ -92,17 +92,16 @@ def judge_shards(signed_shards: Sequence[Path], targets: Sequence[Path]) -> None
     root = clusters(source, source.settings.threshold, small=False)
     members = linked(root)
     kept = choose(root, members, source.frame(["rating", "length"], members))
-    found = explain(source, root, kept, small=False)
+    found = dropped(source, root, kept, small=False)
     names = found["kept"].unique().sort()
-    ids = source.frame(["row_id"], names.to_numpy()).select(kept=names, ref="row_id")
-    found = found.join(ids, on="kept", how="left", maintain_order="left").sort("row")
+    ids = source.frame(["row_id"], names.to_numpy())["row_id"]
     for number, target in enumerate(targets):
         first, end = source.starts[number : number + 2].tolist()
-        dropped = found.filter(pl.col("row").is_between(first, end, closed="left"))
+        here = found.filter(pl.col("row").is_between(first, end, closed="left"))
         rows = source.shard_ids(number).with_columns(row=pl.int_range(first, end))
-        verdicts = rows.join(dropped, on="row", how="left", maintain_order="left")
+        judged = verdicts(rows, here, ids.gather(names.search_sorted(here["kept"])))
         with _staged(target) as staged:
-            verdicts.select("row_id", "reason", "detail", "ref").write_parquet(staged)
+            judged.drop("row").write_parquet(staged)
 
 
 class Files:
@@ -130,12 +129,15 @@ class Files:
 
     def shingles(self, rows: Rows) -> Runs:
         """The shingles of some texts; `rows` ascend."""
-        parts = list[Runs]()
+        offsets = np.concatenate([[0], np.cumsum(self.counts[rows], dtype=np.int64)])
+        hashes, filled = np.empty(offsets[-1], np.uint64), 0  # once, not in parts and again whole
         for path, first, end in self._shards():
             start, stop = np.searchsorted(rows, [first, end])
             if start < stop:
-                parts.extend(_read_shingles(path, rows[start:stop] - first))
-        return shingles.concatenate(parts)
+                for part in _read_shingles(path, rows[start:stop] - first):
+                    hashes[filled : filled + len(part)] = part
+                    filled += len(part)
+        return Runs(hashes, offsets)
 
     def frame(self, columns: list[str], rows: Rows) -> pl.DataFrame:
         """Some columns of some texts; `rows` ascend."""
@@ -216,7 +218,7 @@ def _column(path: Path, name: str) -> NDArray[np.generic]:
     return column
 
 
-def _read_shingles(path: Path, rows: Rows) -> Iterator[Runs]:
+def _read_shingles(path: Path, rows: Rows) -> Iterator[Hashes]:
     """The shingles of some rows of a file, a part for each of its row groups that has any."""
     with pq.ParquetFile(path) as file:
         first = 0
@@ -228,7 +230,7 @@ def _read_shingles(path: Path, rows: Rows) -> Iterator[Runs]:
                 array = lists.combine_chunks()
                 offsets = array.offsets.to_numpy()
                 hashes = array.values.to_numpy()
-                yield shingles.chosen(Runs(hashes, offsets), wanted)
+                yield shingles.chosen(Runs(hashes, offsets), wanted).hashes
             first = end
 
 
