@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import enum
 from bisect import bisect_right
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -23,10 +23,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import polars as pl
 
 Row = dict[str, Any]
 """Columns of one row by name (`schema.py`)."""
+
+Parts = Callable[[], Iterator["pl.DataFrame"]]
+"""The rows of a stage in parts that fit into memory, one or more; each call gives all again."""
 
 Role = Literal["teacher", "judge", "scorer"]
 """Whom a stage asks: who writes, who rates, who measures token loss."""
@@ -269,8 +274,10 @@ class FilterStage:
     """A stage that judges every row by its columns and removes nothing itself.
 
     `judge(frame, config)` returns one row an entry, in order, with `reason`, `detail` and `ref`.
-    `reads(config)` names the columns that it needs, `may_read` those that it takes where rows have
-    them, `files(config)` the files of the user's own that its verdicts depend on.
+    `judge_parts(parts, config, scratch)` returns the same for rows that are too many for memory at
+    once; `scratch` is an empty folder that it may fill. `reads(config)` names the columns that it
+    needs, `may_read` those that it takes where rows have them, `files(config)` the files of the
+    user's own that its verdicts depend on.
     """
 
     name: str
@@ -280,6 +287,7 @@ class FilterStage:
     reads: Callable[[Any], tuple[str, ...]]
     writes: tuple[str, ...] = ()
     may_read: tuple[str, ...] = ()
+    judge_parts: Callable[[Parts, Any, Path], pl.DataFrame] | None = None
     files: Callable[[Any], tuple[str, ...]] = lambda config: ()
     summary: str = ""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -40,19 +40,34 @@ def sign_shard(
 ) -> None:
     """Sign the rows of a Parquet file: its `row_id`, its texts, and its `rating` if one is named.
 
-    `target` (Parquet) gets a row each, in order: `row_id`, `rating`, `length` of the output in
-    characters, `n_shingles`, `shingles` and the keys of the bands. It appears whole or not at all.
+    `target` is what `sign_frames` writes. Raises ValueError where a column is not there.
     """
     columns = ["row_id", *settings.columns, *([rating] if rating else [])]
     columns += [] if "output" in columns else ["output"]
-    with pq.ParquetFile(source) as shard, _staged(target) as staged:
+    with pq.ParquetFile(source) as shard:
         missing = set(columns) - set(shard.schema_arrow.names)
         if missing:
             raise ValueError(f"{source} has no column {', '.join(sorted(missing))}")
-        schema = _schema(settings)
-        with pq.ParquetWriter(staged, schema, compression="none", use_dictionary=False) as file:
-            for batch in shard.iter_batches(ROW_GROUP, columns=columns):
-                rows = pl.DataFrame(pl.from_arrow(batch))
+        batches = shard.iter_batches(ROW_GROUP, columns=columns)
+        frames = (pl.DataFrame(pl.from_arrow(batch)) for batch in batches)
+        sign_frames(frames, target, settings, rating=rating)
+
+
+def sign_frames(
+    frames: Iterable[pl.DataFrame], target: Path, settings: Settings, *, rating: str | None = None
+) -> None:
+    """Sign the rows of frames, one after the other.
+
+    `target` (Parquet) gets a row each, in order: `row_id`, `rating`, `length` of the output in
+    characters, `n_shingles`, `shingles` and the keys of the bands. It appears whole or not at all.
+    """
+    schema = _schema(settings)
+    with (
+        _staged(target) as staged,
+        pq.ParquetWriter(staged, schema, compression="none", use_dictionary=False) as file,
+    ):
+        for frame in frames:
+            for rows in frame.iter_slices(ROW_GROUP):
                 file.write_table(_signed_table(rows, settings, rating, schema))
 
 
