@@ -29,7 +29,7 @@ class Source(Protocol):
 
     @property
     def counts(self) -> NDArray[np.int32]:
-        """How many shingles each text has, repeated ones included."""
+        """How many shingles each text has."""
 
     @property
     def n_keys(self) -> int:
@@ -39,7 +39,7 @@ class Source(Protocol):
         """One key of every text."""
 
     def shingles(self, rows: Rows) -> Runs:
-        """The shingles of some texts; `rows` ascend."""
+        """The shingles of some texts as `Signed` has them; `rows` ascend."""
 
 
 def clusters(source: Source, threshold: float, *, small: bool) -> Rows:
@@ -175,7 +175,6 @@ def _jaccards(source: Source, a: Rows, b: Rows, *, small: bool) -> NDArray[np.fl
         return np.fromiter((len(x & y) / len(x | y) for x, y in pairs), np.float64, len(a))
     from filters.near_duplicates import kernels
 
-    ends, similar = np.empty(len(rows), np.int64), np.empty(len(a))
-    kernels.make_sets(runs.hashes, runs.offsets, ends)
-    kernels.jaccards(runs.hashes, runs.offsets, ends, at_a, at_b, similar)
+    similar = np.empty(len(a))
+    kernels.jaccards(runs.hashes, runs.offsets, at_a, at_b, similar)
     return similar

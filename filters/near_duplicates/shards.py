@@ -32,7 +32,7 @@ from filters.shingles import Hashes, Runs
 
 ROW_GROUP = 16_384
 META = b"synth.near_duplicates"
-FORMAT = 1  # of signature files; raised with any change of tokens, hashes or columns
+FORMAT = 2  # of signature files; raised with any change of tokens, hashes or columns
 
 
 def sign_shard(

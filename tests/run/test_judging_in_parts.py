@@ -91,7 +91,7 @@ def test_parts_are_filtered_as_the_whole(
 def test_among_the_filtered_rows_some_contradict_a_row_of_another_part(tmp_path: Path) -> None:
     config = filter_stage.Config(filters={"instances": {}})
     found = in_parts(filter_stage.STAGE, config, ROWS, 10, tmp_path)
-    assert "contradicting_instances" in found["reason"] or found["ref"].count() > 0
+    assert found["reason"].count() > 5
     assert found.equals(filter_stage.judge(ROWS, config))
 
 
