@@ -164,10 +164,21 @@ class Benchmarks:
         small = shingles.is_small(self._readings)
         self._runs = self._index(shingles.token_hashes(self._readings, small=small), small=small)
 
-    def find(self, instruction: pl.Series, input: pl.Series, output: pl.Series) -> pl.DataFrame:
-        """Judge rows, as `decontaminate` says."""
+    def find(
+        self,
+        instruction: pl.Series,
+        input: pl.Series,
+        output: pl.Series,
+        *,
+        small: bool | None = None,
+    ) -> pl.DataFrame:
+        """Judge rows, as `decontaminate` says.
+
+        `small` says whether the rows that it is called for are few in all, and loading the compiled
+        engine would cost more than it saves; null is that these are all.
+        """
         columns = pl.DataFrame({"instruction": instruction, "input": input, "output": output})
-        small = shingles.is_small(columns)
+        small = shingles.is_small(columns) if small is None else small
         reason: list[str | None] = [None] * columns.height
         detail, ref = reason.copy(), reason.copy()
         start = 0

@@ -6,11 +6,15 @@ data from any source.
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import polars as pl
 
 # Whitespace, as str.split() knows it, other than single spaces: a break among any spaces, or two
 # spaces. Rust's \s leaves out U+001C to U+001F.
 UNEVEN = r" *(?:[^\S ]|[\x1c-\x1f])[\s\x1c-\x1f]*| {2,}"
+BETWEEN = "\x1f"  # texts, in which it is whitespace and so no longer there
+SLICE = 16_384  # rows whose texts exist a second time at once
 
 
 def exact(
@@ -29,12 +33,42 @@ def exact(
     `reason` (String, null where the row is kept), `detail` (null) and `ref` (String: the `row_id`
     of the first).
     """
+    key = row_keys(
+        instruction, input, output, compare_output=compare_output, ignore_case=ignore_case
+    )
+    return repeated(row_id, key)
+
+
+def row_keys(
+    instruction: pl.Series,
+    input: pl.Series,
+    output: pl.Series,
+    *,
+    compare_output: bool = True,
+    ignore_case: bool = False,
+) -> pl.Series:
+    """16 bytes a row (BLAKE2b), the same only for rows that `exact` finds equal.
+
+    They stand for the texts where those are too many for memory: `repeated` takes them.
+    """
     compared = {"instruction": instruction, "input": input}
     if compare_output:
         compared["output"] = output
-    even = pl.DataFrame(compared).select(_even(pl.col(name), ignore_case) for name in compared)
+    frame = pl.DataFrame(compared)
+    even = pl.concat_str([_even(pl.col(name), ignore_case) for name in compared], separator=BETWEEN)
+    found = [
+        blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        for part in frame.iter_slices(SLICE)
+        for text in part.select(even).to_series()
+    ]
+    return pl.Series(found, dtype=pl.Binary)
+
+
+def repeated(row_id: pl.Series, key: pl.Series) -> pl.DataFrame:
+    """The verdicts of `exact` by the keys of rows."""
     row = pl.col("row")
-    first = even.with_row_index("row").select(row, first=row.first().over(list(compared)))
+    keys = pl.DataFrame({"key": key}).with_row_index("row")
+    first = keys.select(row, first=row.first().over("key"))
     copy = pl.when(pl.col("first") != row)
     return first.with_columns(row_id=row_id).select(
         reason=copy.then(pl.lit("exact_duplicate")),

@@ -1,7 +1,7 @@
 """What a stage is: pure functions and a declaration.
 
-A stage knows rows and its settings: no paths, no sockets, no torch. Sending, retrying, journalling
-and saving belong to `run` and `teacher`. A stage file ends in `STAGE = ...`, one of
+A stage knows rows and its settings: no sockets, no torch, no paths but a scratch folder that it is
+handed. Sending, retrying, journalling and saving belong to `run` and `teacher`. A stage file ends in `STAGE = ...`, one of
 
 * `DraftStage`: writes new tasks from a pool that its own rows feed (`bootstrap`);
 * `LLMStage`: asks a teacher once for every row that it receives;
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import enum
 from bisect import bisect_right
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from random import Random
@@ -25,10 +25,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import polars as pl
 
 Row = dict[str, Any]
 """Columns of one row by name (`schema.py`)."""
+
+Parts = Callable[[], Iterator["pl.DataFrame"]]
+"""The rows of a stage in parts that fit into memory, one or more; each call gives all again."""
 
 Role = Literal["teacher", "judge", "scorer"]
 """Whom a stage asks: who writes, who rates, who measures token loss."""
@@ -294,9 +299,16 @@ class FilterStage:
     """A stage that judges every row by its columns and removes nothing itself.
 
     `judge(frame, config)` returns one row an entry, in order, with `reason`, `detail` and `ref`.
+<<<<<<< HEAD
     `reads(config)` names the columns that it needs, `may_read` those that it takes where rows have
     them, `files(config)` the files of the user's own that its verdicts depend on. `measure(kept,
     config)` is what the books say of the rows that stayed, from the columns that it needs.
+=======
+    `judge_parts(parts, config, scratch)` returns the same for rows that are too many for memory at
+    once; `scratch` is an empty folder that it may fill. `reads(config)` names the columns that it
+    needs, `may_read` those that it takes where rows have them, `files(config)` the files of the
+    user's own that its verdicts depend on.
+>>>>>>> helper-b
     """
 
     name: str
@@ -306,6 +318,7 @@ class FilterStage:
     reads: Callable[[Any], tuple[str, ...]]
     writes: tuple[str, ...] = ()
     may_read: tuple[str, ...] = ()
+    judge_parts: Callable[[Parts, Any, Path], pl.DataFrame] | None = None
     files: Callable[[Any], tuple[str, ...]] = lambda config: ()
     measure: Callable[[pl.DataFrame, Any], dict[str, Any]] | None = None
     summary: str = ""

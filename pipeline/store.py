@@ -297,6 +297,17 @@ def read_frame(paths: Sequence[Path], columns: Sequence[str] | None = None) -> p
     return frame
 
 
+def read_frames(
+    paths: Sequence[Path], columns: Sequence[str] | None = None
+) -> Iterator[pl.DataFrame]:
+    """Rows of shards as frames of at most `ROW_GROUP` rows, in order."""
+    for path in paths:
+        with opened(path) as file:
+            names = None if columns is None else list(columns)
+            for batch in file.iter_batches(batch_size=ROW_GROUP, columns=names):
+                yield pl.DataFrame(pl.from_arrow(batch))
+
+
 def clear_staging(run: Path) -> None:
     """Remove what an earlier process left half written."""
     for path in (run / ".staging").glob("*"):

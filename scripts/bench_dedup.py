@@ -1,7 +1,7 @@
 r"""Time, memory and quality of the near-duplicate filter, beside other MinHash packages.
 
     python scripts/bench_dedup.py --data data/instructions_real.parquet \
-        --prompts data/benchmark_prompts.parquet [--large 2000000]
+        --prompts data/benchmark_prompts.parquet [--large 2000000] [--short 10000000]
 
 All compare instruction, input and output together by the same 5-token shingles, 128 permutations,
 Jaccard 0.8. The truth is every pair of rows whose exact Jaccard similarity is at least that, by
@@ -15,7 +15,9 @@ way of others. The packages report candidates, or what their own estimate confir
 
 text-dedup needs other versions of what synth needs: give it an environment of its own, and its
 Python with --text-dedup. With --large, so many rows (the real ones, then copies with a few words
-changed) are written to shards and judged through signature files.
+changed) are written to shards and judged through signature files. With --short, so are so many rows
+of 12 words drawn at random: half are copies, and every other copy has one word replaced. --only
+leaves the tables out.
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ Rows = NDArray[np.int64]
 TEXTS = ("instruction", "input", "output")
 THRESHOLD, PERMUTATIONS, NGRAM = 0.8, 128, 5
 SHARD = 50_000
+WORDS, VOCABULARY, COPIED = 12, 50_000, 10  # of short rows; so many shards one copies from
 
 
 def texts_of(data: Path) -> list[str]:
@@ -235,19 +238,59 @@ def write_shards(data: Path, folder: Path, count: int) -> None:
         frame.insert_column(0, ids.alias("row_id")).write_parquet(folder / f"{number:04d}.parquet")
 
 
-def judge_large(folder: Path) -> Case:
-    """Sign and judge all shards in one process."""
+def write_short_shards(folder: Path, count: int) -> None:
+    """Write `count` rows of random words, half of them copies of rows of the shards before."""
+    rng = np.random.default_rng(0)
+    vocabulary = pl.Series("word", [f"word{number}" for number in range(VOCABULARY)])
+    before = list[Rows]()
+    for number, first in enumerate(range(0, count, SHARD)):
+        n = min(SHARD, count - first)
+        words = rng.integers(0, VOCABULARY, (n, WORDS))
+        if before:
+            copies = np.flatnonzero(rng.random(n) < 0.5)
+            words[copies] = rng.choice(before[rng.integers(len(before))], len(copies))
+            edited = copies[::2]
+            words[edited, rng.integers(0, WORDS, len(edited))] = rng.integers(0, VOCABULARY)
+        before = [*before, words][-COPIED:]
+        row = pl.Series("row", np.repeat(np.arange(first, first + n), WORDS))
+        texts = vocabulary.gather(words.ravel()).to_frame().with_columns(row)
+        texts.group_by("row", maintain_order=True).agg(pl.col("word").str.join(" ")).select(
+            row_id=pl.col("row").cast(pl.String), instruction="word", input=None, output=None
+        ).cast(pl.String).write_parquet(folder / f"{number:04d}.parquet")
+
+
+def sign_large(folder: Path) -> Case:
+    """Sign all shards in one process."""
     sources = sorted(folder.glob("*.parquet"))
-    signs, verdicts = ([path.with_suffix(end) for path in sources] for end in (".signs", ".found"))
+    signs = [path.with_suffix(".signs") for path in sources]
     start = time.process_time()
     sign_shards(sources, signs, Settings(THRESHOLD))
-    signing = time.process_time() - start
+    seconds = time.process_time() - start
+    return {"seconds": seconds, "gb": sum(path.stat().st_size for path in signs) / 1e9}
+
+
+def judge_large(folder: Path) -> Case:
+    """Judge all signed shards in one process."""
+    signs = sorted(folder.glob("*.signs"))
+    verdicts = [path.with_suffix(".found") for path in signs]
+    start = time.process_time()
     judge_shards(signs, verdicts)
     seconds = time.process_time() - start
     found = pl.scan_parquet(verdicts).select(pl.len(), pl.col("reason").count()).collect()
     rows, dropped = found.row(0)
-    size = sum(path.stat().st_size for path in signs) / 1e9
-    return {"seconds": seconds, "signing": signing, "rows": rows, "dropped": dropped, "gb": size}
+    return {"seconds": seconds, "rows": rows, "dropped": dropped}
+
+
+def large(folder: Path, what: str) -> None:
+    """Sign, judge and print."""
+    signed = measured(sign_large, folder)
+    judged = measured(judge_large, folder)
+    print(
+        f"\n{judged['rows']:,} {what} in shards: {signed['seconds']:.1f} CPU s and "
+        f"{signed['peak_gb']:.2f} GB to sign, {judged['seconds']:.1f} CPU s and "
+        f"{judged['peak_gb']:.2f} GB to judge; {judged['dropped']:,} rows dropped; signature "
+        f"files {signed['gb']:.2f} GB"
+    )
 
 
 def decontaminate_large(folder: Path, prompts: Path) -> Case:
@@ -343,6 +386,22 @@ def table(data: Path) -> None:
         )
 
 
+def tables(data: Path, prompts: Path, other_python: Path | None) -> None:
+    """Print what is compared, and what contamination takes."""
+    table(data)
+    if other_python:
+        case = measured(text_dedup, data, other_python)
+        print(
+            f"\ntext-dedup: {case['seconds']:.2f} CPU s; {case['dropped']} rows dropped; "
+            f"peak {case['peak_gb']:.2f} GB"
+        )
+    case = measured(decontamination, data, prompts)
+    print(
+        f"\ndecontamination: {case['seconds']:.2f} CPU s, {case['indexed']:.2f} of them for the "
+        f"prompts; {case['dropped']} rows dropped; peak {case['peak_gb']:.2f} GB"
+    )
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -351,30 +410,21 @@ def main() -> None:
     parser.add_argument("--prompts", type=Path, default=folder / "benchmark_prompts.parquet")
     parser.add_argument("--text-dedup", type=Path, metavar="PYTHON", help="one that has it")
     parser.add_argument("--large", type=int, default=0, metavar="ROWS", help="also so many rows")
+    parser.add_argument("--short", type=int, default=0, metavar="ROWS", help="also so many short")
+    parser.add_argument("--only", action="store_true", help="nothing but --large and --short")
     args = parser.parse_args()
 
-    table(args.data)
-    if args.text_dedup:
-        case = measured(text_dedup, args.data, args.text_dedup)
-        print(
-            f"\ntext-dedup: {case['seconds']:.2f} CPU s; {case['dropped']} rows dropped; "
-            f"peak {case['peak_gb']:.2f} GB"
-        )
-    case = measured(decontamination, args.data, args.prompts)
-    print(
-        f"\ndecontamination: {case['seconds']:.2f} CPU s, {case['indexed']:.2f} of them for the "
-        f"prompts; {case['dropped']} rows dropped; peak {case['peak_gb']:.2f} GB"
-    )
+    if not args.only:
+        tables(args.data, args.prompts, args.text_dedup)
+    if args.short:
+        with tempfile.TemporaryDirectory() as name:
+            measured(write_short_shards, Path(name), args.short)
+            large(Path(name), f"rows of {WORDS} words")
     if args.large:
         with tempfile.TemporaryDirectory() as name:
             shards = Path(name)
             measured(write_shards, args.data, shards, args.large)
-            case = measured(judge_large, shards)
-            print(
-                f"\n{case['rows']:,} rows in shards: {case['seconds']:.1f} CPU s, "
-                f"{case['signing']:.1f} of them for signing; {case['dropped']:,} rows dropped; "
-                f"signature files {case['gb']:.2f} GB; peak {case['peak_gb']:.2f} GB"
-            )
+            large(shards, "rows")
             case = measured(decontaminate_large, shards, args.prompts)
             print(
                 f"decontamination: {case['seconds']:.1f} CPU s; {case['dropped']:,} rows dropped; "

@@ -6,7 +6,7 @@ on Parquet files of any size. `signatures` are those of datasketch.
 
 from filters.near_duplicates.column import near_duplicates
 from filters.near_duplicates.minhash import Settings, banding, shingle_hashes, signatures
-from filters.near_duplicates.shards import judge_shards, sign_shard, sign_shards
+from filters.near_duplicates.shards import judge_shards, sign_frames, sign_shard, sign_shards
 
 __all__ = [
     "Settings",
@@ -14,6 +14,7 @@ __all__ = [
     "judge_shards",
     "near_duplicates",
     "shingle_hashes",
+    "sign_frames",
     "sign_shard",
     "sign_shards",
     "signatures",

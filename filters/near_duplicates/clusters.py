@@ -29,7 +29,7 @@ class Source(Protocol):
 
     @property
     def counts(self) -> NDArray[np.int32]:
-        """How many shingles each text has, repeated ones included."""
+        """How many shingles each text has."""
 
     @property
     def n_keys(self) -> int:
@@ -39,7 +39,7 @@ class Source(Protocol):
         """One key of every text."""
 
     def shingles(self, rows: Rows) -> Runs:
-        """The shingles of some texts; `rows` ascend."""
+        """The shingles of some texts as `Signed` has them; `rows` ascend."""
 
 
 def clusters(source: Source, threshold: float, *, small: bool) -> Rows:
@@ -82,8 +82,16 @@ def _concatenated(pairs: list[tuple[Rows, Rows]]) -> tuple[Rows, Rows]:
 
 
 def _distinct(a: Rows, b: Rows) -> tuple[Rows, Rows]:
-    packed = np.unique(a << 32 | b)
+    packed = _each_once(a << 32 | b)
     return packed >> 32, packed & 0xFFFFFFFF
+
+
+def _each_once(numbers: Rows) -> Rows:
+    """As `np.unique`, which builds a hash table: many times slower than to sort millions."""
+    numbers.sort()
+    is_new = np.ones(len(numbers), bool)
+    np.not_equal(numbers[1:], numbers[:-1], out=is_new[1:])
+    return numbers[is_new]
 
 
 def candidate_pairs(source: Source) -> tuple[Rows, Rows]:
@@ -99,21 +107,27 @@ def candidate_pairs(source: Source) -> tuple[Rows, Rows]:
 
 def _neighbours(keys: Hashes, rows: Rows, most: int) -> Iterator[tuple[Rows, Rows]]:
     """Pairs of rows with the same key, the lower first; each with up to `most` that follow it."""
-    keys = keys[rows]
-    order = np.argsort(keys)
-    ordered = keys[order]
-    with_next = np.concatenate([ordered[1:] == ordered[:-1], [False]])[: len(ordered)]
-    shared = order[with_next | np.concatenate([[False], with_next])[: len(ordered)]]
-    # the few that share a key, by key and then by row: the same order whatever the sort did
-    shared = shared[np.lexsort((shared, keys[shared]))]
-    ordered, shared_rows = keys[shared], rows[shared]
-    first = np.arange(len(shared))
+    ordered, sharing = _sharing(keys[rows])
+    sharing = rows[sharing]
+    first = np.arange(len(sharing))
     for distance in range(1, most + 1):
-        first = first[first + distance < len(shared)]
+        first = first[first + distance < len(sharing)]
         first = first[ordered[first] == ordered[first + distance]]
         if not len(first):
             return
-        yield shared_rows[first], shared_rows[first + distance]
+        yield sharing[first], sharing[first + distance]
+
+
+def _sharing(keys: Hashes) -> tuple[Hashes, Rows]:
+    """The keys that are there more than once, sorted, and the place of each, in order."""
+    order = np.argsort(keys)
+    ordered = keys[order]
+    shared = np.zeros(len(keys) + 1, bool)
+    np.equal(ordered[1:], ordered[:-1], out=shared[1:-1])
+    order = order[shared[1:] | shared[:-1]]
+    # by key and then by place: the same order whatever the sort did
+    order = order[np.lexsort((order, keys[order]))]
+    return keys[order], order
 
 
 def joined(root: Rows, a: Rows, b: Rows) -> Rows:
@@ -152,7 +166,7 @@ def jaccards(source: Source, a: Rows, b: Rows, *, small: bool) -> NDArray[np.flo
 
 
 def _jaccards(source: Source, a: Rows, b: Rows, *, small: bool) -> NDArray[np.float64]:
-    rows = np.unique(np.concatenate([a, b]))
+    rows = _each_once(np.concatenate([a, b]))
     runs = source.shingles(rows)
     at_a, at_b = np.searchsorted(rows, a), np.searchsorted(rows, b)
     if small:
@@ -161,7 +175,6 @@ def _jaccards(source: Source, a: Rows, b: Rows, *, small: bool) -> NDArray[np.fl
         return np.fromiter((len(x & y) / len(x | y) for x, y in pairs), np.float64, len(a))
     from filters.near_duplicates import kernels
 
-    ends, similar = np.empty(len(rows), np.int64), np.empty(len(a))
-    kernels.make_sets(runs.hashes, runs.offsets, ends)
-    kernels.jaccards(runs.hashes, runs.offsets, ends, at_a, at_b, similar)
+    similar = np.empty(len(a))
+    kernels.jaccards(runs.hashes, runs.offsets, at_a, at_b, similar)
     return similar

@@ -58,13 +58,10 @@ def near_duplicates(
     root = clusters(source, threshold, small=small)
     members = linked(root)
     kept = choose(root, members, quality(output, rating)[members])
-    found = explain(source, root, kept, small=small)
-    ref = found.select("row").with_columns(ref=row_id.cast(pl.String).gather(found["kept"]))
-    return (
-        pl.DataFrame({"row": np.arange(len(row_id))})
-        .join(found.join(ref, on="row"), on="row", how="left", maintain_order="left")
-        .select("reason", "detail", "ref")
-    )
+    found = dropped(source, root, kept, small=small)
+    ids = row_id.cast(pl.String).gather(found["kept"])
+    numbered = pl.DataFrame({"row": np.arange(len(row_id))})
+    return verdicts(numbered, found, ids).select("reason", "detail", "ref")
 
 
 class Memory:
@@ -128,23 +125,23 @@ def choose(root: Rows, members: Rows, qualities: pl.DataFrame) -> Rows:
     return kept[root]
 
 
-def explain(source: Source, root: Rows, kept: Rows, *, small: bool) -> pl.DataFrame:
-    """The dropped rows, in order: `row`, `kept`, `reason`, `detail`."""
+def dropped(source: Source, root: Rows, kept: Rows, *, small: bool) -> pl.DataFrame:
+    """The dropped rows, in order: `row`, `kept`, their `similarity`, `size` of the cluster."""
     row = np.flatnonzero(kept != np.arange(len(kept)))
-    sizes = np.bincount(root)
-    found = pl.DataFrame(
+    return pl.DataFrame(
         {
             "row": row,
             "kept": kept[row],
             "similarity": jaccards(source, kept[row], row, small=small),
-            "size": sizes[root[row]],
+            "size": np.bincount(root)[root[row]],
         }
     )
-    return found.select(
-        "row",
-        "kept",
-        reason=pl.lit("near_duplicate"),
-        detail=pl.format(
-            "Jaccard {} with the one kept of {} rows", pl.col("similarity").round(3), "size"
-        ),
+
+
+def verdicts(rows: pl.DataFrame, found: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
+    """`rows`, by their `row`, with the verdict of each; `ids` name the kept rows of `found`."""
+    detail = pl.format(
+        "Jaccard {} with the one kept of {} rows", pl.col("similarity").round(3), "size"
     )
+    said = found.select("row", reason=pl.lit("near_duplicate"), detail=detail, ref=ids)
+    return rows.join(said, on="row", how="left", maintain_order="left")

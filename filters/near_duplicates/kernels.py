@@ -102,31 +102,31 @@ def sign(shingles: Hashes, offsets: Offsets, a: Codes, b: Codes, signatures: Cod
 
 
 @compiled
-def make_sets(hashes: Hashes, offsets: Offsets, ends: Offsets) -> None:
-    """Sort each text's hashes in place, each once; they then stop at its `ends`."""
+def make_sets(hashes: Hashes, offsets: Offsets) -> None:
+    """Sort each text's hashes, each once, and close up the gaps; in place, offsets too."""
+    start = end = 0
     for text in range(offsets.size - 1):
-        ordered = np.sort(hashes[offsets[text] : offsets[text + 1]])
-        end = offsets[text]
+        ordered = np.sort(hashes[start : offsets[text + 1]])
+        start = offsets[text + 1]
         for i in range(ordered.size):
             if i == 0 or ordered[i] != ordered[i - 1]:
                 hashes[end] = ordered[i]
                 end += 1
-        ends[text] = end
+        offsets[text + 1] = end
 
 
 @compiled
 def jaccards(
     hashes: Hashes,
-    starts: Offsets,
-    ends: Offsets,
+    offsets: Offsets,
     a: Offsets,
     b: Offsets,
     similarities: NDArray[np.float64],
 ) -> None:
     """The Jaccard similarity of sets a and b, pair by pair; each set is sorted and not empty."""
     for pair in range(a.size):
-        i, end_i = starts[a[pair]], ends[a[pair]]
-        j, end_j = starts[b[pair]], ends[b[pair]]
+        i, end_i = offsets[a[pair]], offsets[a[pair] + 1]
+        j, end_j = offsets[b[pair]], offsets[b[pair] + 1]
         total, common = (end_i - i) + (end_j - j), 0
         while i < end_i and j < end_j:
             x, y = hashes[i], hashes[j]

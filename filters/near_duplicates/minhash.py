@@ -150,7 +150,8 @@ def sign(runs: Runs, permutations: int, seed: int, *, small: bool) -> Signatures
 class Signed(NamedTuple):
     """Texts ready to be compared: one column of `keys` a text, and its shingles.
 
-    Key 0 stands for the whole signature, the others for a band each.
+    Key 0 stands for the whole signature, the others for a band each. The compiled engine wants a
+    text's shingles sorted and each once; for few texts Python makes sets of them.
     """
 
     keys: Hashes
@@ -161,6 +162,11 @@ def signed(texts: Sequence[str], settings: Settings, *, small: bool) -> Signed:
     """Sign texts; of the signatures only the bands' keys are kept, a quarter of their size."""
     runs = shingled(texts, settings.ngram, small=small)
     values = sign(runs, settings.permutations, settings.seed, small=small)
+    if not small:
+        from filters.near_duplicates import kernels
+
+        kernels.make_sets(runs.hashes, runs.offsets)
+        runs = Runs(runs.hashes[: runs.offsets[-1]], runs.offsets)
     return Signed(_keys(np.ascontiguousarray(values.T), *settings.banding), runs)
 
 

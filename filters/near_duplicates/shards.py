@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 
 from filters import shingles
 from filters.near_duplicates.clusters import Rows, clusters
-from filters.near_duplicates.column import choose, explain, linked, quality
+from filters.near_duplicates.column import choose, dropped, linked, quality, verdicts
 from filters.near_duplicates.minhash import Settings, Signed, signed
 from filters.shingles import Hashes, Runs
 
 ROW_GROUP = 16_384
 META = b"synth.near_duplicates"
-FORMAT = 1  # of signature files; raised with any change of tokens, hashes or columns
+FORMAT = 2  # of signature files; raised with any change of tokens, hashes or columns
 
 
 def sign_shard(
@@ -40,19 +40,34 @@ def sign_shard(
 ) -> None:
     """Sign the rows of a Parquet file: its `row_id`, its texts, and its `rating` if one is named.
 
-    `target` (Parquet) gets a row each, in order: `row_id`, `rating`, `length` of the output in
-    characters, `n_shingles`, `shingles` and the keys of the bands. It appears whole or not at all.
+    `target` is what `sign_frames` writes. Raises ValueError where a column is not there.
     """
     columns = ["row_id", *settings.columns, *([rating] if rating else [])]
     columns += [] if "output" in columns else ["output"]
-    with pq.ParquetFile(source) as shard, _staged(target) as staged:
+    with pq.ParquetFile(source) as shard:
         missing = set(columns) - set(shard.schema_arrow.names)
         if missing:
             raise ValueError(f"{source} has no column {', '.join(sorted(missing))}")
-        schema = _schema(settings)
-        with pq.ParquetWriter(staged, schema, compression="none", use_dictionary=False) as file:
-            for batch in shard.iter_batches(ROW_GROUP, columns=columns):
-                rows = pl.DataFrame(pl.from_arrow(batch))
+        batches = shard.iter_batches(ROW_GROUP, columns=columns)
+        frames = (pl.DataFrame(pl.from_arrow(batch)) for batch in batches)
+        sign_frames(frames, target, settings, rating=rating)
+
+
+def sign_frames(
+    frames: Iterable[pl.DataFrame], target: Path, settings: Settings, *, rating: str | None = None
+) -> None:
+    """Sign the rows of frames, one after the other.
+
+    `target` (Parquet) gets a row each, in order: `row_id`, `rating`, `length` of the output in
+    characters, `n_shingles`, `shingles` and the keys of the bands. It appears whole or not at all.
+    """
+    schema = _schema(settings)
+    with (
+        _staged(target) as staged,
+        pq.ParquetWriter(staged, schema, compression="none", use_dictionary=False) as file,
+    ):
+        for frame in frames:
+            for rows in frame.iter_slices(ROW_GROUP):
                 file.write_table(_signed_table(rows, settings, rating, schema))
 
 
@@ -92,17 +107,16 @@ def judge_shards(signed_shards: Sequence[Path], targets: Sequence[Path]) -> None
     root = clusters(source, source.settings.threshold, small=False)
     members = linked(root)
     kept = choose(root, members, source.frame(["rating", "length"], members))
-    found = explain(source, root, kept, small=False)
+    found = dropped(source, root, kept, small=False)
     names = found["kept"].unique().sort()
-    ids = source.frame(["row_id"], names.to_numpy()).select(kept=names, ref="row_id")
-    found = found.join(ids, on="kept", how="left", maintain_order="left").sort("row")
+    ids = source.frame(["row_id"], names.to_numpy())["row_id"]
     for number, target in enumerate(targets):
         first, end = source.starts[number : number + 2].tolist()
-        dropped = found.filter(pl.col("row").is_between(first, end, closed="left"))
+        here = found.filter(pl.col("row").is_between(first, end, closed="left"))
         rows = source.shard_ids(number).with_columns(row=pl.int_range(first, end))
-        verdicts = rows.join(dropped, on="row", how="left", maintain_order="left")
+        judged = verdicts(rows, here, ids.gather(names.search_sorted(here["kept"])))
         with _staged(target) as staged:
-            verdicts.select("row_id", "reason", "detail", "ref").write_parquet(staged)
+            judged.drop("row").write_parquet(staged)
 
 
 class Files:
@@ -130,12 +144,15 @@ class Files:
 
     def shingles(self, rows: Rows) -> Runs:
         """The shingles of some texts; `rows` ascend."""
-        parts = list[Runs]()
+        offsets = np.concatenate([[0], np.cumsum(self.counts[rows], dtype=np.int64)])
+        hashes, filled = np.empty(offsets[-1], np.uint64), 0  # once, not in parts and again whole
         for path, first, end in self._shards():
             start, stop = np.searchsorted(rows, [first, end])
             if start < stop:
-                parts.extend(_read_shingles(path, rows[start:stop] - first))
-        return shingles.concatenate(parts)
+                for part in _read_shingles(path, rows[start:stop] - first):
+                    hashes[filled : filled + len(part)] = part
+                    filled += len(part)
+        return Runs(hashes, offsets)
 
     def frame(self, columns: list[str], rows: Rows) -> pl.DataFrame:
         """Some columns of some texts; `rows` ascend."""
@@ -216,7 +233,7 @@ def _column(path: Path, name: str) -> NDArray[np.generic]:
     return column
 
 
-def _read_shingles(path: Path, rows: Rows) -> Iterator[Runs]:
+def _read_shingles(path: Path, rows: Rows) -> Iterator[Hashes]:
     """The shingles of some rows of a file, a part for each of its row groups that has any."""
     with pq.ParquetFile(path) as file:
         first = 0
@@ -228,7 +245,7 @@ def _read_shingles(path: Path, rows: Rows) -> Iterator[Runs]:
                 array = lists.combine_chunks()
                 offsets = array.offsets.to_numpy()
                 hashes = array.values.to_numpy()
-                yield shingles.chosen(Runs(hashes, offsets), wanted)
+                yield shingles.chosen(Runs(hashes, offsets), wanted).hashes
             first = end
 
 

@@ -17,6 +17,7 @@ import polars as pl
 
 from pipeline import redact
 from pipeline.errors import StallError, SynthError
+from pipeline.shortage import shortage
 from pipeline.stage import Drop
 
 RECENT = 1000
@@ -80,6 +81,20 @@ class Guard:
         self._recent.pop()  # the halves count, not the whole
         half = frame.height // 2
         return pl.concat([self.judge(frame[:half], act), self.judge(frame[half:], act)])
+
+    def judge_parts(self, act: Callable[[], pl.DataFrame]) -> pl.DataFrame | None:
+        """Verdicts for rows that are not all in memory; null where a row is at fault.
+
+        Which one `judge` then finds. What the machine lacks, a disk too, is no fault of a row.
+        """
+        try:
+            return act()
+        except (SynthError, OSError):
+            raise
+        except Exception as error:
+            if shortage(error):
+                raise
+            return None
 
 
 def _cause(error: Exception) -> tuple[str, str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -17,12 +20,14 @@ from pipeline.run.aside import aside
 from pipeline.run.context import Context
 from pipeline.run.guard import Guard
 from pipeline.schema import DROP_COLUMNS, arrow_schema
-from pipeline.stage import ExportStage, FilterStage, Row, columns_read
+from pipeline.stage import ExportStage, FilterStage, Parts, Row, columns_read
 from pipeline.stages import export
 from pipeline.stages import filter as filter_stage
 from pipeline.store import StageFolder
 
 EXPORT_ROWS = 50_000
+LARGE = 16 << 20
+"""Bytes of shards up to which the rows are read whole: a few times as much in memory."""
 
 
 def run_filter_stage(context: Context, index: int, step: Step) -> None:
@@ -71,11 +76,24 @@ def _verdicts(context: Context, step: Step, shards: list[Path]) -> pl.DataFrame:
     if isinstance(config, filter_stage.Config) and filter_stage.files(config):
         return judge_apart(step.name, config, shards, context.run / ".staging", context.ending)
 
+    columns = columns_read(stage, config)
+    columns += tuple(name for name in stage.may_read if name in context.input_columns())
+    guard = Guard(step.name)
+
     def judge() -> pl.DataFrame:
-        columns = columns_read(stage, config)
-        columns += tuple(name for name in stage.may_read if name in context.input_columns())
-        frame = store.read_frame(shards, columns)
-        return Guard(step.name).judge(frame, lambda part: stage.judge(part, config))
+        found = None
+        if stage.judge_parts and sum(path.stat().st_size for path in shards) > LARGE:
+            found = guard.judge_parts(functools.partial(in_parts, stage.judge_parts))
+        if found is None:
+            frame = store.read_frame(shards, columns)
+            found = guard.judge(frame, lambda part: stage.judge(part, config))
+        return found
+
+    def in_parts(judge_parts: Callable[[Parts, Any, Path], pl.DataFrame]) -> pl.DataFrame:
+        staging = context.run / ".staging"
+        staging.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=staging) as scratch:
+            return judge_parts(lambda: store.read_frames(shards, columns), config, Path(scratch))
 
     return aside(judge, context.ending)
 

@@ -7,13 +7,15 @@ if wanted), a row a prompt. A dropped row says which item it met and the words t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import polars as pl
 from pydantic import Field, field_validator
 
-from filters.decontaminate import decontaminate, read_benchmarks
-from pipeline.stage import DECISION, OPERATIONAL, FilterStage, StageConfig
+from filters.decontaminate import Benchmarks, read_benchmarks
+from pipeline.stage import DECISION, OPERATIONAL, FilterStage, Parts, StageConfig
 
 COLUMNS = ("instruction", "input", "output")
 
@@ -43,14 +45,22 @@ class Config(StageConfig):
 
 def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
     """One verdict a row; `ref` is "benchmark:item". Without prompts every row is kept."""
+    return _judge(iter([frame]), config, small=None)
+
+
+def judge_parts(parts: Parts, config: Config, scratch: Path) -> pl.DataFrame:
+    """The same for parts of the rows."""
+    return _judge(parts(), config, small=False)
+
+
+def _judge(frames: Iterator[pl.DataFrame], config: Config, *, small: bool | None) -> pl.DataFrame:
     if config.benchmarks is None:
         null = pl.repeat(None, pl.len(), dtype=pl.String)
-        return frame.select(reason=null, detail=null, ref=null)
-    return decontaminate(
-        *(frame[name] for name in COLUMNS),
-        benchmarks=read_benchmarks(config.benchmarks),
-        ngram=config.ngram,
-        short_ngram=config.short_ngram,
+        return pl.concat(frame.select(reason=null, detail=null, ref=null) for frame in frames)
+    prompts = read_benchmarks(config.benchmarks)
+    index = Benchmarks(prompts, ngram=config.ngram, short_ngram=config.short_ngram)
+    return pl.concat(
+        index.find(*(frame[name] for name in COLUMNS), small=small) for frame in frames
     )
 
 
@@ -71,5 +81,6 @@ STAGE = FilterStage(
     config=Config,
     judge=judge,
     reads=reads,
+    judge_parts=judge_parts,
     files=files,
 )

@@ -7,15 +7,17 @@ with the best `rating`, where rows were rated, then that with the longest output
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Literal
 
 import polars as pl
 from pydantic import Field, model_validator
 
-from filters.exact import exact
+from filters.exact import exact, repeated, row_keys
 from filters.near_duplicates import Settings as NearSettings
-from filters.near_duplicates import near_duplicates
-from pipeline.stage import DECISION, FilterStage, StageConfig
+from filters.near_duplicates import judge_shards, near_duplicates, sign_frames
+from pipeline.stage import DECISION, FilterStage, Parts, StageConfig
 
 COLUMNS = ("row_id", "instruction", "input", "output")
 Text = Literal["instruction", "input", "output"]
@@ -45,8 +47,20 @@ class Config(StageConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
-        NearSettings(self.threshold, self.permutations, self.bands, self.rows, self.ngram)
+        assert self.near_settings
         return self
+
+    @property
+    def near_settings(self) -> NearSettings:
+        """How near-duplicates are looked up."""
+        return NearSettings(
+            self.threshold,
+            self.permutations,
+            self.bands,
+            self.rows,
+            self.ngram,
+            columns=self.columns,
+        )
 
 
 def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
@@ -70,7 +84,43 @@ def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
         columns=config.columns,
         rating=left["rating"] if "rating" in left.columns else None,
     )
-    at = pl.Series("at", range(frame.height))
+    return _merged(found, alive, near)
+
+
+def judge_parts(parts: Parts, config: Config, scratch: Path) -> pl.DataFrame:
+    """The same for parts of the rows: what is compared of each lies in `scratch`."""
+    ids, keys, names = [], [], set[str]()
+    for part in parts():
+        key = row_keys(
+            *(part[name] for name in COLUMNS[1:]),
+            compare_output=config.compare_output,
+            ignore_case=config.ignore_case,
+        )
+        keys.append(key)
+        ids.append(part["row_id"])
+        names.update(part.columns)
+    found = repeated(pl.concat(ids), pl.concat(keys))
+    if not config.near:
+        return found
+    alive = found["reason"].is_null()
+    signed, judged = scratch / "signed.parquet", scratch / "judged.parquet"
+    rating = "rating" if "rating" in names else None
+    sign_frames(_those(parts(), alive), signed, config.near_settings, rating=rating)
+    judge_shards([signed], [judged])
+    return _merged(found, alive, pl.read_parquet(judged))
+
+
+def _those(frames: Iterator[pl.DataFrame], alive: pl.Series) -> Iterator[pl.DataFrame]:
+    """The rows that are left, of one frame after the other."""
+    first = 0
+    for frame in frames:
+        yield frame.filter(alive.slice(first, frame.height))
+        first += frame.height
+
+
+def _merged(found: pl.DataFrame, alive: pl.Series, near: pl.DataFrame) -> pl.DataFrame:
+    """The verdicts `found`, and `near` for the rows that were left."""
+    at = pl.Series("at", range(found.height))
     both = (
         found.select("reason", "detail", "ref").with_columns(at).filter(~alive),
         near.select("reason", "detail", "ref").with_columns(at.filter(alive)),
@@ -91,4 +141,5 @@ STAGE = FilterStage(
     judge=judge,
     reads=reads,
     may_read=("rating",),
+    judge_parts=judge_parts,
 )

@@ -27,7 +27,7 @@ from filters.pair_rating import pair_rating
 from filters.refusal import refusal
 from filters.word_count import word_count
 from pipeline.errors import RecipeError
-from pipeline.stage import DECISION, OPERATIONAL, FilterStage, StageConfig, check_flag
+from pipeline.stage import DECISION, OPERATIONAL, FilterStage, Parts, StageConfig, check_flag
 
 Filter = Callable[..., pl.DataFrame]
 
@@ -148,6 +148,28 @@ def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
     return pl.concat(verdicts).sort("at").drop("at")
 
 
+def judge_parts(parts: Parts, config: Config, scratch: Path) -> pl.DataFrame:
+    """The same for parts of the rows.
+
+    Of our filters `instances` alone compares rows, those of a task: they are judged together.
+    """
+    if "instances" not in config.filters:
+        return pl.concat(judge(part, config) for part in parts())
+    task = pl.struct(pl.col("root_id").fill_null(pl.col("row_id")), "instruction").hash()
+    tasks = pl.concat(part.select(task=task) for part in parts())
+    shares = tasks.select(pl.int_range(pl.len()).alias("at"), pl.col("task").is_duplicated())
+    verdicts, together, first = [], list[pl.DataFrame](), 0
+    for part in parts():
+        here = part.hstack(shares.slice(first, part.height))
+        first += part.height
+        alone = here.filter(~pl.col("task"))
+        verdicts.append(alone.select("at").hstack(judge(alone.drop("at", "task"), config)))
+        together.append(here.filter("task").drop("task"))
+    others = pl.concat(together)
+    verdicts.append(others.select("at").hstack(judge(others.drop("at"), config)))
+    return pl.concat(verdicts).sort("at").drop("at")
+
+
 def _checked(name: str, found: object, height: int) -> pl.DataFrame:
     """A filter's verdicts with all three columns. Raises `RecipeError` where they are none."""
     wants = f"the filter {name} must give a DataFrame with 'reason' and 'detail', a row an entry"
@@ -175,5 +197,6 @@ STAGE = FilterStage(
     config=Config,
     judge=judge,
     reads=reads,
+    judge_parts=judge_parts,
     files=files,
 )
