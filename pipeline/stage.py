@@ -1,7 +1,8 @@
 """What a stage is: pure functions and a declaration.
 
 A stage knows rows and its settings: no sockets, no torch, no paths but a scratch folder that it is
-handed. Sending, retrying, journalling and saving belong to `run` and `teacher`. A stage file ends in `STAGE = ...`, one of
+handed. Sending, retrying, journalling and saving belong to `run` and `teacher`. A stage file ends
+in `STAGE = ...`, one of
 
 * `DraftStage`: writes new tasks from a pool that its own rows feed (`bootstrap`);
 * `LLMStage`: asks a teacher once for every row that it receives;
@@ -299,16 +300,11 @@ class FilterStage:
     """A stage that judges every row by its columns and removes nothing itself.
 
     `judge(frame, config)` returns one row an entry, in order, with `reason`, `detail` and `ref`.
-<<<<<<< HEAD
-    `reads(config)` names the columns that it needs, `may_read` those that it takes where rows have
-    them, `files(config)` the files of the user's own that its verdicts depend on. `measure(kept,
-    config)` is what the books say of the rows that stayed, from the columns that it needs.
-=======
     `judge_parts(parts, config, scratch)` returns the same for rows that are too many for memory at
     once; `scratch` is an empty folder that it may fill. `reads(config)` names the columns that it
     needs, `may_read` those that it takes where rows have them, `files(config)` the files of the
-    user's own that its verdicts depend on.
->>>>>>> helper-b
+    user's own that its verdicts depend on. `measure(kept, config)` is what the books say of the
+    rows that stayed, from the columns that it needs.
     """
 
     name: str
