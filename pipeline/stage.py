@@ -1,7 +1,8 @@
 """What a stage is: pure functions and a declaration.
 
-A stage knows rows and its settings: no paths, no sockets, no torch. Sending, retrying, journalling
-and saving belong to `run` and `teacher`. A stage file ends in `STAGE = ...`, one of
+A stage knows rows and its settings: no sockets, no torch, no paths but a scratch folder that it is
+handed. Sending, retrying, journalling and saving belong to `run` and `teacher`. A stage file ends
+in `STAGE = ...`, one of
 
 * `DraftStage`: writes new tasks from a pool that its own rows feed (`bootstrap`);
 * `LLMStage`: asks a teacher once for every row that it receives;
