@@ -92,7 +92,8 @@ class StageManifest(_Manifest):
 
     `fingerprint` stands for its settings and those before it, `input_digest` for the shards that a
     stage without a teacher was computed from. `exported` is set by the stage that writes `data/`,
-    which has no shards of its own.
+    which has no shards of its own. `namesake` is set where rows came in that a stage of this name
+    had made: the ids of the new ones begin with it.
     """
 
     format: int = FORMAT
@@ -113,6 +114,12 @@ class StageManifest(_Manifest):
     seconds: float = 0.0
     measures: dict[str, Any] = {}
     exported: int | None = None
+    namesake: str | None = None
+
+    @property
+    def ids_begin_with(self) -> str:
+        """What stands before slot and number in the id of a row that the stage made."""
+        return self.namesake or self.name
 
     @computed_field  # type: ignore[prop-decorator]
     @property

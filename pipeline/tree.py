@@ -76,11 +76,11 @@ def _tree(run: Rows, state: StageManifest, row_id: str) -> Branch | None:
 def _prefix(run: Rows, state: StageManifest, row_id: str) -> str | None:
     """What the ids of all rows of one starting row begin with."""
     parts = ROW_ID.fullmatch(row_id)
-    if parts is not None and parts["stage"] == state.name:
-        return f"{state.name}-{parts['slot']}-"
+    if parts is not None and parts["stage"] == state.ids_begin_with:
+        return f"{state.ids_begin_with}-{parts['slot']}-"
     children = _find(run, state, pl.col("parent_id") == row_id)
     parts = ROW_ID.fullmatch(children[0]["row_id"]) if children else None
-    return None if parts is None else f"{state.name}-{parts['slot']}-"
+    return None if parts is None else f"{state.ids_begin_with}-{parts['slot']}-"
 
 
 def _find(run: Rows, state: StageManifest, which: pl.Expr) -> list[dict[str, Any]]:

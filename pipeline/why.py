@@ -114,7 +114,7 @@ def history(run: Rows, row_id: str) -> History:
     first, last = found[0], found[-1]
     row = last[2]
     parts = ROW_ID.fullmatch(row_id)
-    made_here = parts is not None and parts["stage"] == first[0].name
+    made_here = parts is not None and parts["stage"] == first[0].ids_begin_with
     names = _Names(run, row, [entry[2] for entry in found])
     return History(
         row_id=row_id,

@@ -6,6 +6,9 @@ its requests, so that neither timing nor concurrency nor a kill reaches a row.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pipeline import store
@@ -31,6 +34,8 @@ async def run_row_stage(context: Context, index: int, step: Step) -> None:
         context.done.append(folder.state)
         return
     folder.state.complete = False
+    if step.stage.makes_rows and not folder.state.parts:
+        folder.state.namesake = _namesake(step.name, context.input_shards())
     rows = store.read_rows(context.input_shards(), start=folder.next_slot)
     drawn = (
         (slot, Talk(context, step, slot, row).start())
@@ -40,7 +45,7 @@ async def run_row_stage(context: Context, index: int, step: Step) -> None:
     guard = Guard(step.name)
     async with Window(drawn, ahead, context.asker_of(step)) as window:
         async for _, talk in window:
-            kept, dropped = _split(talk, step, guard)
+            kept, dropped = _split(talk, step, guard, folder.state.ids_begin_with)
             folder.add(kept, dropped, journal=context.journal.committed)
             context.tell(folder, total, folder.next_slot)
     folder.flush(journal=context.journal.committed)
@@ -59,13 +64,23 @@ def _is_same_input(context: Context, folder: StageFolder) -> bool:
     return before == context.input_so_far(int(before.partition(":")[0]))
 
 
-def _split(talk: Talk, step: Step, guard: Guard) -> tuple[list[Row], list[Row]]:
+def _namesake(name: str, shards: Sequence[Path]) -> str | None:
+    """`NAME.2`, or the next that is free, where rows come in that a stage of this name has made."""
+    ids = store.read_frame(shards, ["row_id"])["row_id"]
+    names = itertools.chain([name], (f"{name}.{n}" for n in itertools.count(2)))
+    free = next(one for one in names if not ids.str.starts_with(f"{one}-").any())
+    return None if free == name else free
+
+
+def _split(
+    talk: Talk, step: Step, guard: Guard, ids_begin_with: str
+) -> tuple[list[Row], list[Row]]:
     """The kept and the dropped rows of a conversation, named and with their requests."""
     assert isinstance(step.stage, RowStage)
     found = guard.call("error_read", talk.entries)
     entries = _with_unasked([found] if isinstance(found, Drop) else found, talk, step)
     given = [entry.row if isinstance(entry, Drop) else entry for entry in entries]
-    ids = _ids(given, talk, step)
+    ids = _ids(given, talk, step, ids_begin_with)
     kept, dropped = [], []
     for row_id, columns, entry in zip(ids, given, entries, strict=True):
         row = talk.row | columns | {"row_id": row_id, "requests": _requests(talk, columns)}
@@ -91,7 +106,7 @@ def _with_unasked(entries: list[Row | Drop], talk: Talk, step: Step) -> list[Row
     return [*entries, talk.unasked] if step.stage.makes_rows else [talk.unasked]
 
 
-def _ids(entries: list[Row], talk: Talk, step: Step) -> list[str]:
+def _ids(entries: list[Row], talk: Talk, step: Step, ids_begin_with: str) -> list[str]:
     """The id of each entry: that of its row, or stage, slot and a number among the new ones."""
     assert isinstance(step.stage, RowStage)
     if not step.stage.makes_rows:
@@ -101,7 +116,7 @@ def _ids(entries: list[Row], talk: Talk, step: Step) -> list[str]:
         if "row_id" in columns:
             ids.append(str(columns["row_id"]))
         else:
-            ids.append(f"{step.name}-{talk.slot:06d}-{new:02d}")
+            ids.append(f"{ids_begin_with}-{talk.slot:06d}-{new:02d}")
             new += 1
     return ids
 

@@ -198,13 +198,20 @@ def _count(file: InputFile, config: Config, shape: Shape) -> int:
 def _open_run(run: Path, stage: str | None, config: Config) -> Source:
     state = manifest.read(RunManifest, run / "run.json")
     folders = [folder for folder in state.stages if not folder.endswith("-export")]
-    if stage is not None:
-        folders = [folder for folder in folders if folder.split("-", 1)[1] == stage]
+    names = [folder.split("-", 1)[1] for folder in folders]  # the complete ones
+    if stage is None and state.status != "finished":
+        raise InputError(
+            f"{run} is not finished. Finish it with the command that made it, or say which of its "
+            f"complete stages is meant: {' or '.join(f'{run}:{name}' for name in names) or 'none'}."
+        )
+    if stage is not None and stage not in names:
+        raise InputError(
+            f"{run} has no complete stage {stage!r} with rows; it has {', '.join(names) or 'none'}."
+        )
     if not folders:
-        raise InputError(f"{run} has no stage {stage!r} with rows; it has {state.stages}.")
-    found = manifest.read(StageManifest, run / folders[-1] / "stage.json")
-    if not found.complete:
-        raise InputError(f"{run / folders[-1]} is not complete: finish that run first.")
-    shards = tuple(store.shards(run / folders[-1], found))
-    names = tuple(name for name in found.columns if name not in DROP_COLUMNS)
-    return Source(run, names, found.kept_digest, found.kept, config.rows, shards)
+        raise InputError(f"{run} has no stage with rows.")
+    folder = folders[-1 if stage is None else names.index(stage)]
+    found = manifest.read(StageManifest, run / folder / "stage.json")
+    shards = tuple(store.shards(run / folder, found))
+    columns = tuple(name for name in found.columns if name not in DROP_COLUMNS)
+    return Source(run, columns, found.kept_digest, found.kept, config.rows, shards)

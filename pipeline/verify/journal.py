@@ -164,6 +164,8 @@ def rows_without_reply(stage: CountedStage, answered: pl.Series) -> pl.DataFrame
         pl.col("stage").eq_missing(stage.state.name),
         pl.col("drop_reason").ne_missing(NOT_ASKED),  # what a replay could not ask
     )
+    if stage.state.namesake is not None:  # rows came in whose requests another run's stage made
+        own = own.filter(pl.col("row_id").str.starts_with(f"{stage.state.namesake}-"))
     return own.filter(~pl.col("key").is_in(answered.implode()).fill_null(value=False))
 
 

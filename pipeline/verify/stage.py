@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import polars as pl
 import pyarrow as pa
@@ -229,7 +230,8 @@ class CountedStage:
 
     def _received(self, rows: pl.DataFrame, part: Part, received: pl.Series) -> pl.Series:
         """The row that each row of a conversation is about: by its slot, or itself."""
-        slots = rows["row_id"].str.extract(rf"^{self.state.name}-(\d+)-\d+$").cast(pl.Int64)
+        made_here = rf"^{re.escape(self.state.ids_begin_with)}-(\d+)-\d+$"
+        slots = rows["row_id"].str.extract(made_here).cast(pl.Int64)
         places = dict(enumerate(received, start=part.first_slot))
         about = [places.get(slot) for slot in slots]
         return pl.Series([a or b for a, b in zip(about, rows["row_id"], strict=True)])

@@ -290,6 +290,24 @@ def test_an_operation_is_added_in_a_recipe_with_a_template_beside_it(
         _evolve(self_instruct, tmp_path / "offline", *settings)
 
 
+def test_what_was_evolved_can_be_evolved_again_and_again(few: Path, tmp_path: Path) -> None:
+    runs = [few]
+    for n in (2, 3):
+        out = tmp_path / str(n)
+        runs.append(_evolve(runs[-1], out, "evolve.rounds=1", "shard_rows=40"))
+        assert recount(out).findings == []
+        ids = [str(row["row_id"]) for row in _all_rows(out)]
+        received = {row["row_id"] for row in books.rows(out, "import")}
+        assert len(ids) == len(set(ids))
+        assert {one.split("-")[0] for one in set(ids) - received} == {f"evolve.{n}"}
+    child = next(r for r in books.rows(runs[2], "evolve") if r["row_id"].startswith("evolve.3-"))
+    told = CliRunner().invoke(app, ["show", str(runs[2]), "evolve", "--tree", child["row_id"]])
+    assert child["row_id"] in told.output
+    tree = tree_of(open_run(runs[2]), child["row_id"])
+    assert tree is not None
+    assert tree.row_id == child["parent_id"]
+
+
 def test_without_an_input_it_starts_from_the_seed_tasks(server: Server, tmp_path: Path) -> None:
     out = tmp_path / "run"
     run_and_recount(
