@@ -19,7 +19,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from pipeline.stage import IDENTITY, DraftStage, Drop, Pool, Reply, Request, Row, Sampling
-from pipeline.stages.drafts import DraftConfig, judge
+from pipeline.stages.drafts import DraftConfig, judge, writes
 from pipeline.stages.numbered_list import clean_reply, encode_demonstration, split_items
 
 
@@ -80,15 +80,5 @@ STAGE = DraftStage(
     ask=ask,
     read=read,
     judge=judge,
-    writes=(
-        "row_id",
-        "origin",
-        "teacher",
-        "root_id",
-        "instruction",
-        "shown",
-        "nearest_id",
-        "nearest_score",
-        "requests",
-    ),
+    writes=writes("instruction"),
 )

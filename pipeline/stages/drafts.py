@@ -58,6 +58,12 @@ class DraftConfig(StageConfig):
         return min(4096, max(8, math.ceil(self.target / self.expected_yield / 10)))
 
 
+def writes(*texts: str) -> tuple[str, ...]:
+    """The columns of a draft: who wrote it from what, its `texts`, what was shown, what it met."""
+    met = ("nearest_id", "nearest_score")
+    return ("row_id", "origin", "teacher", "root_id", *texts, "shown", *met, "requests")
+
+
 def judge(
     items: list[str], config: DraftConfig, *, words: Sequence[str] = PUBLISHED
 ) -> list[Drop | None]:

@@ -99,17 +99,5 @@ STAGE = DraftStage(
     ask=ask,
     read=read,
     judge=judge,
-    writes=(
-        "row_id",
-        "origin",
-        "teacher",
-        "root_id",
-        "instruction",
-        "input",
-        "output",
-        "shown",
-        "nearest_id",
-        "nearest_score",
-        "requests",
-    ),
+    writes=drafts.writes("instruction", "input", "output"),
 )

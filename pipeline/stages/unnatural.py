@@ -34,7 +34,7 @@ from pipeline.stage import (
     Row,
     Sampling,
 )
-from pipeline.stages.drafts import DraftConfig, judge
+from pipeline.stages.drafts import DraftConfig, judge, writes
 from pipeline.stages.numbered_list import clean_reply
 
 FIELD = re.compile(
@@ -109,17 +109,5 @@ STAGE = DraftStage(
     ask=ask,
     read=read,
     judge=judge,
-    writes=(
-        "row_id",
-        "origin",
-        "teacher",
-        "root_id",
-        "instruction",
-        "input",
-        "output_constraints",
-        "shown",
-        "nearest_id",
-        "nearest_score",
-        "requests",
-    ),
+    writes=writes("instruction", "input", "output_constraints"),
 )
