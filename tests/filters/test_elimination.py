@@ -1,5 +1,6 @@
 """The rules that eliminate evolved tasks, each on both sides of its bounds."""
 
+import unicodedata
 from collections.abc import Sequence
 
 import polars as pl
@@ -86,6 +87,28 @@ def test_an_answer_of_stop_words_and_marks_says_nothing() -> None:
     answers = ["It is what it is.", "?! --", "", None, "It is Paris.", "42", "的了。", "好的,苹果"]
     wanted = [*["only_stop_words"] * 4, None, None, "only_stop_words", None]
     assert _reasons(only_stop_words(pl.Series(answers, dtype=pl.String))) == wanted
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["…", "。。。", "—", "“ ”", "· · ·", "！", "¿?", "«It is.»", "It’s…", "👍🏽", "❤️", "→ →"],
+)
+def test_marks_of_any_script_say_nothing(answer: str) -> None:
+    assert _reasons(only_stop_words(pl.Series([answer]))) == ["only_stop_words"]
+
+
+@pytest.mark.parametrize("answer", ["«Paris»", "…42…", "è", "1️⃣", "И это?", "½", "it—Paris—is"])
+def test_marks_around_a_word_leave_the_word(answer: str) -> None:
+    assert _reasons(only_stop_words(pl.Series([answer]))) == [None]
+
+
+@given(st.text(max_size=8))
+def test_only_letters_numbers_and_accents_that_are_no_stop_words_say_something(text: str) -> None:
+    says = any(
+        unicodedata.category(sign)[0] in "LNM" for sign in text if sign not in "\ufe0e\ufe0f"
+    )
+    found = _reasons(only_stop_words(pl.Series([text])))
+    assert says or found == ["only_stop_words"]
 
 
 @pytest.mark.parametrize(
