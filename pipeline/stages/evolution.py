@@ -141,5 +141,5 @@ def domain(instruction: str) -> str:
 
 def descends(row: Row) -> Row:
     """What a child takes over from its starting row: where it comes from, and nothing it says."""
-    root = row.get("root_id") or row["row_id"]
-    return {**dict.fromkeys(row), "source": row.get("source"), "root_id": root}
+    origins: Row = {name: row[name] for name in ("source", "license") if name in row}
+    return {**dict.fromkeys(row), **origins, "root_id": row.get("root_id") or row["row_id"]}

@@ -240,7 +240,7 @@ def prompts(config: Config) -> tuple[str, ...]:
 
 STAGE = ChainStage(
     name="evolve",
-    version=1,
+    version=2,
     summary="rewrite tasks into harder and other ones, answer them, eliminate what failed",
     config=Config,
     prompts=prompts,

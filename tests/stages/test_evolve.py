@@ -18,6 +18,7 @@ ROW = {
     "row_id": "import-000007-00",
     "root_id": "import-000002-00",
     "source": "mine.jsonl",
+    "license": "CC-BY-NC-4.0",
     "is_classification": True,
     "instruction": "Name a fruit that grows in the north.",
     "input": "",
@@ -98,10 +99,21 @@ def test_a_deeper_child_replaces_its_parent_and_a_new_one_stands_beside_it() -> 
 def test_a_child_keeps_where_it_comes_from_and_nothing_that_its_parent_said() -> None:
     child = kept(evolve(Teacher(), rounds=1, **only("constraints")))[1]
     assert child["root_id"] == "import-000002-00"
-    assert (child["source"], child["origin"]) == ("mine.jsonl", "teacher")
+    assert (child["source"], child["license"]) == ("mine.jsonl", "CC-BY-NC-4.0")
+    assert child["origin"] == "teacher"
     assert child["operation"] == "constraints"
     assert child["is_classification"] is None
     assert child["output"] == "The answer is forty-two apples."
+
+
+def test_every_child_of_every_round_has_the_licence_of_its_root() -> None:
+    said = iter([True, False] * 40)
+    other = Teacher(respond=lambda request: Reply("Plain oats." if next(said) else "It is."))
+    entries = evolve(other, rounds=4)[1:]
+    assert {isinstance(entry, Drop) for entry in entries} == {True, False}
+    for entry in entries:
+        row = entry.row if isinstance(entry, Drop) else entry
+        assert (row["source"], row["license"]) == ("mine.jsonl", "CC-BY-NC-4.0")
 
 
 def test_a_row_without_a_root_is_the_root_of_its_children() -> None:
