@@ -174,3 +174,24 @@ def test_plain_texts_of_a_file_are_enough_for_backtranslation(
     rows = books.rows(tmp_path / "run", "backtranslate")
     assert [row["output"] for row in rows] == texts
     assert all(row["instruction"] for row in rows)
+
+
+@pytest.mark.parametrize("recipe", ["evol-instruct", "respond", "backtranslate", "reformulate"])
+def test_the_licence_of_a_source_stands_in_all_that_is_made_of_it(
+    source: str, server: Server, tmp_path: Path, recipe: str
+) -> None:
+    server.set_plan({"content": {"mode": "auto"}})
+    teacher = f"openai:test-model@{server.url}"
+    rows = books.rows(Path(source.partition(":")[0]), "dedup")[:20]
+    taken = [{name: row[name] for name in ("instruction", "input", "output")} for row in rows]
+    given = tmp_path / "mine.jsonl"
+    pl.DataFrame(taken).write_ndjson(given)
+    settings = ("import.license=CC-BY-NC-4.0", *(["evolve.rounds=2"] if "evol" in recipe else []))
+    run = tmp_path / "run"
+    run_and_recount(run, *settings, recipe=recipe, input=str(given), teacher=teacher)
+    stage = {"evol-instruct": "evolve"}.get(recipe, recipe)
+    made = books.rows(run, stage) + books.rows(run, stage, "dropped")
+    assert len(made) >= 20
+    for row in made:
+        assert row["license"] == "CC-BY-NC-4.0", row["row_id"]
+        assert row["source"].endswith("mine.jsonl")
