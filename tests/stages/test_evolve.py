@@ -293,6 +293,51 @@ def test_an_input_is_kept_replaced_or_left_out() -> None:
     assert read_task("<think>hm</think>Name a bird.", parent, "breadth") == ("Name a bird.", "")
 
 
+FENCED = "Write a program.\n```\nInput: 5\nOutput: 6\n```\nfor the case"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        FENCED,
+        "Write a program.\n~~~text\nInput: 5\n```\nInput: 6\n~~~\nfor it",
+        "Write a program.\n````\n```\nInput: 5\n```\nInput: 5\n````\nfor the case",
+        "Write a program.\n```\nInput: 5",
+        "Write a program. For example:\nInput: 5\nOutput: 6",
+        "写一个程序。\n输入: 5\n输出: 6",
+    ],
+)
+def test_an_input_that_is_part_of_an_example_stays_in_the_instruction(text: str) -> None:
+    assert read_task(text, Source("Write.", "1"), "breadth") == (text, "")
+    assert read_task(text, Source("Write.", "1"), "depth") == (text, "1")
+
+
+@pytest.mark.parametrize(
+    ("text", "given"),
+    [
+        (f"{FENCED}\nInput: 7", "7"),
+        ("Sum it.\nInput:\n```\nOutput: 3\nInput: 4\n```", "```\nOutput: 3\nInput: 4\n```"),
+        ("Say `a`.\nInput: **bold** x", "**bold** x"),
+        ("Sum it.\n## Input:\n- 1\n- 2", "- 1\n- 2"),
+        ("Sum it.\nIts input:\n4", "4"),
+        ("求和。\n输入: 1, 2", "1, 2"),
+        ("求和。\n**输入：**1, 2", "1, 2"),
+        ("Sum it.\n\nInput: 1\nInput: 2", "1\nInput: 2"),
+    ],
+)
+def test_an_input_on_a_line_of_its_own_is_the_input(text: str, given: str) -> None:
+    instruction, found = read_task(text, Source("Write.", "1"), "breadth")
+    assert found == given
+    assert text.startswith(instruction)
+
+
+@pytest.mark.parametrize("none", ["none", "None.", "<noinput>", "N/A", "(none)", "", "无"])
+def test_an_input_that_says_none_is_none(none: str) -> None:
+    text = f"Name a bird.\nInput: {none}"
+    assert read_task(text, Source("Sum.", "1, 2"), "breadth") == ("Name a bird.", "")
+    assert read_task(text, Source("Sum.", "1, 2"), "depth") == ("Name a bird.", "1, 2")
+
+
 def test_a_kept_input_does_not_make_a_child_a_copy() -> None:
     row = {**ROW, "input": "word " * 200}
     teacher = Teacher(evolve=f"{ROW['instruction']} Say also which bird would eat it, and why so.")
