@@ -9,7 +9,7 @@ input stays a column of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Annotated, Any
@@ -189,16 +189,32 @@ def _read(child: _Child, reply: Reply | Drop, config: Config) -> None:
         child.judge(("empty_instruction", reply.text[:200]))
     if config.drop_cut_off and reply.is_cut_off:
         child.judge(("cut_off", f"the rewriting: {reply.finish_reason}"))
-    child.judge(prompt_leak.judge(instruction))
+    added = given.replace(child.parent.input, "", 1)  # what was there before tells nothing
+    child.judge(prompt_leak.judge(f"{instruction}\n{added}"))
     if config.longest is not None or config.longest_packed is not None:
         limits = {"words": config.longest, "characters": config.longest_packed}
         known = {name: value if value is not None else 10**9 for name, value in limits.items()}
         child.judge(too_long.judge(f"{instruction}\n{given}", **known))
     if config.copied is not None:
-        before = child.parent.instruction
-        if given != child.parent.input:  # an input that was kept says nothing of the instruction
-            instruction, before = f"{instruction}\n{given}", f"{before}\n{child.parent.input}"
-        child.judge(copied_parent.judge(instruction, before, threshold=config.copied))
+        for text, before in _alike(instruction, given, child.parent, config.copied):
+            child.judge(copied_parent.judge(text, before, threshold=config.copied))
+
+
+def _alike(
+    instruction: str, given: str, parent: Source, threshold: float
+) -> Iterator[tuple[str, str]]:
+    """What of a child is compared with what of its parent: it is a copy if one pair is.
+
+    An input that was kept, or one that is lost, says nothing of the instruction: that alone is held
+    against the parent's, and against the whole parent, whose input may have moved into it.
+    """
+    whole = f"{parent.instruction}\n{parent.input}"
+    is_kept = copied_parent.judge(given, parent.input, threshold=threshold)[0] is not None
+    if given and not is_kept:
+        yield f"{instruction}\n{given}", whole
+    else:
+        yield instruction, parent.instruction
+        yield instruction, whole
 
 
 def _comparisons(child: _Child) -> list[Request]:

@@ -344,6 +344,53 @@ def test_a_kept_input_does_not_make_a_child_a_copy() -> None:
     assert reasons(evolve(teacher, row, rounds=1, **only("deepen"))) == []
 
 
+LONG = " ".join(f"word{n}" for n in range(60))
+WITH_INPUT = {**ROW, "instruction": "Summarize the text in one sentence.", "input": LONG}
+NEW = "Name the tense of every verb and say which of them is rare."
+
+
+@pytest.mark.parametrize("kind", ["breadth", "deepen"])
+@pytest.mark.parametrize(
+    ("said", "is_copy"),
+    [
+        (WITH_INPUT["instruction"], True),
+        (f"{WITH_INPUT['instruction']}\nInput: {LONG}", True),
+        (f"{WITH_INPUT['instruction']}\nInput: {LONG} end", True),
+        (f"{WITH_INPUT['instruction']} {LONG}", True),
+        (f"{WITH_INPUT['instruction']}\nInput: another text of some words to be told", False),
+        (NEW, False),
+        (f"{NEW}\nInput: {LONG}", False),
+        (f"{NEW}\nInput: {LONG} end", False),
+    ],
+)
+def test_a_parent_word_for_word_is_a_copy_whatever_became_of_its_input(
+    kind: str, said: str, is_copy: bool
+) -> None:
+    entries = evolve(Teacher(evolve=said), WITH_INPUT, rounds=1, **only(kind))
+    assert reasons(entries) == ["copied_parent"] * is_copy
+
+
+@pytest.mark.parametrize("said", ["", "\nInput: one, two"])
+def test_a_parent_without_an_input_is_copied_only_without_one(said: str) -> None:
+    entries = evolve(Teacher(evolve=ROW["instruction"] + said), rounds=1)
+    assert reasons(entries) == ([] if said else ["copied_parent"])
+
+
+@pytest.mark.parametrize("kind", ["breadth", "complicate"])
+def test_a_phrase_of_the_prompt_in_the_input_leaks_too(kind: str) -> None:
+    leak = Teacher(evolve="Write about boats.\nInput: #Given Prompt#: the rewritten prompt is here")
+    (found,) = (e for e in evolve(leak, rounds=1, **only(kind)) if isinstance(e, Drop))
+    assert (found.reason, found.detail) == ("prompt_leak", "Given Prompt")
+
+
+def test_a_phrase_that_stood_in_the_parents_input_before_is_no_leak() -> None:
+    row = {**ROW, "input": "Mind the given prompt."}
+    for said in (NEW, f"{NEW}\nInput: {row['input']}", f"{NEW}\nInput: {row['input']} And data."):
+        assert reasons(evolve(Teacher(evolve=said), row, rounds=1, **only("complicate"))) == []
+    twice = Teacher(evolve=f"{NEW}\nInput: {row['input']} The created prompt.")
+    assert reasons(evolve(twice, row, rounds=1, **only("complicate"))) == ["prompt_leak"]
+
+
 def test_chinese_rows_are_judged_by_signs() -> None:
     row = {**ROW, "instruction": "请说出一种生长在北方的水果。"}
     teacher = Teacher(evolve="请说出一种生长在北方的水果, 并说明它的颜色、味道和收获季节。")
