@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import polars as pl
 from pydantic import Field
 
+from filters import prompt_leak
 from filters.script import is_han_kana_hangul
 from filters.stop_words import ENGLISH
 from pipeline.stage import IDENTITY, Request, Row, Settings
@@ -17,6 +18,7 @@ from pipeline.stages.numbered_list import clean_reply
 from pipeline.stages.says_none import says_none
 
 INPUT = re.compile(r"[#*_ \t]*(?:(?:Its )?Input|输入|輸入)[#*_ \t]*[:：]\**[ \t]*", re.IGNORECASE)
+MARKER = re.compile(r".*Prompt#:|\ANew Prompt:(?=\s)", re.DOTALL)
 OUTPUT = re.compile(r"[#*_ \t]*(?:Output|输出|輸出)[#*_ \t]*[:：]", re.IGNORECASE)
 FENCE = re.compile(r"[ \t]*(`{3,}(?=[^`]*$)|~{3,})")
 CONSTRAINT = re.compile(
@@ -92,10 +94,13 @@ def read_task(text: str, parent: Source, kind: str) -> tuple[str, str]:
     """Instruction and input of a rewriting.
 
     Without a part that begins with `Input:`, or with one that says that there is none, a deeper
-    task keeps the input of its parent, and a new one has none. Markers of the prompt are left where
-    they are: they are a reason to drop a row.
+    task keeps the input of its parent, and a new one has none. What goes up to a marker that begins
+    an answer ("#New Prompt#:", "New Prompt:") is taken off, as h2o-wizardlm does; phrases that the
+    prompt forbids are left where they are: they are a reason to drop a row.
     """
     instruction, given = _parted(clean_reply(text).strip())
+    if prompt_leak.judge(instruction)[0] is None and (marker := MARKER.match(instruction)):
+        instruction = instruction[marker.end() :].strip()
     if says_none(given):
         given = parent.input if kind == "depth" else ""
     return instruction, given

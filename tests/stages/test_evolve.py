@@ -293,6 +293,23 @@ def test_an_input_is_kept_replaced_or_left_out() -> None:
     assert read_task("<think>hm</think>Name a bird.", parent, "breadth") == ("Name a bird.", "")
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Sure:\n#New Prompt#:\nName a bird.", "Name a bird."),
+        ("New Prompt: Name a bird.", "Name a bird."),
+        ("Prompt#:", ""),
+        ("Write a new prompt: it is for a play.", "Write a new prompt: it is for a play."),
+        ("#Created Prompt#: Name a bird.", "#Created Prompt#: Name a bird."),
+        ("#Given Prompt#: a #New Prompt#: b", "#Given Prompt#: a #New Prompt#: b"),
+    ],
+)
+def test_a_marker_before_the_task_goes_and_a_forbidden_phrase_stays(text: str, wanted: str) -> None:
+    assert read_task(text, Source("Name a fruit.", ""), "breadth") == (wanted, "")
+    with_input = read_task(f"{text}\nInput: Prompt#: 1", Source("Name a fruit.", ""), "breadth")
+    assert with_input == (wanted, "Prompt#: 1")
+
+
 FENCED = "Write a program.\n```\nInput: 5\nOutput: 6\n```\nfor the case"
 
 
