@@ -4,7 +4,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from pipeline.cli.commands import app
 from pipeline.verify import verify
 from tests.conftest import RunSynth, run_and_recount
 from tests.run import books
@@ -96,6 +98,29 @@ def test_new_answers_have_steps_votes_and_their_requests(runs: dict[str, Path]) 
         assert (row["agreement"] is None) == (row["final_answer"] is None)
     reasons = {row["drop_reason"] for row in books.rows(runs["respond"], "filter", "dropped")}
     assert "low_agreement" in reasons
+
+
+def test_why_and_show_tell_of_the_steps_and_the_vote_where_there_were_some(
+    runs: dict[str, Path],
+) -> None:
+    row = next(row for row in books.rows(runs["respond"], "respond") if row["votes"])
+    why = CliRunner().invoke(app, ["why", str(runs["respond"]), row["row_id"]]).stdout
+    show = ["show", str(runs["respond"]), "respond", "--full", "--where"]
+    shown = CliRunner().invoke(app, [*show, f"row_id = '{row['row_id']}'"]).stdout
+    told = f"{row['votes']}, agreement {row['agreement']:.4f}"
+    assert f"votes      {told}\n" in why
+    assert f"  votes        {told}\n" in shown
+    assert f"answer     {row['final_answer']}" in why
+    assert f"  final answer {row['final_answer']}" in shown
+    for text in (why, shown):
+        assert "reasoning" in text
+        assert all(line.strip() in text for line in row["reasoning"].splitlines())
+    plain = books.rows(runs["one-call"], "one-call")[0]["row_id"]
+    why = CliRunner().invoke(app, ["why", str(runs["one-call"]), plain]).stdout
+    shown = CliRunner().invoke(app, ["show", str(runs["one-call"]), "--limit", "1"]).stdout
+    for text in (why, shown):
+        assert not {"votes", "answer", "reasoning"} & {line.strip() for line in text.splitlines()}
+        assert "agreement" not in text
 
 
 def test_another_threshold_of_agreement_asks_nothing(
