@@ -44,6 +44,11 @@ from pipeline.stages.numbered_list import clean_reply
 Verdict = tuple[str | None, str | None]
 COMPARING = ("copied_parent", "no_information_gain")
 
+REQUESTS = 4.0  # of a rewriting: itself, two comparisons, an answer
+KEPT = 0.8  # the share of rewritings that an estimate takes to be kept
+ADDED = " ".join(["again"] * 15)  # words that it takes a rewriting to add
+TOKENS_A_WORD = 4  # at most, in an estimate
+
 
 class Config(StageConfig):
     """Settings of `evolve`.
@@ -254,6 +259,37 @@ def prompts(config: Config) -> tuple[str, ...]:
     return (*dict.fromkeys(named), "compare", "respond")
 
 
+def _rewritings(config: Config) -> float:
+    """How many rewritings of a row to expect: what breadth adds is rewritten in later rounds."""
+    weights = [(one.kind, one.weight) for one in config.operations.values()]
+    broad = sum(weight for kind, weight in weights if kind == "breadth")
+    growth = 1 + KEPT * broad / sum(weight for _, weight in weights)
+    return sum(growth**number for number in range(config.rounds))
+
+
+def _most_rewritings(config: Config) -> float:
+    """All in breadth and all kept: each round has twice the tasks of the one before."""
+    is_broad = any(one.weight and one.kind == "breadth" for one in config.operations.values())
+    return float(2**config.rounds - 1 if is_broad else config.rounds)
+
+
+def _most_added_tokens(config: Config) -> int | None:
+    """Parent and child of a comparison, each as long as a task may get."""
+    found = [config.sampling.max_tokens and 2 * config.sampling.max_tokens]  # an older input too
+    if config.longest is not None and config.longest_packed is not None:
+        found.append(TOKENS_A_WORD * max(config.longest, config.longest_packed))
+    return min((2 * most for most in found if most), default=None)
+
+
+def _stand_in(request: Request, row: Row) -> str:
+    """A reply of the usual kind, for an estimate."""
+    if request.template == "compare":
+        return "Not Equal"
+    if request.template == "respond":
+        return str(row.get("output") or row["instruction"])
+    return f"{request.values['instruction']} {ADDED}"
+
+
 STAGE = ChainStage(
     name="evolve",
     version=2,
@@ -275,8 +311,12 @@ STAGE = ChainStage(
         "output",
         "requests",
     ),
-    requests_a_row=lambda config: 4.0 * config.rounds,
-    rows_a_row=lambda config: 0.8 * config.rounds + config.keep_roots,
+    requests_a_row=lambda config: REQUESTS * _rewritings(config),
+    rows_a_row=lambda config: KEPT * _rewritings(config) + config.keep_roots,
+    most_requests_a_row=lambda config: REQUESTS * _most_rewritings(config),
+    most_rows_a_row=lambda config: _most_rewritings(config) + config.keep_roots,
+    most_added_tokens=_most_added_tokens,
+    stand_in=_stand_in,
     makes_rows=True,
     measure=measures,
     measured=("round", "instruction"),
