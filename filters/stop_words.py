@@ -1,13 +1,13 @@
 """Answers that say nothing: only punctuation and stop words.
 
 Source: Xu et al. 2023, "WizardLM" (arXiv:2304.12244), section 3.2, the third elimination rule; no
-list was published. For English it is the usual list of 179 words. A text in Han, kana or hangul is
-judged sign by sign, with particles and pronouns of Chinese.
+list was published. For English it is the usual list of 179 words. Punctuation is what Unicode
+calls punctuation or a symbol. A text in Han, kana or hangul is judged sign by sign, with particles
+and pronouns of Chinese.
 """
 
 from __future__ import annotations
 
-import string
 import unicodedata
 
 import polars as pl
@@ -35,6 +35,7 @@ ENGLISH = frozenset({
     "yourself", "yourselves",
 })  # fmt: skip
 CHINESE = frozenset("的了是在我你您他她它们这那哪和与也就都而及或个一不吗呢吧啊呀哦嗯着过把被给对")
+VARIANTS = "\ufe0e\ufe0f"  # whether the symbol before is drawn as text or as a picture
 
 
 def only_stop_words(output: pl.Series) -> pl.DataFrame:
@@ -50,11 +51,19 @@ def only_stop_words(output: pl.Series) -> pl.DataFrame:
 def judge(text: str) -> tuple[str | None, str | None]:
     """Reason and detail for one answer; two nulls where it says something."""
     if is_han_kana_hangul(text):
-        words = [sign for sign in text if unicodedata.category(sign)[0] not in "PSZC"]
-        is_empty = CHINESE.issuperset(words)
+        is_empty = CHINESE.issuperset(sign for sign in text if not _is_mark(sign))
     else:
-        words = [
-            word.lower().replace("\u2019", "'").strip(string.punctuation) for word in text.split()
-        ]
+        words = (_bare(word.lower().replace("\u2019", "'")) for word in text.split())
         is_empty = all(word in ENGLISH for word in words if word)
     return ("only_stop_words", text[:100]) if is_empty else (None, None)
+
+
+def _bare(word: str) -> str:
+    """A word without the marks at both its ends."""
+    letters = [at for at, sign in enumerate(word) if not _is_mark(sign)]
+    return word[letters[0] : letters[-1] + 1] if letters else ""
+
+
+def _is_mark(sign: str) -> bool:
+    """Punctuation, symbols, blanks and what is not seen, such as the variants of an emoji."""
+    return unicodedata.category(sign)[0] in "PSZC" or sign in VARIANTS

@@ -269,11 +269,14 @@ class ChainStage:
     * `row_id`: that of the row received, which then goes on as it is.
 
     `requests_a_row(config)` and `rows_a_row(config)` are what an estimate expects, or, where it
-    depends on the rows, `requests_about(row, config)` of some of them. `prompts` can be
-    told from the settings; `measured` are the columns that `measure` looks at, null is all. The
-    other fields are those of an `LLMStage`. `role` says whom it asks: "judge" is the teacher where
-    no judge is named. `then` is its second half: a decision over what it measured, with settings of
-    its own, which stands as a step `NAME-keep` after it.
+    depends on the rows, `requests_about(row, config)` of some of them. The most that they can be
+    are `most_requests_a_row` and `most_rows_a_row` (null: as expected); `most_added_tokens(config)`
+    is how far replies can lengthen a later request, null where nothing bounds them.
+    `stand_in(request, row)` is what an estimate takes for a reply. `prompts` can be told from the
+    settings; `measured` are the columns that `measure` looks at, null is all. The other fields are
+    those of an `LLMStage`. `role` says whom it asks: "judge" is the teacher where no judge is
+    named. `then` is its second half: a decision over what it measured, with settings of its own,
+    which stands as a step `NAME-keep` after it.
     """
 
     name: str
@@ -286,6 +289,10 @@ class ChainStage:
     requests_a_row: Callable[[Any], float]
     requests_about: Callable[[Row, Any], float] | None = None
     rows_a_row: Callable[[Any], float] = lambda config: 1.0
+    most_requests_a_row: Callable[[Any], float] | None = None
+    most_rows_a_row: Callable[[Any], float] | None = None
+    most_added_tokens: Callable[[Any], int | None] = lambda config: 0
+    stand_in: Callable[[Request, Row], str] | None = None
     role: Role = "teacher"
     endpoint: Endpoint | None = None
     makes_rows: bool = False

@@ -77,6 +77,9 @@ class History:
     teacher: str | None = None
     source: str | None = None
     is_classification: bool | None = None
+    final_answer: str | None = None
+    votes: int | None = None
+    agreement: float | None = None
     parent: Task | None = None
     root: Task | None = None
     shown: tuple[Task, ...] = ()
@@ -119,13 +122,16 @@ def history(run: Rows, row_id: str) -> History:
     return History(
         row_id=row_id,
         is_seed=False,
-        texts={name: row.get(name) for name in ("instruction", "input", "output") if name in row},
+        texts=_texts(row),
         stage=first[0].name,
         slot=int(parts["slot"]) if parts is not None and made_here else None,
         item=int(parts["item"]) if parts is not None and made_here else None,
         teacher=row.get("teacher"),
         source=row.get("source"),
         is_classification=row.get("is_classification"),
+        final_answer=row.get("final_answer"),
+        votes=row.get("votes"),
+        agreement=row.get("agreement"),
         parent=names.task(row.get("parent_id")),
         root=names.task(row.get("root_id")),
         shown=tuple(task for one in row.get("shown") or () if (task := names.task(one))),
@@ -135,6 +141,11 @@ def history(run: Rows, row_id: str) -> History:
         passages=tuple(_passages(run, row_id, found, names)),
         tree=tree_of(run, row_id),
     )
+
+
+def _texts(row: dict[str, Any]) -> dict[str, str | None]:
+    texts = {name: row[name] for name in ("instruction", "input", "output") if name in row}
+    return texts | ({"reasoning": row["reasoning"]} if row.get("reasoning") else {})
 
 
 Appearance = tuple[StageManifest, Half, dict[str, Any]]
@@ -272,6 +283,8 @@ def _lines(found: History, width: int) -> Iterator[str]:
         yield f"made by    {_made_by(found)}"
     if found.is_classification is not None:
         yield f"kind       {'classification' if found.is_classification else 'no classification'}"
+    if found.votes is not None or found.final_answer is not None:
+        yield from _vote_lines(found, width)
     for label, task in (("parent", found.parent), ("root", found.root)):
         if (
             task is not None
@@ -291,6 +304,13 @@ def _lines(found: History, width: int) -> Iterator[str]:
         yield ""
         yield "evolved"
         yield from as_lines(found.tree, width, marked=found.row_id)
+
+
+def _vote_lines(found: History, width: int) -> Iterator[str]:
+    yield f"{'answer':10} " + shorten(found.final_answer or "none to compare", max(width - 11, 40))
+    if found.votes is not None:
+        share = "" if found.agreement is None else f", agreement {found.agreement:.4f}"
+        yield f"{'votes':10} {found.votes}{share}"
 
 
 def _head(found: History, width: int) -> Iterator[str]:

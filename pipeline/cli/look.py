@@ -189,7 +189,11 @@ def _row_lines(row: dict[str, Any], width: int, *, full: bool) -> Iterator[str]:
     if "drop_reason" in row:
         detail = f": {row['drop_detail']}" if row["drop_detail"] else ""
         facts += [("dropped", f"{row['drop_reason']}{detail}"), ("it met", row["drop_ref"])]
-    facts += [(name, row.get(name)) for name in TEXTS]
+    facts += [(name, row.get(name)) for name in (*TEXTS, "reasoning")]
+    facts.append(("final answer", row.get("final_answer")))
+    if row.get("votes") is not None:
+        share = "" if row.get("agreement") is None else f", agreement {row['agreement']:.4f}"
+        facts.append(("votes", f"{row['votes']}{share}"))
     if row.get("nearest_id") is not None:
         score = f"{row['nearest_score']:.4f} " if row["nearest_score"] is not None else ""
         facts.append(("nearest", f"{score}{row['nearest_id']}"))

@@ -47,7 +47,8 @@ ROWS_A_TASK = 2.5  # what a stage that makes rows is taken to make of each
 class Asking:
     """What one stage would ask. Tokens are of the requests still to be sent; null is not known.
 
-    `worst` takes every reply to be as long as `max_tokens` lets it.
+    `worst` takes every reply to be as long as `max_tokens` lets it, and a conversation to ask as
+    often and as much as its stage ever can.
     """
 
     stage: str
@@ -58,6 +59,16 @@ class Asking:
     worst_output_tokens: int | None
     cost_usd: str | None
     worst_cost_usd: str | None
+    worst_requests: int = 0
+    worst_input_tokens: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A number that is expected, and the highest that it can be."""
+
+    usual: float
+    most: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +93,8 @@ class Estimate:
             worst_output_tokens=_sum([one.worst_output_tokens for one in self.stages]),
             cost_usd=_sum_money([one.cost_usd for one in self.stages]),
             worst_cost_usd=_sum_money([one.worst_cost_usd for one in self.stages]),
+            worst_requests=sum(one.worst_requests for one in self.stages),
+            worst_input_tokens=_sum([one.worst_input_tokens for one in self.stages]),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -127,36 +140,82 @@ def _known(prepared: Prepared) -> Run | None:
 
 
 def _stages(prepared: Prepared, run: Run | None, reader: JournalReader | None) -> Iterator[Asking]:
-    rows = 0.0
+    rows = Expected(0, 0)
     for index, step in enumerate(prepared.steps):
         stage = step.stage
         begun = run.stage(step.name) if run is not None and step.name in run.stages else None
         if isinstance(stage, ImportStage) and prepared.source is not None:
-            rows = prepared.source.total
+            rows = Expected(prepared.source.total, prepared.source.total)
         elif isinstance(stage, DraftStage):
-            yield _asking(prepared, index, step, _slots(step, begun), run, reader)
-            rows = getattr(step.config, "target", 0)
+            slots = _slots(step, begun)
+            asked = reader.answered_slots(step.name) if reader is not None else 0
+            left = max(slots - asked, 0)
+            yield _asking(prepared, index, step, Expected(left, left), asked, run, reader)
+            n_rows = getattr(step.config, "target", 0)
             if begun is not None:
-                rows = max(rows, begun.kept)
+                n_rows = max(n_rows, begun.kept)
+            rows = Expected(n_rows, n_rows)
         elif isinstance(stage, RowStage):
-            usual, requests = ROWS_A_TASK if stage.makes_rows else 1.0, 1.0
+            a_row = Expected(1.0, 1.0)
             if isinstance(stage, ChainStage):
-                usual = stage.rows_a_row(step.config)
-                requests = _requests_a_row(prepared, index, step, run)
-            yield _asking(prepared, index, step, math.ceil(rows * requests), run, reader)
-            rows *= begun.kept / begun.next_slot if begun is not None and begun.next_slot else usual
+                a_row = _requests_a_row(prepared, index, step, run)
+            asked = _asked(stage, step.name, reader)
+            left_of = _left(step, rows, a_row, asked, begun)
+            yield _asking(prepared, index, step, left_of, asked, run, reader)
+            rows = _made(step, rows, begun)
         elif isinstance(stage, FilterStage) and begun is not None and begun.candidates:
-            rows *= begun.kept / begun.candidates
+            rows = Expected(rows.usual * begun.kept / begun.candidates, rows.most)
 
 
-def _requests_a_row(prepared: Prepared, index: int, step: Step, run: Run | None) -> float:
-    """How often a conversation asks: of some of the rows where it depends on them."""
+def _asked(stage: Any, name: str, reader: JournalReader | None) -> int:  # noqa: ANN401 - RowStage
+    if reader is None:
+        return 0
+    return reader.replies(name) if isinstance(stage, ChainStage) else reader.answered_slots(name)
+
+
+def _left(
+    step: Step, rows: Expected, a_row: Expected, asked: int, begun: StageManifest | None
+) -> Expected:
+    """Requests still to be sent: nothing about the rows that are done already."""
+    usual = max(math.ceil(rows.usual * a_row.usual) - asked, 0)
+    if not isinstance(step.stage, ChainStage):
+        return Expected(usual, max(math.ceil(rows.most * a_row.most) - asked, 0))
+    done = begun.next_slot if begun is not None and _is_as_far(step, begun) else 0
+    if done:
+        usual = min(usual, math.ceil(max(rows.usual - done, 0) * a_row.usual))
+    return Expected(usual, math.ceil(max(rows.most - done, 0) * a_row.most))
+
+
+def _is_as_far(step: Step, begun: StageManifest) -> bool:
+    """Whether rows that were done ask no more under the settings as they are now."""
     assert isinstance(step.stage, ChainStage)
-    if (about := step.stage.requests_about) is not None:
+    before = step.stage.config.model_validate(begun.settings)
+    return step.stage.requests_a_row(before) == step.stage.requests_a_row(step.config)
+
+
+def _made(step: Step, rows: Expected, begun: StageManifest | None) -> Expected:
+    """What a stage makes of its rows, or has made of as many as it has seen."""
+    usual = most = ROWS_A_TASK if getattr(step.stage, "makes_rows", False) else 1.0
+    if isinstance(step.stage, ChainStage):
+        usual = step.stage.rows_a_row(step.config)
+        most = (step.stage.most_rows_a_row or step.stage.rows_a_row)(step.config)
+    if begun is not None and begun.next_slot:
+        usual = begun.kept / begun.next_slot
+        if not isinstance(step.stage, ChainStage):
+            most = usual
+    return Expected(rows.usual * usual, rows.most * most)
+
+
+def _requests_a_row(prepared: Prepared, index: int, step: Step, run: Run | None) -> Expected:
+    """How often a conversation asks: of some of the rows where it depends on them."""
+    stage = step.stage
+    assert isinstance(stage, ChainStage)
+    if (about := stage.requests_about) is not None:
         rows = itertools.islice(_example_rows(prepared, index, run), EXAMPLES)
         if found := [about(row, step.config) for row in rows]:
-            return mean(found)
-    return step.stage.requests_a_row(step.config)
+            return Expected(mean(found), max(found))
+    most = stage.most_requests_a_row or stage.requests_a_row
+    return Expected(stage.requests_a_row(step.config), most(step.config))
 
 
 def _slots(step: Step, begun: StageManifest | None) -> int:
@@ -174,27 +233,22 @@ def _asking(
     prepared: Prepared,
     index: int,
     step: Step,
-    slots: int,
+    requests: Expected,
+    asked: int,
     run: Run | None,
     reader: JournalReader | None,
 ) -> Asking:
-    asked = 0
-    if reader is not None:
-        is_chain = isinstance(step.stage, ChainStage)
-        asked = reader.replies(step.name) if is_chain else reader.answered_slots(step.name)
-    left = max(slots - asked, 0)
-    prompts = [
-        _tokens_of(prepared, request)
-        for request in itertools.islice(_examples(prepared, index, step, run), EXAMPLES)
-    ]
+    left, most_left = round(requests.usual), round(requests.most)
+    prompts = [_tokens_of(prepared, request) for request in _examples(prepared, index, step, run)]
     n_in = math.ceil(left * mean(prompts)) if prompts else 0
+    most_in = _most_input(step, most_left, prompts)
     limits = [found.max_tokens for _, found in step.config if isinstance(found, Sampling)]
     most = None if None in limits else max((one for one in limits if one), default=None)
     if isinstance(step.stage, RowStage) and step.stage.endpoint is not None:
         most = 0  # no text comes back
     expected = _reply_tokens(prepared, step, most, reader)
     n_out = math.ceil(left * expected)
-    worst = None if most is None else left * most
+    worst = None if most is None else most_left * most
     model = prepared.model_of(step)
     price = prepared.recipe.settings.prices.get(model.name)
     if price is None and model.is_free:
@@ -207,12 +261,41 @@ def _asking(
         output_tokens=n_out,
         worst_output_tokens=worst,
         cost_usd=_money(price, n_in, n_out),
-        worst_cost_usd=_money(price, n_in, worst),
+        worst_cost_usd=None if most_in is None else _money(price, most_in, worst),
+        worst_requests=most_left,
+        worst_input_tokens=most_in,
     )
 
 
+def _most_input(step: Step, requests: int, prompts: list[float]) -> int | None:
+    """Input tokens of so many requests: of usual ones, but of the longest where replies go in."""
+    added = 0
+    if isinstance(step.stage, ChainStage):
+        if (found := step.stage.most_added_tokens(step.config)) is None:
+            return None
+        added = found
+    if not prompts:
+        return 0
+    return math.ceil(requests * (max(prompts) + added if added else mean(prompts)))
+
+
 def _examples(prepared: Prepared, index: int, step: Step, run: Run | None) -> Iterator[Request]:
-    """Requests as the stage would make them, from rows that are there or stand in for them."""
+    """Requests as the stage would make them, from rows that are there or stand in for them.
+
+    Of a stage that says what stands in for its replies, whole conversations; else `EXAMPLES`.
+    """
+    if isinstance(step.stage, ChainStage) and step.stage.stand_in is not None:
+        for number, row in enumerate(
+            itertools.islice(_example_rows(prepared, index, run), EXAMPLES)
+        ):
+            yield from _conversation(step.stage, row, step, number)
+    else:
+        yield from itertools.islice(_single_examples(prepared, index, step, run), EXAMPLES)
+
+
+def _single_examples(
+    prepared: Prepared, index: int, step: Step, run: Run | None
+) -> Iterator[Request]:
     stage = step.stage
     if isinstance(stage, DraftStage):
         assert prepared.seeds is not None
@@ -228,15 +311,16 @@ def _examples(prepared: Prepared, index: int, step: Step, run: Run | None) -> It
             yield from _conversation(stage, row, step)
 
 
-def _conversation(stage: ChainStage, row: Row, step: Step) -> Iterator[Request]:
-    """The requests of a conversation in which every reply is the row's own text."""
-    stands_in = Reply(str(row.get("output") or row.get("instruction") or ""))
-    work = stage.work(row, step.config, Random(0))
+def _conversation(stage: ChainStage, row: Row, step: Step, number: int = 0) -> Iterator[Request]:
+    """The requests of a conversation; replies are what the stage says, else the row's own text."""
+    own_text = str(row.get("output") or row.get("instruction") or "")
+    stand_in = stage.stand_in or (lambda request, row: own_text)
+    work = stage.work(row, step.config, Random(number))
     try:
         requests = next(work)
         while True:
             yield from requests
-            requests = work.send([stands_in] * len(requests))
+            requests = work.send([Reply(stand_in(request, row)) for request in requests])
     except StopIteration:
         return
 
@@ -315,7 +399,21 @@ def _assumptions(
         if isinstance(step.stage, ChainStage):
             requests = _requests_a_row(prepared, index, step, run)
             rows = step.stage.rows_a_row(step.config)
-            yield f"{step.name}: {requests:g} requests about a row, and {rows:g} rows of it"
+            yield f"{step.name}: {requests.usual:g} requests about a row, and {rows:g} rows of it"
+            if step.stage.most_rows_a_row is not None:
+                most = step.stage.most_rows_a_row(step.config)
+                (asking,) = (one for one in stages if one.stage == step.name)
+                n_in = asking.worst_input_tokens
+                yield (
+                    f"{step.name}: at worst {requests.most:g} requests about a row, and {most:g} "
+                    f"rows of it; {asking.worst_requests:,} requests in all, with "
+                    f"{'an unknown number of' if n_in is None else f'{n_in:,}'} input tokens"
+                )
+            if step.stage.stand_in is not None:
+                yield (
+                    f"{step.name}: its prompts are those of whole conversations about up to "
+                    f"{EXAMPLES} rows, with replies that stand in for real ones"
+                )
     if any(isinstance(s.stage, LLMStage) and s.stage.makes_rows for s in prepared.steps):
         yield f"a stage that makes rows makes {ROWS_A_TASK:g} of each, or as many as so far"
     yield (

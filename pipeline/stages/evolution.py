@@ -10,12 +10,17 @@ from typing import Annotated, Any, Literal
 import polars as pl
 from pydantic import Field
 
+from filters import prompt_leak
 from filters.script import is_han_kana_hangul
 from filters.stop_words import ENGLISH
 from pipeline.stage import IDENTITY, Request, Row, Settings
 from pipeline.stages.numbered_list import clean_reply
+from pipeline.stages.says_none import says_none
 
-INPUT = re.compile(r"(?:^|\n)[#* ]*Input[#* ]*:[#* ]*", re.IGNORECASE)
+INPUT = re.compile(r"[#*_ \t]*(?:(?:Its )?Input|输入|輸入)[#*_ \t]*[:：]\**[ \t]*", re.IGNORECASE)
+MARKER = re.compile(r".*Prompt#:|\ANew Prompt:(?=\s)", re.DOTALL)
+OUTPUT = re.compile(r"[#*_ \t]*(?:Output|输出|輸出)[#*_ \t]*[:：]", re.IGNORECASE)
+FENCE = re.compile(r"[ \t]*(`{3,}(?=[^`]*$)|~{3,})")
 CONSTRAINT = re.compile(
     r"\b(?:must(?: not)?|do not|don't|at (?:most|least)|no more than|exactly|only|without|below|"
     r"within|avoid|end with|begin with|write it for)\b|必须|不要|不得|至少|最多|只能|不超过|仅",
@@ -88,20 +93,44 @@ class Source:
 def read_task(text: str, parent: Source, kind: str) -> tuple[str, str]:
     """Instruction and input of a rewriting.
 
-    Without a part that begins with `Input:` a deeper task keeps the input of its parent, and a new
-    one has none. Markers of the prompt are left where they are: they are a reason to drop a row.
+    Without a part that begins with `Input:`, or with one that says that there is none, a deeper
+    task keeps the input of its parent, and a new one has none. What goes up to a marker that begins
+    an answer ("#New Prompt#:", "New Prompt:") is taken off, as h2o-wizardlm does; phrases that the
+    prompt forbids are left where they are: they are a reason to drop a row.
     """
-    head, mark, rest = _parted(clean_reply(text).strip())
-    if mark:
-        return head.strip(), rest.strip()
-    return head, parent.input if kind == "depth" else ""
+    instruction, given = _parted(clean_reply(text).strip())
+    if prompt_leak.judge(instruction)[0] is None and (marker := MARKER.match(instruction)):
+        instruction = instruction[marker.end() :].strip()
+    if says_none(given):
+        given = parent.input if kind == "depth" else ""
+    return instruction, given
 
 
-def _parted(text: str) -> tuple[str, bool, str]:
-    found = INPUT.search(text)
-    if found is None or not text[: found.start()].strip():
-        return text, False, ""
-    return text[: found.start()], True, text[found.end() :]
+def _parted(text: str) -> tuple[str, str]:
+    """The text before the line that begins with `Input:`, and that after the colon.
+
+    An `Input:` in a fence, and one that an `Output:` follows, belong to an example.
+    """
+    at, start, fence = 0, None, ""
+    for line in text.splitlines(keepends=True):
+        if found := FENCE.match(line):
+            fence = _fence_after(line, found[1], fence)
+        elif not fence and start is not None and OUTPUT.match(line):
+            return text, ""
+        elif not fence and start is None and text[:at].strip() and (found := INPUT.match(line)):
+            start = at, at + found.end()
+        at += len(line)
+    if start is None:
+        return text, ""
+    return text[: start[0]].strip(), text[start[1] :].strip()
+
+
+def _fence_after(line: str, marks: str, fence: str) -> str:
+    """The marks of the fence that is open after a line that begins with some; empty without one."""
+    if not fence:
+        return marks
+    is_end = marks.startswith(fence) and line.strip() == marks
+    return "" if is_end else fence
 
 
 def measures(kept: pl.DataFrame) -> dict[str, Any]:
@@ -141,5 +170,5 @@ def domain(instruction: str) -> str:
 
 def descends(row: Row) -> Row:
     """What a child takes over from its starting row: where it comes from, and nothing it says."""
-    root = row.get("root_id") or row["row_id"]
-    return {**dict.fromkeys(row), "source": row.get("source"), "root_id": root}
+    origins: Row = {name: row[name] for name in ("source", "license") if name in row}
+    return {**dict.fromkeys(row), **origins, "root_id": row.get("root_id") or row["row_id"]}

@@ -9,7 +9,7 @@ input stays a column of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Annotated, Any
@@ -43,6 +43,11 @@ from pipeline.stages.numbered_list import clean_reply
 
 Verdict = tuple[str | None, str | None]
 COMPARING = ("copied_parent", "no_information_gain")
+
+REQUESTS = 4.0  # of a rewriting: itself, two comparisons, an answer
+KEPT = 0.8  # the share of rewritings that an estimate takes to be kept
+ADDED = " ".join(["again"] * 15)  # words that it takes a rewriting to add
+TOKENS_A_WORD = 4  # at most, in an estimate
 
 
 class Config(StageConfig):
@@ -189,16 +194,32 @@ def _read(child: _Child, reply: Reply | Drop, config: Config) -> None:
         child.judge(("empty_instruction", reply.text[:200]))
     if config.drop_cut_off and reply.is_cut_off:
         child.judge(("cut_off", f"the rewriting: {reply.finish_reason}"))
-    child.judge(prompt_leak.judge(instruction))
+    added = given.replace(child.parent.input, "", 1)  # what was there before tells nothing
+    child.judge(prompt_leak.judge(f"{instruction}\n{added}"))
     if config.longest is not None or config.longest_packed is not None:
         limits = {"words": config.longest, "characters": config.longest_packed}
         known = {name: value if value is not None else 10**9 for name, value in limits.items()}
         child.judge(too_long.judge(f"{instruction}\n{given}", **known))
     if config.copied is not None:
-        before = child.parent.instruction
-        if given != child.parent.input:  # an input that was kept says nothing of the instruction
-            instruction, before = f"{instruction}\n{given}", f"{before}\n{child.parent.input}"
-        child.judge(copied_parent.judge(instruction, before, threshold=config.copied))
+        for text, before in _alike(instruction, given, child.parent, config.copied):
+            child.judge(copied_parent.judge(text, before, threshold=config.copied))
+
+
+def _alike(
+    instruction: str, given: str, parent: Source, threshold: float
+) -> Iterator[tuple[str, str]]:
+    """What of a child is compared with what of its parent: it is a copy if one pair is.
+
+    An input that was kept, or one that is lost, says nothing of the instruction: that alone is held
+    against the parent's, and against the whole parent, whose input may have moved into it.
+    """
+    whole = f"{parent.instruction}\n{parent.input}"
+    is_kept = copied_parent.judge(given, parent.input, threshold=threshold)[0] is not None
+    if given and not is_kept:
+        yield f"{instruction}\n{given}", whole
+    else:
+        yield instruction, parent.instruction
+        yield instruction, whole
 
 
 def _comparisons(child: _Child) -> list[Request]:
@@ -238,9 +259,40 @@ def prompts(config: Config) -> tuple[str, ...]:
     return (*dict.fromkeys(named), "compare", "respond")
 
 
+def _rewritings(config: Config) -> float:
+    """How many rewritings of a row to expect: what breadth adds is rewritten in later rounds."""
+    weights = [(one.kind, one.weight) for one in config.operations.values()]
+    broad = sum(weight for kind, weight in weights if kind == "breadth")
+    growth = 1 + KEPT * broad / sum(weight for _, weight in weights)
+    return sum(growth**number for number in range(config.rounds))
+
+
+def _most_rewritings(config: Config) -> float:
+    """All in breadth and all kept: each round has twice the tasks of the one before."""
+    is_broad = any(one.weight and one.kind == "breadth" for one in config.operations.values())
+    return float(2**config.rounds - 1 if is_broad else config.rounds)
+
+
+def _most_added_tokens(config: Config) -> int | None:
+    """Parent and child of a comparison, each as long as a task may get."""
+    found = [config.sampling.max_tokens and 2 * config.sampling.max_tokens]  # an older input too
+    if config.longest is not None and config.longest_packed is not None:
+        found.append(TOKENS_A_WORD * max(config.longest, config.longest_packed))
+    return min((2 * most for most in found if most), default=None)
+
+
+def _stand_in(request: Request, row: Row) -> str:
+    """A reply of the usual kind, for an estimate."""
+    if request.template == "compare":
+        return "Not Equal"
+    if request.template == "respond":
+        return str(row.get("output") or row["instruction"])
+    return f"{request.values['instruction']} {ADDED}"
+
+
 STAGE = ChainStage(
     name="evolve",
-    version=1,
+    version=2,
     summary="rewrite tasks into harder and other ones, answer them, eliminate what failed",
     config=Config,
     prompts=prompts,
@@ -259,8 +311,12 @@ STAGE = ChainStage(
         "output",
         "requests",
     ),
-    requests_a_row=lambda config: 4.0 * config.rounds,
-    rows_a_row=lambda config: 0.8 * config.rounds + config.keep_roots,
+    requests_a_row=lambda config: REQUESTS * _rewritings(config),
+    rows_a_row=lambda config: KEPT * _rewritings(config) + config.keep_roots,
+    most_requests_a_row=lambda config: REQUESTS * _most_rewritings(config),
+    most_rows_a_row=lambda config: _most_rewritings(config) + config.keep_roots,
+    most_added_tokens=_most_added_tokens,
+    stand_in=_stand_in,
     makes_rows=True,
     measure=measures,
     measured=("round", "instruction"),

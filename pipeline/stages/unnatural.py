@@ -36,13 +36,13 @@ from pipeline.stage import (
 )
 from pipeline.stages.drafts import DraftConfig, judge, writes
 from pipeline.stages.numbered_list import clean_reply
+from pipeline.stages.says_none import says_none
 
 FIELD = re.compile(
     r"^[ \t]*\**(Instruction|Input|(?:Output )?Constraints?|Output)[ \t]*:\**[ \t]*",
     re.MULTILINE | re.IGNORECASE,
 )
 WANTED = ("instruction", "input", "constraints")
-NONE = re.compile(r"<?\s*(?:none|no[ _-]?input|n/?a|no constraints?)\s*>?\s*\.?|", re.IGNORECASE)
 
 
 class Config(DraftConfig):
@@ -90,7 +90,7 @@ def read(reply: Reply, config: Config) -> list[Row | Drop]:
     found.setdefault("instruction", before.strip() if "instruction" not in found else "")
     instruction = found["instruction"]
     given, constraints = (
-        "" if NONE.fullmatch(found.get(name, "")) else found[name] for name in WANTED[1:]
+        "" if says_none(found.get(name, "")) else found[name] for name in WANTED[1:]
     )
     row: Row = {"instruction": instruction, "input": given, "output_constraints": constraints}
     if reply.is_cut_off:

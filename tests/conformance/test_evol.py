@@ -5,9 +5,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from filters import information_gain, prompt_leak, refusal, stop_words
+from filters.keywords import keywords
 from pipeline.stages.evolution import Source, read_task
 
 FOLDER = Path(os.environ.get("SYNTH_REFERENCE_DIR", "")) / "conformance"
@@ -25,23 +27,11 @@ EXCEPTIONS = {
 }
 """Rows that another reading decides as well, and why ours is another."""
 
-OTHER_CLEANING = {
-    "a marker of the prompt is a reason to drop the row (prompt_leak), not to mend it": {
-        "h2oclean-001",
-        "h2oclean-002",
-        "h2oclean-003",
-        "h2oclean-014",
-        "h2oclean-015",
-        "h2oclean-018",
-        "h2oclean-020",
-        "h2oclean-023",
-    },
-    "what a task says of an AI model is left to the rules of a recipe": {
-        "h2oclean-009",
-        "h2oclean-011",
-        "h2oclean-012",
-    },
-}
+FORBIDDEN = {"h2oclean-002"}
+"""A phrase that the paper forbids is a reason to drop the row (prompt_leak), not to mend it."""
+
+OF_A_MODEL = {"h2oclean-009", "h2oclean-011", "h2oclean-012", "h2oclean-023"}
+"""What a task says of an AI model is left to the rules of a recipe, `keywords` for one."""
 
 
 def rows(name: str) -> list[dict[str, Any]]:
@@ -81,17 +71,33 @@ def test_every_reason_of_the_paper_occurs_and_some_rows_are_kept() -> None:
     assert sum(not reasons for reasons in found) > 20
 
 
+def read(row: dict[str, Any]) -> str:
+    """The instruction that we read from one row."""
+    instruction, given = read_task(row["raw"], Source("Name a fruit.", ""), "depth")
+    assert given == ""
+    return instruction
+
+
 def test_a_rewriting_is_cleaned_as_published_but_for_the_listed_ones() -> None:
-    parent = Source("Name a fruit.", "")
     cases = rows("evol_h2o_clean")
-    listed = set().union(*OTHER_CLEANING.values())
-    for row in cases:
-        instruction, given = read_task(row["raw"], parent, "depth")
-        assert given == ""
-        assert (instruction == row["cleaned"]) == (row["id"] not in listed), row["id"]
-    assert listed < {row["id"] for row in cases}
+    other = {row["id"] for row in cases if read(row) != row["cleaned"]}
+    assert len(cases) == 17
+    assert other == FORBIDDEN | OF_A_MODEL
 
 
-def test_the_markers_that_are_not_mended_are_dropped_where_they_are_phrases_of_ours() -> None:
-    leaked = [row["id"] for row in rows("evol_h2o_clean") if prompt_leak.judge(row["raw"])[0]]
-    assert leaked == ["h2oclean-002"]
+def test_a_marker_that_is_not_mended_is_a_phrase_that_drops_the_row() -> None:
+    leaked = {row["id"] for row in rows("evol_h2o_clean") if prompt_leak.judge(read(row))[0]}
+    assert leaked == FORBIDDEN
+    for row in rows("evol_h2o_clean"):
+        assert row["id"] in FORBIDDEN or "Prompt#:" not in read(row)
+
+
+def test_what_a_task_says_of_a_model_differs_by_that_alone_and_a_rule_can_drop_it() -> None:
+    words = ["AI language model", "AI assistant"]
+    for row in rows("evol_h2o_clean"):
+        if row["id"] in OF_A_MODEL:
+            instruction = read(row)
+            said, comma, rest = instruction.partition(", ")
+            assert (said[:9], comma) == ("As an AI ", ", ")
+            assert rest.lower() == row["cleaned"].lower()
+            assert keywords(pl.Series([instruction]), words=words)["reason"][0] == "keyword"

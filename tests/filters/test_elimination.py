@@ -1,5 +1,6 @@
 """The rules that eliminate evolved tasks, each on both sides of its bounds."""
 
+import unicodedata
 from collections.abc import Sequence
 
 import polars as pl
@@ -89,6 +90,28 @@ def test_an_answer_of_stop_words_and_marks_says_nothing() -> None:
 
 
 @pytest.mark.parametrize(
+    "answer",
+    ["…", "。。。", "—", "“ ”", "· · ·", "！", "¿?", "«It is.»", "It’s…", "👍🏽", "❤️", "→ →"],
+)
+def test_marks_of_any_script_say_nothing(answer: str) -> None:
+    assert _reasons(only_stop_words(pl.Series([answer]))) == ["only_stop_words"]
+
+
+@pytest.mark.parametrize("answer", ["«Paris»", "…42…", "è", "1️⃣", "И это?", "½", "it—Paris—is"])
+def test_marks_around_a_word_leave_the_word(answer: str) -> None:
+    assert _reasons(only_stop_words(pl.Series([answer]))) == [None]
+
+
+@given(st.text(max_size=8))
+def test_only_letters_numbers_and_accents_that_are_no_stop_words_say_something(text: str) -> None:
+    says = any(
+        unicodedata.category(sign)[0] in "LNM" for sign in text if sign not in "\ufe0e\ufe0f"
+    )
+    found = _reasons(only_stop_words(pl.Series([text])))
+    assert says or found == ["only_stop_words"]
+
+
+@pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("#Rewritten Prompt#: List fruit.", "prompt_leak"),
@@ -127,6 +150,43 @@ def test_han_is_measured_in_signs() -> None:
         ("", None),
         ("不相同", True),
         ("相同", False),
+        ("Not **Equal**", True),
+        ('Not "Equal"', True),
+        ("Not 'Equal'", True),
+        ("**Not** _Equal_", True),
+        ("Not_Equal", True),
+        ("NotEqual", True),
+        ("not really equal", True),
+        ("They are not at all equal.", True),
+        ("They aren't equal", True),
+        ("They aren\u2019t quite equal", True),
+        ("The two cannot be considered equal.", True),
+        ("Equal. Not equal would be wrong", False),
+        ("**Equal**: not equal would need another constraint", False),
+        ("They are equal, as not equal would need more", False),
+        ("Not Equal. Equal would need the same depth", True),
+        ("Equal in depth, not in breadth. Not Equal.", True),
+        ("The depth is equal. So my verdict: Not Equal", True),
+        ("One is not equal in depth. Therefore, the prompts are equal.", False),
+        ("The depth is equal, the breadth is not equal to it", None),
+        ("Not longer. Equal", False),
+        ("It is not harder and equal", False),
+        ("Equal depth, or not equal depth: who can say", None),
+        ("Different", True),
+        ("They differ in depth.", True),
+        ("not the same", True),
+        ("They are not identical", True),
+        ("The same.", False),
+        ("identical", False),
+        ("They are not different", False),
+        ("They don't differ", False),
+        ("no different", False),
+        ("The same constraints, but not equal", True),
+        ("Other and different words, but equal", False),
+        ("不完全相同", True),
+        ("不一样。", True),
+        ("一样", False),
+        ("equality", False),
     ],
 )
 def test_what_a_reply_says_of_two_prompts(reply: str, said: bool | None) -> None:

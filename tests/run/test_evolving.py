@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 from pipeline.cli.commands import app
 from pipeline.errors import RecipeError
 from pipeline.inspect import open_run
+from pipeline.run.estimate import Estimate, estimate
+from pipeline.run.prepare import Options, prepare
 from pipeline.run.replay import replay
 from pipeline.tree import tree_of
 from pipeline.verify import recount
@@ -238,6 +240,57 @@ def test_a_changed_rule_is_replayed_without_a_request_and_gone_on_with(
     assert "not_asked" not in open_run(new).stage("evolve").dropped_by_reason
     fresh = _evolve(self_instruct, tmp_path / "fresh", *FEW, teacher=teacher)
     assert books.data_files(new) == books.data_files(fresh)
+
+
+def _plan(source: Path, out: Path, *settings: str) -> Estimate:
+    options = Options("evol-instruct", out=str(out), input=str(source), settings=settings)
+    return estimate(prepare(options))
+
+
+def test_a_plan_is_near_what_a_run_asks_and_its_worst_is_above(
+    self_instruct: Path, evolved: Path, few: Path, tmp_path: Path
+) -> None:
+    for run, settings in ((evolved, ()), (few, FEW)):
+        planned = _plan(self_instruct, tmp_path / "new", *settings)
+        (one,) = planned.stages
+        usage = open_run(run).stage("evolve").usage
+        n_asked = sum(tokens.replies for tokens in usage)
+        n_in = sum(tokens.input_tokens for tokens in usage)
+        assert one.requests == pytest.approx(n_asked, rel=0.25)
+        assert one.input_tokens == pytest.approx(n_in, rel=0.25)
+        assert one.worst_requests >= n_asked
+        assert one.worst_input_tokens is not None
+        assert one.worst_input_tokens >= n_in
+        assert one.worst_output_tokens == one.worst_requests * 2048
+        assert f"{one.worst_requests:,} requests in all" in planned.as_text()
+
+
+def test_the_worst_of_a_plan_is_asked_where_all_is_rewritten_in_breadth_and_kept(
+    self_instruct: Path, tmp_path: Path
+) -> None:
+    names = ("constraints", "deepen", "concretize", "reasoning", "complicate", "breadth")
+    for name, most in (("breadth", 4 * (1 + 2 + 4)), ("deepen", 4 * 3)):
+        weights = ", ".join(f"{one}: {{weight: {int(one == name)}}}" for one in names)
+        settings = (f"evolve.operations={{{weights}}}", "evolve.rounds=3", "import.rows=30")
+        (one,) = _plan(self_instruct, tmp_path / name, *settings).stages
+        assert one.worst_requests == 30 * most
+        assert 0.5 * most < one.requests / 30 <= most
+        run = _evolve(self_instruct, tmp_path / name, *settings)
+        n_asked = sum(tokens.replies for tokens in open_run(run).stage("evolve").usage)
+        assert one.requests == pytest.approx(n_asked, rel=0.25)
+        assert n_asked <= one.worst_requests
+
+
+def test_a_plan_asks_nothing_again_of_a_finished_run_and_for_more_rounds_the_rest(
+    self_instruct: Path, few: Path
+) -> None:
+    (one,) = _plan(self_instruct, few, *FEW).stages
+    assert (one.requests, one.worst_requests, one.worst_input_tokens) == (0, 0, 0)
+    (more,) = _plan(self_instruct, few, *FEW, "evolve.rounds=3").stages
+    assert 0 < more.requests < more.worst_requests <= 30 * 4 * 7
+    (rows,) = _plan(self_instruct, few, *FEW, "import.rows=40").stages
+    assert 0 < rows.requests <= 10 * 4 * 2.2
+    assert rows.worst_requests == 10 * 4 * 3
 
 
 def test_a_changed_rule_is_refused_in_the_runs_own_folder(few: Path) -> None:

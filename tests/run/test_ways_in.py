@@ -4,7 +4,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from pipeline.cli.commands import app
 from pipeline.verify import verify
 from tests.conftest import RunSynth, run_and_recount
 from tests.run import books
@@ -98,6 +100,29 @@ def test_new_answers_have_steps_votes_and_their_requests(runs: dict[str, Path]) 
     assert "low_agreement" in reasons
 
 
+def test_why_and_show_tell_of_the_steps_and_the_vote_where_there_were_some(
+    runs: dict[str, Path],
+) -> None:
+    row = next(row for row in books.rows(runs["respond"], "respond") if row["votes"])
+    why = CliRunner().invoke(app, ["why", str(runs["respond"]), row["row_id"]]).stdout
+    show = ["show", str(runs["respond"]), "respond", "--full", "--where"]
+    shown = CliRunner().invoke(app, [*show, f"row_id = '{row['row_id']}'"]).stdout
+    told = f"{row['votes']}, agreement {row['agreement']:.4f}"
+    assert f"votes      {told}\n" in why
+    assert f"  votes        {told}\n" in shown
+    assert f"answer     {row['final_answer']}" in why
+    assert f"  final answer {row['final_answer']}" in shown
+    for text in (why, shown):
+        assert "reasoning" in text
+        assert all(line.strip() in text for line in row["reasoning"].splitlines())
+    plain = books.rows(runs["one-call"], "one-call")[0]["row_id"]
+    why = CliRunner().invoke(app, ["why", str(runs["one-call"]), plain]).stdout
+    shown = CliRunner().invoke(app, ["show", str(runs["one-call"]), "--limit", "1"]).stdout
+    for text in (why, shown):
+        assert not {"votes", "answer", "reasoning"} & {line.strip() for line in text.splitlines()}
+        assert "agreement" not in text
+
+
 def test_another_threshold_of_agreement_asks_nothing(
     run_synth: RunSynth, server: Server, source: str, tmp_path: Path
 ) -> None:
@@ -174,3 +199,24 @@ def test_plain_texts_of_a_file_are_enough_for_backtranslation(
     rows = books.rows(tmp_path / "run", "backtranslate")
     assert [row["output"] for row in rows] == texts
     assert all(row["instruction"] for row in rows)
+
+
+@pytest.mark.parametrize("recipe", ["evol-instruct", "respond", "backtranslate", "reformulate"])
+def test_the_licence_of_a_source_stands_in_all_that_is_made_of_it(
+    source: str, server: Server, tmp_path: Path, recipe: str
+) -> None:
+    server.set_plan({"content": {"mode": "auto"}})
+    teacher = f"openai:test-model@{server.url}"
+    rows = books.rows(Path(source.partition(":")[0]), "dedup")[:20]
+    taken = [{name: row[name] for name in ("instruction", "input", "output")} for row in rows]
+    given = tmp_path / "mine.jsonl"
+    pl.DataFrame(taken).write_ndjson(given)
+    settings = ("import.license=CC-BY-NC-4.0", *(["evolve.rounds=2"] if "evol" in recipe else []))
+    run = tmp_path / "run"
+    run_and_recount(run, *settings, recipe=recipe, input=str(given), teacher=teacher)
+    stage = {"evol-instruct": "evolve"}.get(recipe, recipe)
+    made = books.rows(run, stage) + books.rows(run, stage, "dropped")
+    assert len(made) >= 20
+    for row in made:
+        assert row["license"] == "CC-BY-NC-4.0", row["row_id"]
+        assert row["source"].endswith("mine.jsonl")

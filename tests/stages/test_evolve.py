@@ -18,6 +18,7 @@ ROW = {
     "row_id": "import-000007-00",
     "root_id": "import-000002-00",
     "source": "mine.jsonl",
+    "license": "CC-BY-NC-4.0",
     "is_classification": True,
     "instruction": "Name a fruit that grows in the north.",
     "input": "",
@@ -98,10 +99,21 @@ def test_a_deeper_child_replaces_its_parent_and_a_new_one_stands_beside_it() -> 
 def test_a_child_keeps_where_it_comes_from_and_nothing_that_its_parent_said() -> None:
     child = kept(evolve(Teacher(), rounds=1, **only("constraints")))[1]
     assert child["root_id"] == "import-000002-00"
-    assert (child["source"], child["origin"]) == ("mine.jsonl", "teacher")
+    assert (child["source"], child["license"]) == ("mine.jsonl", "CC-BY-NC-4.0")
+    assert child["origin"] == "teacher"
     assert child["operation"] == "constraints"
     assert child["is_classification"] is None
     assert child["output"] == "The answer is forty-two apples."
+
+
+def test_every_child_of_every_round_has_the_licence_of_its_root() -> None:
+    said = iter([True, False] * 40)
+    other = Teacher(respond=lambda request: Reply("Plain oats." if next(said) else "It is."))
+    entries = evolve(other, rounds=4)[1:]
+    assert {isinstance(entry, Drop) for entry in entries} == {True, False}
+    for entry in entries:
+        row = entry.row if isinstance(entry, Drop) else entry
+        assert (row["source"], row["license"]) == ("mine.jsonl", "CC-BY-NC-4.0")
 
 
 def test_a_row_without_a_root_is_the_root_of_its_children() -> None:
@@ -281,10 +293,119 @@ def test_an_input_is_kept_replaced_or_left_out() -> None:
     assert read_task("<think>hm</think>Name a bird.", parent, "breadth") == ("Name a bird.", "")
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Sure:\n#New Prompt#:\nName a bird.", "Name a bird."),
+        ("New Prompt: Name a bird.", "Name a bird."),
+        ("Prompt#:", ""),
+        ("Write a new prompt: it is for a play.", "Write a new prompt: it is for a play."),
+        ("#Created Prompt#: Name a bird.", "#Created Prompt#: Name a bird."),
+        ("#Given Prompt#: a #New Prompt#: b", "#Given Prompt#: a #New Prompt#: b"),
+    ],
+)
+def test_a_marker_before_the_task_goes_and_a_forbidden_phrase_stays(text: str, wanted: str) -> None:
+    assert read_task(text, Source("Name a fruit.", ""), "breadth") == (wanted, "")
+    with_input = read_task(f"{text}\nInput: Prompt#: 1", Source("Name a fruit.", ""), "breadth")
+    assert with_input == (wanted, "Prompt#: 1")
+
+
+FENCED = "Write a program.\n```\nInput: 5\nOutput: 6\n```\nfor the case"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        FENCED,
+        "Write a program.\n~~~text\nInput: 5\n```\nInput: 6\n~~~\nfor it",
+        "Write a program.\n````\n```\nInput: 5\n```\nInput: 5\n````\nfor the case",
+        "Write a program.\n```\nInput: 5",
+        "Write a program. For example:\nInput: 5\nOutput: 6",
+        "写一个程序。\n输入: 5\n输出: 6",
+    ],
+)
+def test_an_input_that_is_part_of_an_example_stays_in_the_instruction(text: str) -> None:
+    assert read_task(text, Source("Write.", "1"), "breadth") == (text, "")
+    assert read_task(text, Source("Write.", "1"), "depth") == (text, "1")
+
+
+@pytest.mark.parametrize(
+    ("text", "given"),
+    [
+        (f"{FENCED}\nInput: 7", "7"),
+        ("Sum it.\nInput:\n```\nOutput: 3\nInput: 4\n```", "```\nOutput: 3\nInput: 4\n```"),
+        ("Say `a`.\nInput: **bold** x", "**bold** x"),
+        ("Sum it.\n## Input:\n- 1\n- 2", "- 1\n- 2"),
+        ("Sum it.\nIts input:\n4", "4"),
+        ("求和。\n输入: 1, 2", "1, 2"),
+        ("求和。\n**输入：**1, 2", "1, 2"),
+        ("Sum it.\n\nInput: 1\nInput: 2", "1\nInput: 2"),
+    ],
+)
+def test_an_input_on_a_line_of_its_own_is_the_input(text: str, given: str) -> None:
+    instruction, found = read_task(text, Source("Write.", "1"), "breadth")
+    assert found == given
+    assert text.startswith(instruction)
+
+
+@pytest.mark.parametrize("none", ["none", "None.", "<noinput>", "N/A", "(none)", "", "无"])
+def test_an_input_that_says_none_is_none(none: str) -> None:
+    text = f"Name a bird.\nInput: {none}"
+    assert read_task(text, Source("Sum.", "1, 2"), "breadth") == ("Name a bird.", "")
+    assert read_task(text, Source("Sum.", "1, 2"), "depth") == ("Name a bird.", "1, 2")
+
+
 def test_a_kept_input_does_not_make_a_child_a_copy() -> None:
     row = {**ROW, "input": "word " * 200}
     teacher = Teacher(evolve=f"{ROW['instruction']} Say also which bird would eat it, and why so.")
     assert reasons(evolve(teacher, row, rounds=1, **only("deepen"))) == []
+
+
+LONG = " ".join(f"word{n}" for n in range(60))
+WITH_INPUT = {**ROW, "instruction": "Summarize the text in one sentence.", "input": LONG}
+NEW = "Name the tense of every verb and say which of them is rare."
+
+
+@pytest.mark.parametrize("kind", ["breadth", "deepen"])
+@pytest.mark.parametrize(
+    ("said", "is_copy"),
+    [
+        (WITH_INPUT["instruction"], True),
+        (f"{WITH_INPUT['instruction']}\nInput: {LONG}", True),
+        (f"{WITH_INPUT['instruction']}\nInput: {LONG} end", True),
+        (f"{WITH_INPUT['instruction']} {LONG}", True),
+        (f"{WITH_INPUT['instruction']}\nInput: another text of some words to be told", False),
+        (NEW, False),
+        (f"{NEW}\nInput: {LONG}", False),
+        (f"{NEW}\nInput: {LONG} end", False),
+    ],
+)
+def test_a_parent_word_for_word_is_a_copy_whatever_became_of_its_input(
+    kind: str, said: str, is_copy: bool
+) -> None:
+    entries = evolve(Teacher(evolve=said), WITH_INPUT, rounds=1, **only(kind))
+    assert reasons(entries) == ["copied_parent"] * is_copy
+
+
+@pytest.mark.parametrize("said", ["", "\nInput: one, two"])
+def test_a_parent_without_an_input_is_copied_only_without_one(said: str) -> None:
+    entries = evolve(Teacher(evolve=ROW["instruction"] + said), rounds=1)
+    assert reasons(entries) == ([] if said else ["copied_parent"])
+
+
+@pytest.mark.parametrize("kind", ["breadth", "complicate"])
+def test_a_phrase_of_the_prompt_in_the_input_leaks_too(kind: str) -> None:
+    leak = Teacher(evolve="Write about boats.\nInput: #Given Prompt#: the rewritten prompt is here")
+    (found,) = (e for e in evolve(leak, rounds=1, **only(kind)) if isinstance(e, Drop))
+    assert (found.reason, found.detail) == ("prompt_leak", "Given Prompt")
+
+
+def test_a_phrase_that_stood_in_the_parents_input_before_is_no_leak() -> None:
+    row = {**ROW, "input": "Mind the given prompt."}
+    for said in (NEW, f"{NEW}\nInput: {row['input']}", f"{NEW}\nInput: {row['input']} And data."):
+        assert reasons(evolve(Teacher(evolve=said), row, rounds=1, **only("complicate"))) == []
+    twice = Teacher(evolve=f"{NEW}\nInput: {row['input']} The created prompt.")
+    assert reasons(evolve(twice, row, rounds=1, **only("complicate"))) == ["prompt_leak"]
 
 
 def test_chinese_rows_are_judged_by_signs() -> None:
