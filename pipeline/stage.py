@@ -270,7 +270,8 @@ class ChainStage:
 
     `requests_a_row(config)` and `rows_a_row(config)` are what an estimate expects, or, where it
     depends on the rows, `requests_about(row, config)` of some of them. `prompts` can be
-    told from the settings; `measured` are the columns that `measure` looks at, null is all. The
+    told from the settings, `named(config)` are those of them that the settings name, each with the
+    variables that it is given; `measured` are the columns that `measure` looks at, null is all. The
     other fields are those of an `LLMStage`. `role` says whom it asks: "judge" is the teacher where
     no judge is named. `then` is its second half: a decision over what it measured, with settings of
     its own, which stands as a step `NAME-keep` after it.
@@ -292,6 +293,7 @@ class ChainStage:
     measure: Callable[[pl.DataFrame], dict[str, Any]] | None = None
     measured: tuple[str, ...] | None = None
     then: FilterStage | None = None
+    named: Callable[[Any], tuple[tuple[str, tuple[str, ...]], ...]] = lambda config: ()
     summary: str = ""
 
 

@@ -38,6 +38,11 @@ ENVIRONMENT = ImmutableSandboxedEnvironment(
     lstrip_blocks=True,
 )
 ENVIRONMENT.filters[WALKED] = walked
+FAILURES = (
+    jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError,
+    RecursionError,
+)  # fmt: skip
+"""What a text that does not suit its values raises."""
 MAX_BYTES = 2**18
 """How long a template file may be."""
 
@@ -75,6 +80,17 @@ class Template:
         except TooLongError as error:
             raise _refused(self.where, error) from error
         return text.removesuffix("\n")
+
+    def prompt(self, values: Mapping[str, Any], stage: str) -> str:
+        """The prompt of a request of `stage`; what the template raises is its author's to mend."""
+        try:
+            return self.render(values)
+        except FAILURES as error:
+            raise RecipeError(
+                f"{self.where}: the template cannot be filled in for {stage}: "
+                f"{type(error).__name__}: {str(error)[:200]}. Mend it, then start the same command "
+                "again; a template that has been asked with needs a run of its own (--out)."
+            ) from error
 
 
 def load(name: str, folder: Path | None = None) -> Template:

@@ -184,7 +184,7 @@ def _asking(
         asked = reader.replies(step.name) if is_chain else reader.answered_slots(step.name)
     left = max(slots - asked, 0)
     prompts = [
-        _tokens_of(prepared, request)
+        _tokens_of(prepared, step, request)
         for request in itertools.islice(_examples(prepared, index, step, run), EXAMPLES)
     ]
     n_in = math.ceil(left * mean(prompts)) if prompts else 0
@@ -265,11 +265,11 @@ def _example_rows(prepared: Prepared, index: int, run: Run | None) -> Iterator[R
             yield dict.fromkeys(columns) | known
 
 
-def _tokens_of(prepared: Prepared, request: Request) -> float:
+def _tokens_of(prepared: Prepared, step: Step, request: Request) -> float:
     if not request.template:
         return sum(len(str(value).encode()) for value in request.values.values()) / BYTES_A_TOKEN
     template = prepared.templates[request.template]
-    text = (template.system or "") + template.render(request.values)
+    text = (template.system or "") + template.prompt(request.values, step.name)
     return len(text.encode()) / BYTES_A_TOKEN
 
 

@@ -18,6 +18,7 @@ from pipeline.recipe import Recipe, Step
 from pipeline.run.columns import columns_of_steps
 from pipeline.run.folder import check_writable, existing_run
 from pipeline.run.options import Options, find_recipe, old_run
+from pipeline.run.prompts import find_prompts
 from pipeline.run.roles import (
     Model,
     asked_roles,
@@ -31,7 +32,7 @@ from pipeline.run.roles import (
 from pipeline.run.seed_source import seed_source
 from pipeline.run.settings import check_unchanged, fingerprints, settings_of
 from pipeline.run.source import Source, open_source
-from pipeline.stage import AskingStage, Role, Sampling, prompts_of, role_of
+from pipeline.stage import AskingStage, Role, Sampling, role_of
 from pipeline.stages import bradley_terry, compare, read_input, seed_rows
 from pipeline.stages.drafts import DraftConfig
 from pipeline.teacher import uri
@@ -134,7 +135,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     check_roles(found, problems)
     check_prices(found, models, problems)
     _check_budget(found, problems)
-    prompts = _templates(found, problems)
+    prompts = find_prompts(found, problems)
     seeds = _seeds(found, problems)
     source = _source(options, found, seeds, problems)
     check_offline(found, models, source, problems)
@@ -254,20 +255,6 @@ def _check_budget(found: Recipe, problems: Problems) -> None:
                         "can say what a request may cost."
                     )
                 )
-
-
-def _templates(found: Recipe, problems: Problems) -> dict[str, templates.Template]:
-    folder = Path(found.settings.prompts) if found.settings.prompts else None
-    if folder is not None and not folder.is_dir():
-        problems.add(RecipeError(f"prompts: {folder} is not a folder."))
-    prompts = {}
-    for step in found.steps:
-        for name in prompts_of(step.stage, step.config):
-            try:
-                prompts[name] = templates.load(name, folder)
-            except SynthError as error:
-                problems.add(error)
-    return prompts
 
 
 def _seeds(found: Recipe, problems: Problems) -> seed_tasks.SeedFile | None:
