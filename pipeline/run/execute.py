@@ -174,13 +174,20 @@ def _open_manifest(prepared: Prepared) -> RunManifest:
         identity=prepared.identity,
         extent=prepared.extent,
         decision=prepared.decision,
-        input={"path": str(prepared.source.path.resolve())} if prepared.source else None,
+        input=_input(prepared),
         made_from=_made_from(prepared),
         stages=old.stages if old else [],
         answered_as=old.answered_as if old else [],
     )
     manifest.replace(prepared.run / "run.json", state)
     return state
+
+
+def _input(prepared: Prepared) -> dict[str, str] | None:
+    source = prepared.source
+    if source is None:
+        return None
+    return {"path": str(source.path if source.taken_from else source.path.resolve())}
 
 
 def _made_from(prepared: Prepared) -> str | None:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline import templates
 from pipeline.errors import Problems, RecipeError, SynthError
 from pipeline.recipe import Recipe, Step
+from pipeline.run.places import is_there, said_of
 from pipeline.stage import ChainStage, prompts_of
 
 
-def find_prompts(found: Recipe, problems: Problems) -> dict[str, templates.Template]:
-    """Every template that the recipe asks with, by name; what is wrong goes to `problems`."""
-    folder = Path(found.settings.prompts) if found.settings.prompts else None
-    if folder is not None and not folder.is_dir():
+def find_prompts(
+    found: Recipe, folders: Sequence[Path], kept: Path | None, problems: Problems
+) -> dict[str, templates.Template]:
+    """Every template that the recipe asks with, by name; what is wrong goes to `problems`.
+
+    `folders` are where its paths begin, `kept` is the folder of a run's own copies, for where the
+    templates are there no more.
+    """
+    named = found.settings.prompts
+    folder = Path(named) if named else None
+    if named and not is_there(named):
+        folder = kept
+        if kept is None:
+            problems.add(RecipeError(f"prompts: {said_of(named, folders)} is not a folder."))
+    elif folder is not None and not folder.is_dir():
         problems.add(RecipeError(f"prompts: {folder} is not a folder."))
     prompts = {}
     for step in found.steps:

@@ -27,7 +27,8 @@ Entries = list[Row | Drop]
 class Source:
     """Where rows come from: a run's `shards`, or `files`; `fingerprint` stands for their content.
 
-    `is_columns` says that the columns which are read hold texts alone, so that no row needs a dict.
+    `is_columns` says that the columns which are read hold texts alone, so that no row needs a dict,
+    `taken_from` names the run, this one or the one it is made from, that has taken the shards in.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Source:
     is_columns: bool = False
     given: Config | None = None
     how: Reading | None = None
+    taken_from: Path | None = None
 
     @property
     def config(self) -> Config:
