@@ -188,8 +188,13 @@ def find(recipe: str) -> tuple[str, str]:
     known = (*builtin_names(), *(stage.name for stage in STAGES))
     raise RecipeError(
         f"there is no recipe or stage {recipe!r}{_hint(recipe, known)} "
-        "A recipe of your own is named by its path, ending in .yaml."
+        "A recipe of your own is named by its path, ending in .yaml, and a run by its folder."
     )
+
+
+def is_known(recipe: str) -> bool:
+    """Whether a built-in recipe or a stage has this name."""
+    return recipe in builtin_names() or recipe in {stage.name for stage in STAGES}
 
 
 def is_path(recipe: str) -> bool:

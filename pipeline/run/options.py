@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline import recipe
@@ -35,6 +35,18 @@ class Options:
     may_stall: bool = False
     needs_key: bool = True
     is_replay: bool = False
+
+
+def of_run(options: Options) -> Options:
+    """Where a run directory stands in place of a recipe: that run's own recipe, in its folder."""
+    named = Path(options.recipe)
+    try:
+        is_run = not recipe.is_known(options.recipe) and (named / "run.json").is_file()
+    except (OSError, ValueError):
+        return options  # no name of a file: who opens the recipe says so
+    if not is_run:
+        return options
+    return replace(options, recipe=str(named / "recipe.yaml"), out=options.out or str(named))
 
 
 def old_run(options: Options, problems: Problems) -> Path | None:

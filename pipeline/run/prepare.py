@@ -18,7 +18,7 @@ from pipeline.recipe import Recipe, Step
 from pipeline.run import places
 from pipeline.run.columns import columns_of_steps
 from pipeline.run.folder import check_writable, existing_run
-from pipeline.run.options import Options, find_recipe, folders_of, old_run
+from pipeline.run.options import Options, find_recipe, folders_of, of_run, old_run
 from pipeline.run.places import copies
 from pipeline.run.prompts import find_prompts
 from pipeline.run.roles import (
@@ -117,6 +117,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     Raises one `SynthError` that says all that is wrong.
     """
     problems = Problems()
+    options = of_run(options)
     old = old_run(options, problems)
     try:
         found = find_recipe(options, old)
