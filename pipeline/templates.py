@@ -102,7 +102,12 @@ def load(name: str, folder: Path | None = None) -> Template:
     if folder is not None and (folder / f"{name}.md").is_file():
         path = folder / f"{name}.md"
     if not path.is_file():
-        raise RecipeError(f"there is no prompt template {name!r} ({path} is missing).")
+        own = "FOLDER" if folder is None else str(folder)
+        asked = "" if folder is not None else ", and name that with  prompts: FOLDER  in the recipe"
+        raise RecipeError(
+            f"there is no prompt template {name!r}: none comes with synth; put one of your own "
+            f"into {own}/{name}.md{asked}."
+        )
     try:
         return parse(path.read_text(encoding="utf-8"), where=str(path))
     except (OSError, UnicodeDecodeError) as error:
