@@ -50,8 +50,10 @@ def replacing(
         crashpoint("file_written")
         check(written)
         written.replace(target)
-    except BaseException:
+    except BaseException as error:
         written.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(target)  # a write says no name
         raise
     crashpoint("file_renamed")
     sync_folder(target.parent)

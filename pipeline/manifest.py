@@ -168,11 +168,19 @@ class StageManifest(_Manifest):
         return stage_folder(self.index, self.name)
 
 
+class Ended(_Manifest):
+    """How a run ended before it was finished: its exit code, and what was said."""
+
+    exit_code: int
+    message: str
+
+
 class RunManifest(_Manifest):
     """One run. `identity`, `extent` and `decision` are its settings by class and dotted path.
 
     `answered_as` has the models that replies named where it was not the one that was asked; `texts`
-    has the SHA-256 of its recipe and its card, `data` that of each exported file.
+    has the SHA-256 of its recipe and its card, `data` that of each exported file. `ended` is null
+    where nothing went wrong, and where its process was killed.
     """
 
     format: int = FORMAT
@@ -185,6 +193,7 @@ class RunManifest(_Manifest):
     judged_by_teacher: list[str] = []
     started: str
     finished: str | None = None
+    ended: Ended | None = None
     seconds: float = 0.0
     identity: dict[str, Any]
     extent: dict[str, Any]

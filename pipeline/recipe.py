@@ -177,8 +177,8 @@ def find(recipe: str) -> tuple[str, str]:
     """
     if recipe in builtin_names():
         return builtin_text(recipe), f"recipe {recipe}"
-    path = Path(recipe)
-    if path.suffix in (".yaml", ".yml") or "/" in recipe:
+    if is_path(recipe):
+        path = Path(recipe)
         try:
             return path.read_text(encoding="utf-8"), str(path)
         except (OSError, UnicodeDecodeError) as error:
@@ -188,8 +188,19 @@ def find(recipe: str) -> tuple[str, str]:
     known = (*builtin_names(), *(stage.name for stage in STAGES))
     raise RecipeError(
         f"there is no recipe or stage {recipe!r}{_hint(recipe, known)} "
-        "A recipe of your own is named by its path, ending in .yaml."
+        "A recipe of your own is named by its path, ending in .yaml, and a run by its folder."
     )
+
+
+def is_known(recipe: str) -> bool:
+    """Whether a built-in recipe or a stage has this name."""
+    return recipe in builtin_names() or recipe in {stage.name for stage in STAGES}
+
+
+def is_path(recipe: str) -> bool:
+    """Whether a recipe is named by the path of its file, not by a name of ours."""
+    is_builtin = recipe in builtin_names()
+    return not is_builtin and (Path(recipe).suffix in (".yaml", ".yml") or "/" in recipe)
 
 
 def parse(text: str, *, where: str, settings: Mapping[str, Any] | None = None) -> Recipe:

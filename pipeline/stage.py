@@ -273,8 +273,9 @@ class ChainStage:
     are `most_requests_a_row` and `most_rows_a_row` (null: as expected); `most_added_tokens(config)`
     is how far replies can lengthen a later request, null where nothing bounds them.
     `stand_in(request, row)` is what an estimate takes for a reply. `prompts` can be told from the
-    settings; `measured` are the columns that `measure` looks at, null is all. The other fields are
-    those of an `LLMStage`. `role` says whom it asks: "judge" is the teacher where no judge is
+    settings, `named(config)` are those of them that the settings name, each with the variables that
+    it is given; `measured` are the columns that `measure` looks at, null is all. The other fields
+    are those of an `LLMStage`. `role` says whom it asks: "judge" is the teacher where no judge is
     named. `then` is its second half: a decision over what it measured, with settings of its own,
     which stands as a step `NAME-keep` after it.
     """
@@ -299,6 +300,7 @@ class ChainStage:
     measure: Callable[[pl.DataFrame], dict[str, Any]] | None = None
     measured: tuple[str, ...] | None = None
     then: FilterStage | None = None
+    named: Callable[[Any], tuple[tuple[str, tuple[str, ...]], ...]] = lambda config: ()
     summary: str = ""
 
 

@@ -38,6 +38,11 @@ ENVIRONMENT = ImmutableSandboxedEnvironment(
     lstrip_blocks=True,
 )
 ENVIRONMENT.filters[WALKED] = walked
+FAILURES = (
+    jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError,
+    RecursionError,
+)  # fmt: skip
+"""What a text that does not suit its values raises."""
 MAX_BYTES = 2**18
 """How long a template file may be."""
 
@@ -76,6 +81,17 @@ class Template:
             raise _refused(self.where, error) from error
         return text.removesuffix("\n")
 
+    def prompt(self, values: Mapping[str, Any], stage: str) -> str:
+        """The prompt of a request of `stage`; what the template raises is its author's to mend."""
+        try:
+            return self.render(values)
+        except FAILURES as error:
+            raise RecipeError(
+                f"{self.where}: the template cannot be filled in for {stage}: "
+                f"{type(error).__name__}: {str(error)[:200]}. Mend it, then start the same command "
+                "again; a template that has been asked with needs a run of its own (--out)."
+            ) from error
+
 
 def load(name: str, folder: Path | None = None) -> Template:
     """Read the template `NAME.md`, from `folder` if it is there, else from the package.
@@ -86,7 +102,12 @@ def load(name: str, folder: Path | None = None) -> Template:
     if folder is not None and (folder / f"{name}.md").is_file():
         path = folder / f"{name}.md"
     if not path.is_file():
-        raise RecipeError(f"there is no prompt template {name!r} ({path} is missing).")
+        own = "FOLDER" if folder is None else str(folder)
+        asked = "" if folder is not None else ", and name that with  prompts: FOLDER  in the recipe"
+        raise RecipeError(
+            f"there is no prompt template {name!r}: none comes with synth; put one of your own "
+            f"into {own}/{name}.md{asked}."
+        )
     try:
         return parse(path.read_text(encoding="utf-8"), where=str(path))
     except (OSError, UnicodeDecodeError) as error:

@@ -77,7 +77,7 @@ SHOWN: tuple[tuple[str, str], ...] = (
         "All shards again from the journal, without one request: after a parser has changed, say. "
         "With `--out NEW --set\nstage.key=value` it is done under other settings beside the old "
         "run; rows that now need a reply that nobody has are\ndropped as `not_asked`, and "
-        "`synth run` on NEW asks only for those.",
+        "`synth run NEW` asks only for those.",
         "synth replay runs/demo",
     ),
     ("One file instead of a data set.", "synth export runs/demo --format jsonl"),

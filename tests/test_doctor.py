@@ -118,6 +118,19 @@ def test_a_server_that_refuses_the_key_is_not_and_the_key_is_not_repeated(
     assert "\x1b" not in text
 
 
+def test_a_key_that_is_not_sent_over_plain_http_is_not_called_refused(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    elsewhere = server.replace("127.0.0.1", "0.0.0.0")  # this machine, not known for it
+    text, is_well = examine((f"openai:m@{elsewhere}/refuses",))
+    assert not is_well
+    assert "refuses the key" not in text
+    assert f"No key was sent: {elsewhere}/refuses is plain http to another machine" in text
+    assert "teacher.insecure_http=true" in text
+    assert KEY not in text
+
+
 def test_a_server_that_is_not_there_is_not_reachable() -> None:
     text, is_well = examine(("openai:m@http://127.0.0.1:9/v1",))
     assert not is_well

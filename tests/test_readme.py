@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import errors, recipe
+from pipeline.run.prepare import Options, prepare
 from pipeline.stage import AskingStage, ImportStage, Stage
 from pipeline.stages import STAGES
 
@@ -33,6 +34,24 @@ def test_every_example_answers_what_the_readme_shows(tmp_path: Path) -> None:
     shown = examples.without_what_varies(examples.section(README))
     answered = examples.without_what_varies(examples.render(tmp_path))
     assert answered.split("\n") == shown.split("\n")
+
+
+def test_the_template_that_the_readme_shows_can_be_asked_with(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"^```jinja\n(.+?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+    (tmp_path / "evolve-legal.md").write_text(shown, encoding="utf-8")
+    options = Options(
+        "evol-instruct",
+        teacher="openai:m@http://127.0.0.1:9/v1",
+        settings=[
+            f"prompts={tmp_path}",
+            "evolve.operations={legal: {kind: depth, template: evolve-legal}}",
+        ],
+        out=str(tmp_path / "run"),
+    )
+    found = prepare(options, {}).templates["evolve-legal"]
+    assert found.label == "evolve-legal@1"
+    assert "Input: b" in found.render({"instruction": "a", "input": "b"})
+    assert "Input" not in found.render({"instruction": "a", "input": ""})
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)

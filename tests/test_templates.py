@@ -239,6 +239,19 @@ def test_a_folder_of_ones_own_comes_first(tmp_path: Path) -> None:
         templates.load("nothing", tmp_path)
 
 
+def test_a_template_that_is_missing_is_to_be_put_into_a_folder_of_the_users_own(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        templates.load("evolve-legal")
+    said = str(caught.value)
+    assert "FOLDER/evolve-legal.md, and name that with  prompts: FOLDER  in the recipe" in said
+    assert str(PROMPTS) not in said
+    with pytest.raises(RecipeError) as caught:
+        templates.load("evolve-legal", tmp_path)
+    assert str(caught.value).endswith(f"put one of your own into {tmp_path}/evolve-legal.md.")
+
+
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "classify.md").write_bytes(b"---\n\xff\xfe")
     with pytest.raises(RecipeError, match=r"classify\.md"):

@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 
 RunArgument = Annotated[str, typer.Argument(help="A run directory.")]
 SAMPLE_SEED = 42
+ENDINGS = {
+    2: "mend what it says, then {again}",
+    3: "raise the cap with --set budget..., then {again}",
+    5: "mend what the teacher refuses (key, model, quota, parameter), then {again}",
+    6: "synth verify {run}  names what is damaged,  synth repair {run}  mends it, then {again}",
+    7: "make room, or give the process what it wants, then {again}",
+    70: "report it: that is a bug; then {again}",
+}
+"""What to do after an exit code, where it is more than to start again."""
 TEXTS = ("instruction", "input", "output")
 
 
@@ -216,6 +225,7 @@ def _status_tree(run: Run, stages: list[StageStatus], worker: str | None) -> dic
         "teacher": state.teacher,
         "started": state.started,
         "finished": state.finished,
+        "ended": None if state.ended is None else state.ended.model_dump(),
         "seconds": state.seconds,
         "made_from": state.made_from,
         "synth": state.synth,
@@ -232,14 +242,16 @@ def _next_step(run: Run, stages: list[StageStatus], worker: str | None) -> str:
     if worker is not None:
         return f"it is at work ({worker}); look again in a while"
     stalled = next((stage for stage in stages if stage.state == "stalled"), None)
-    if stalled is not None:
+    ended = run.manifest.ended
+    if stalled is not None and (ended is None or ended.exit_code == 4):
         return (
             f"{stalled.name} no longer found anything new: synth show {run.path} {stalled.name} "
             "--dropped, then a new run, or the same command with --no-stall-stop"
         )
+    again = f"start the same command again, or  synth run {run.path}  to go on"
     if run.manifest.status == "running":
-        return "its process has ended without a word: start the same command again to go on"
-    return "start the same command again to go on"
+        return f"its process has ended without a word: {again}"
+    return ENDINGS.get(ended.exit_code if ended else 0, "{again}").format(again=again, run=run.path)
 
 
 def _status_text(run: Run, stages: list[StageStatus], worker: str | None) -> str:
@@ -253,6 +265,8 @@ def _status_text(run: Run, stages: list[StageStatus], worker: str | None) -> str
         f"started {state.started}, {state.seconds:.1f} s at work, {_rows_kept(run, stages)}"
         + (f", {state.unused_replies} replies not used" if state.unused_replies else ""),
     ]
+    if state.ended is not None and state.status == "stopped":
+        lines.append(f"ended with {state.ended.exit_code}: {state.ended.message}")
     if state.made_from is not None:
         lines.append(f"made from {state.made_from}")
     lines += ["", *_table(stages), ""]

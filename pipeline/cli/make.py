@@ -25,7 +25,11 @@ OFFLINE = (
 )
 
 RecipeArgument = Annotated[
-    str, typer.Argument(help="A built-in recipe, the path of your own, or the name of one stage.")
+    str,
+    typer.Argument(
+        help="A built-in recipe, the path of your own, the name of one stage, or a run directory "
+        "to go on with."
+    ),
 ]
 OutOption = Annotated[
     str | None, typer.Option("--out", help="The run directory; default runs/RECIPE.")
@@ -147,13 +151,22 @@ def replay(
     as_json: Annotated[bool, typer.Option("--json", help="Events as JSON on stdout.")] = False,
 ) -> None:
     """Build a run's shards again from its journal, without one request."""
+    from pipeline.inspect import open_run
     from pipeline.run.replay import replay as replay_run
+    from pipeline.stage import NOT_ASKED
 
     with progress.shown(as_json=as_json) as listener:
         target = None if out is None else Path(out)
+        where = target or Path(run)
         state = replay_run(Path(run), listener, out=target, settings=settings or ())
+    made = f"{run} is replayed" if target is None else f"{target} is {run} replayed"
+    begun = open_run(where).stage_manifests
+    left = sum(stage.dropped_by_reason.get(NOT_ASKED, 0) for stage in begun)
+    unasked = (
+        f" {left} rows are not_asked: no reply is recorded;  synth run {where}  asks for them."
+    )
     progress.last_word(
-        f"{run} is replayed: {state.status}, {state.kept} rows, nothing was asked.",
+        f"{made}: {state.status}, {state.kept} rows, nothing was asked.{unasked if left else ''}",
         as_json=as_json,
         status=state.status,
         kept=state.kept,

@@ -29,7 +29,7 @@ def call_of(
         body["sha256"] = sha256
     if model.uri.scheme == "tiny":  # what it is depends on the rows that it learns from
         body |= {"rows": input_digest(), "seed": prepared.recipe.settings.seed}
-    body |= _asked(prepared, kind, request) | parameters
+    body |= _asked(prepared, step.name, kind, request) | parameters
     return Call(
         stage=step.name,
         slot=slot,
@@ -43,12 +43,12 @@ def call_of(
     )
 
 
-def _asked(prepared: Prepared, kind: str, request: Request) -> dict[str, Any]:
+def _asked(prepared: Prepared, step: str, kind: str, request: Request) -> dict[str, Any]:
     """The part of a body that says what is asked, as an endpoint wants it."""
     if kind == "score":
         return dict(request.values)
     template = prepared.templates[request.template]
-    prompt = template.render(request.values)
+    prompt = template.prompt(request.values, step)
     if kind == "chat":
         system = [{"role": "system", "content": template.system}] if template.system else []
         return {"messages": [*system, {"role": "user", "content": prompt}]}

@@ -239,7 +239,8 @@ def _asking(
     reader: JournalReader | None,
 ) -> Asking:
     left, most_left = round(requests.usual), round(requests.most)
-    prompts = [_tokens_of(prepared, request) for request in _examples(prepared, index, step, run)]
+    examples = _examples(prepared, index, step, run)
+    prompts = [_tokens_of(prepared, step, request) for request in examples]
     n_in = math.ceil(left * mean(prompts)) if prompts else 0
     most_in = _most_input(step, most_left, prompts)
     limits = [found.max_tokens for _, found in step.config if isinstance(found, Sampling)]
@@ -349,11 +350,11 @@ def _example_rows(prepared: Prepared, index: int, run: Run | None) -> Iterator[R
             yield dict.fromkeys(columns) | known
 
 
-def _tokens_of(prepared: Prepared, request: Request) -> float:
+def _tokens_of(prepared: Prepared, step: Step, request: Request) -> float:
     if not request.template:
         return sum(len(str(value).encode()) for value in request.values.values()) / BYTES_A_TOKEN
     template = prepared.templates[request.template]
-    text = (template.system or "") + template.render(request.values)
+    text = (template.system or "") + template.prompt(request.values, step.name)
     return len(text.encode()) / BYTES_A_TOKEN
 
 

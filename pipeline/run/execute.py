@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline import manifest, signals, store
+from pipeline import manifest, redact, signals, store
 from pipeline.durable import make_folder
 from pipeline.errors import (
     BudgetError,
@@ -19,19 +20,20 @@ from pipeline.errors import (
     StorageError,
     SynthError,
 )
-from pipeline.manifest import FileEntry, RunManifest
+from pipeline.manifest import Ended, FileEntry, RunManifest
 from pipeline.run import card
 from pipeline.run.askers import askers
 from pipeline.run.asking import run_row_stage
 from pipeline.run.context import Context
 from pipeline.run.drafting import STALLED, run_draft_stage
 from pipeline.run.events import PROGRESS, Listener, Message
-from pipeline.run.folder import check_links
+from pipeline.run.folder import check_links, not_written
 from pipeline.run.importing import run_import_stage
 from pipeline.run.judging import run_export_stage, run_filter_stage
 from pipeline.run.lock import Lease, locked
 from pipeline.run.prepare import Prepared
 from pipeline.run.reuse import reuse
+from pipeline.shortage import shortage
 from pipeline.signals import Ending
 from pipeline.stage import (
     NOT_ASKED,
@@ -42,7 +44,11 @@ from pipeline.stage import (
 )
 from pipeline.teacher.journal import Journal
 from pipeline.teacher.journal_reader import JournalReader
+from pipeline.terminal import shorten
 from pipeline.version import VERSION
+
+LONGEST_SAID = 2000
+"""Characters of what a run ended with that its manifest keeps."""
 
 
 def execute(prepared: Prepared, listener: Listener) -> RunManifest:
@@ -63,11 +69,7 @@ def execute(prepared: Prepared, listener: Listener) -> RunManifest:
                 _write_inputs(prepared)
             return asyncio.run(_execute(prepared, listener, lease, ending))
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        raise StorageError(
-            f"{prepared.run} cannot be written: {error.strerror or error}{where}. Nothing that was "
-            "received is lost; start the same command again once there is room."
-        ) from error
+        raise not_written(prepared.run, error) from error
 
 
 @contextmanager
@@ -98,11 +100,11 @@ async def _execute(
         state.status = "finished" if is_whole else "stopped"
         state.finished = _now()
     except SynthError as error:
-        state.status = "stopped"
         if context is not None and isinstance(error, BudgetError | StallError):
             context.stop_short("budget" if isinstance(error, BudgetError) else STALLED)
         raise
     finally:
+        _note_ending(prepared, state, sys.exc_info()[1])
         with contextlib.suppress(SynthError):  # what failed is written down, if it can be
             await journal.settle()
         if context is not None:
@@ -118,6 +120,20 @@ async def _execute(
         (prepared.run / PROGRESS).unlink(missing_ok=True)
     lease.check()
     return state
+
+
+def _note_ending(prepared: Prepared, state: RunManifest, error: BaseException | None) -> None:
+    """Say in the manifest why a run goes no further; where it is killed nobody can."""
+    if not isinstance(error, Exception):
+        return
+    if isinstance(error, OSError):
+        error = not_written(prepared.run, error)
+    code = error.exit_code if isinstance(error, SynthError) else SynthError.exit_code
+    if code == SynthError.exit_code and shortage(error) is not None:
+        code = StorageError.exit_code
+    said = redact.text(str(error) or type(error).__name__)
+    state.status = "stopped"
+    state.ended = Ended(exit_code=code, message=shorten(said, LONGEST_SAID))
 
 
 def _note_drift(context: Context, state: RunManifest) -> None:
@@ -174,13 +190,20 @@ def _open_manifest(prepared: Prepared) -> RunManifest:
         identity=prepared.identity,
         extent=prepared.extent,
         decision=prepared.decision,
-        input={"path": str(prepared.source.path.resolve())} if prepared.source else None,
+        input=_input(prepared),
         made_from=_made_from(prepared),
         stages=old.stages if old else [],
         answered_as=old.answered_as if old else [],
     )
     manifest.replace(prepared.run / "run.json", state)
     return state
+
+
+def _input(prepared: Prepared) -> dict[str, str] | None:
+    source = prepared.source
+    if source is None:
+        return None
+    return {"path": str(source.path if source.taken_from else source.path.resolve())}
 
 
 def _made_from(prepared: Prepared) -> str | None:

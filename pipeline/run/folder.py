@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -13,6 +14,7 @@ from pipeline.manifest import RunManifest
 from pipeline.readable import check_folders, check_readable
 from pipeline.teacher.journal import NEEDED
 from pipeline.teacher.journal_reader import JournalReader
+from pipeline.teacher.reserve import free_bytes
 from pipeline.terminal import shorten
 
 BEFORE_RUN_JSON = {"lock", ".staging", "inputs", "recipe.yaml"}
@@ -85,6 +87,19 @@ def check_links(run: Path) -> None:
                     f"{found} is a symbolic link, and a run writes into its own folder alone: "
                     "remove the link, or name another folder with --out."
                 )
+
+
+def not_written(run: Path, error: OSError) -> StorageError:
+    """What to say where the system does not write: which file, and how much room there is."""
+    place = Path(error.filename) if isinstance(error.filename, str) else run
+    free = free_bytes(place if place.is_dir() else place.parent)
+    room = ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) and free is not None:
+        room = f" {free} bytes are free there, make room for {NEEDED}."
+    return StorageError(
+        f"{place} cannot be written: {error.strerror or error}.{room} Nothing that was received is "
+        "lost; start the same command again once there is room."
+    )
 
 
 def check_writable(run: Path, problems: Problems) -> None:

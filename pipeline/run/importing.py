@@ -79,7 +79,7 @@ def _take_rows(context: Context, folder: StageFolder, source: Source) -> None:
 def _length(row: Row) -> int:
     """The characters of a row's texts."""
     turns = row.get("messages") or ()
-    texts = [row.get(name) for name in TEXTS] + [turn["content"] for turn in turns]
+    texts = [row.get(name) for name in (*TEXTS, "reference")] + [turn["content"] for turn in turns]
     texts += [answer["text"] for answer in row.get("answers") or ()]
     return sum(len(text) for text in texts if isinstance(text, str))
 
@@ -136,6 +136,7 @@ def flat_rows(
     texts = {name: batch.columns[fields[name]] for name in TEXTS if name in fields}
     row_ids = pa.array([row_of(first + at, 0, how)["row_id"] for at in range(batch.rows)])
     found = texts | {
+        **({"reference": batch.columns[fields["reference"]]} if "reference" in fields else {}),
         "row_id": row_ids,
         "root_id": row_ids,
         "origin": pa.repeat("import", batch.rows),

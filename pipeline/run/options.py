@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline import recipe
 from pipeline.errors import InputError, Problems, RecipeError
 from pipeline.recipe import Recipe
+from pipeline.run.places import PATHS, find_places, in_working_folder
 from pipeline.stage import DraftStage, ImportStage
 from pipeline.stages import seed_rows
 
@@ -36,6 +37,18 @@ class Options:
     is_replay: bool = False
 
 
+def of_run(options: Options) -> Options:
+    """Where a run directory stands in place of a recipe: that run's own recipe, in its folder."""
+    named = Path(options.recipe)
+    try:
+        is_run = not recipe.is_known(options.recipe) and (named / "run.json").is_file()
+    except (OSError, ValueError):
+        return options  # no name of a file: who opens the recipe says so
+    if not is_run:
+        return options
+    return replace(options, recipe=str(named / "recipe.yaml"), out=options.out or str(named))
+
+
 def old_run(options: Options, problems: Problems) -> Path | None:
     """The run that this one is made from; raises what is wrong with it."""
     if options.made_from is None:
@@ -54,6 +67,10 @@ def find_recipe(options: Options, old: Path | None) -> Recipe:
 
     Raises `RecipeError` that says all that is wrong with it.
     """
+    return find_places(_laid_over(options, old), folders_of(options, old))
+
+
+def _laid_over(options: Options, old: Path | None) -> Recipe:
     settings = dict(recipe.parse_setting(text) for text in options.settings)
     for name in ("teacher", "judge", "scorer"):
         if (given := getattr(options, name)) is not None:
@@ -62,9 +79,9 @@ def find_recipe(options: Options, old: Path | None) -> Recipe:
         settings["seeds"] = options.seeds
     if options.input is not None:
         settings["import.path"] = options.input
+    settings |= {path: in_working_folder(settings[path]) for path in PATHS if path in settings}
     text, where = recipe.find(options.recipe)
-    if old is not None and options.recipe in recipe.builtin_names():
-        path = old / "recipe.yaml"
+    if (path := _recipe_of_run(options, old)) is not None:
         text, where = path.read_text(encoding="utf-8"), str(path)
     if options.input is None and options.limit is None:
         return recipe.parse(text, where=where, settings=settings)
@@ -82,6 +99,21 @@ def find_recipe(options: Options, old: Path | None) -> Recipe:
         name = first.name if has_rows else "import"
         settings[f"{name}.target" if is_generating else f"{name}.rows"] = options.limit
     return recipe.parse(text, where=where, settings=settings)
+
+
+def _recipe_of_run(options: Options, old: Path | None) -> Path | None:
+    """The recipe of the run `old`, where it stands in place of a built-in one."""
+    is_builtin = options.recipe in recipe.builtin_names()
+    return old / "recipe.yaml" if old is not None and is_builtin else None
+
+
+def folders_of(options: Options, old: Path | None) -> tuple[Path, ...]:
+    """Where a path in the recipe begins: the folder of its file, then the working folder."""
+    path = _recipe_of_run(options, old)
+    if path is None and recipe.is_path(options.recipe):
+        path = Path(options.recipe)
+    here = Path.cwd()
+    return (here,) if path is None else tuple(dict.fromkeys((path.resolve().parent, here)))
 
 
 def _with_import(text: str) -> str:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,11 +13,14 @@ from typing import Any
 
 from pipeline import manifest, seed_tasks, templates
 from pipeline.errors import InputError, Problems, RecipeError, SynthError
-from pipeline.manifest import RunManifest
+from pipeline.manifest import RunManifest, StageManifest
 from pipeline.recipe import Recipe, Step
+from pipeline.run import places
 from pipeline.run.columns import columns_of_steps
 from pipeline.run.folder import check_writable, existing_run
-from pipeline.run.options import Options, find_recipe, old_run
+from pipeline.run.options import Options, find_recipe, folders_of, of_run, old_run
+from pipeline.run.places import copies
+from pipeline.run.prompts import find_prompts
 from pipeline.run.roles import (
     Model,
     asked_roles,
@@ -31,7 +34,7 @@ from pipeline.run.roles import (
 from pipeline.run.seed_source import seed_source
 from pipeline.run.settings import check_unchanged, fingerprints, settings_of
 from pipeline.run.source import Source, open_source
-from pipeline.stage import AskingStage, Role, Sampling, prompts_of, role_of
+from pipeline.stage import AskingStage, Role, Sampling, role_of
 from pipeline.stages import bradley_terry, compare, read_input, seed_rows
 from pipeline.stages.drafts import DraftConfig
 from pipeline.teacher import uri
@@ -114,6 +117,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     Raises one `SynthError` that says all that is wrong.
     """
     problems = Problems()
+    options = of_run(options)
     old = old_run(options, problems)
     try:
         found = find_recipe(options, old)
@@ -134,9 +138,13 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     check_roles(found, problems)
     check_prices(found, models, problems)
     _check_budget(found, problems)
-    prompts = _templates(found, problems)
-    seeds = _seeds(found, problems)
-    source = _source(options, found, seeds, problems)
+    folders = folders_of(options, old)
+    kept = copies((run if existing is not None else None, old, folders[0]))
+    prompts = find_prompts(found, folders, kept, problems)
+    seeds = _seeds(found, folders, kept, problems)
+    made = [(run, existing)] if existing is not None else []
+    made += [(old, manifest.read(RunManifest, old / "run.json"))] if old is not None else []
+    source = _source(options, found, folders, seeds, made, problems)
     check_offline(found, models, source, problems)
     check_abilities(found, models, problems, needed=needs_key)
     columns = columns_of_steps(found, source, problems)
@@ -144,13 +152,16 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     check_writable(run, problems)
     problems.raise_if_any()
 
-    before = existing or (manifest.read(RunManifest, old / "run.json") if old is not None else None)
+    before = made[0][1] if made else None
     roles = asked_roles(found)
     models = found_on_hub(models, before, may_fetch=roles if needs_key else ())
     asked = {role: models[role] for role in roles}
     settings = settings_of(found, _contents(prompts, seeds, source, asked))
     if existing is not None:
         check_unchanged(run, existing, settings, other_versions=options.is_replay)
+    digests = fingerprints(found, settings)
+    if old is not None and source is not None and source.taken_from == old:
+        _check_taken_in(old, found, digests[0])
     return Prepared(
         run=run,
         recipe=found,
@@ -159,7 +170,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         source=source,
         templates=prompts,
         columns=columns,
-        fingerprints=fingerprints(found, settings),
+        fingerprints=digests,
         window=_window(found),
         existing=existing,
         old_run=old,
@@ -256,36 +267,39 @@ def _check_budget(found: Recipe, problems: Problems) -> None:
                 )
 
 
-def _templates(found: Recipe, problems: Problems) -> dict[str, templates.Template]:
-    folder = Path(found.settings.prompts) if found.settings.prompts else None
-    if folder is not None and not folder.is_dir():
-        problems.add(RecipeError(f"prompts: {folder} is not a folder."))
-    prompts = {}
-    for step in found.steps:
-        for name in prompts_of(step.stage, step.config):
-            try:
-                prompts[name] = templates.load(name, folder)
-            except SynthError as error:
-                problems.add(error)
-    return prompts
-
-
-def _seeds(found: Recipe, problems: Problems) -> seed_tasks.SeedFile | None:
+def _seeds(
+    found: Recipe, folders: Sequence[Path], kept: Path | None, problems: Problems
+) -> seed_tasks.SeedFile | None:
     configs = [step.config for step in found.steps]
     config = next((config for config in configs if isinstance(config, DraftConfig)), None)
     if config is None and not isinstance(configs[0], seed_rows.Config):
         return None
+    at_least = 1 if config is None else config.demonstrations
+    named = found.settings.seeds
+    copy = None if kept is None else kept / "seeds.jsonl"
     try:
-        at_least = 1 if config is None else config.demonstrations
-        return seed_tasks.load(found.settings.seeds, at_least=at_least)
+        if named != places.BUILTIN and not places.is_there(named):
+            if copy is None or not copy.is_file():
+                raise InputError(
+                    f"the seed tasks {places.said_of(named, folders)} cannot be read: No such file "
+                    "or directory."
+                )
+            return replace(seed_tasks.load(str(copy), at_least=at_least), path=Path(named))
+        return seed_tasks.load(named, at_least=at_least)
     except SynthError as error:
         problems.add(error)
         return None
 
 
 def _source(
-    options: Options, found: Recipe, seeds: seed_tasks.SeedFile | None, problems: Problems
+    options: Options,
+    found: Recipe,
+    folders: Sequence[Path],
+    seeds: seed_tasks.SeedFile | None,
+    made: Sequence[tuple[Path, RunManifest]],
+    problems: Problems,
 ) -> Source | None:
+    """Where the rows come from; what one of the runs `made` took in stands for what has gone."""
     config = found.steps[0].config
     if isinstance(config, seed_rows.Config):
         return None if seeds is None else seed_source(seeds, config.rows)
@@ -295,7 +309,27 @@ def _source(
         problems.add(InputError(f"{options.recipe} starts from data: name it with --input."))
         return None
     try:
+        is_gone = not places.is_there(config.path)
+        for run, state in made if is_gone or options.is_replay else ():
+            if (there := places.taken_in(run, state, found.steps[0])) is not None:
+                return there
+        if is_gone and not Path(config.path).is_absolute():
+            raise InputError(
+                f"--input {places.said_of(config.path, folders)}: there is no such run or file."
+            )
         return open_source(config.path, config)
     except SynthError as error:
         problems.add(error)
         return None
+
+
+def _check_taken_in(old: Path, found: Recipe, digest: str) -> None:
+    """Rows that `old` took in go on where its whole import does; another import needs the data."""
+    first = found.steps[0]
+    path = old / manifest.stage_folder(0, first.name) / "stage.json"
+    if manifest.read(StageManifest, path).fingerprint != digest:
+        assert isinstance(first.config, read_input.Config)
+        raise InputError(
+            f"--input {first.config.path}: there is no such run or file, and under other settings "
+            f"{first.name} has to read it again: put it back, or name it with --input."
+        )

@@ -112,7 +112,8 @@ def _model(
         parsed = replace(parsed, sha256=uri.folder_sha256(parsed.folder))
     if parsed.scheme != "openai" or not needs_key:
         return Model(parsed, uri.NO_KEY, settings)
-    return Model(parsed, uri.key_for(parsed, settings.key, environment), settings)
+    key = uri.key_for(parsed, settings.key, environment, insecure_http=settings.insecure_http)
+    return Model(parsed, key, settings)
 
 
 def found_on_hub(

@@ -19,8 +19,6 @@ from pipeline.stages import read_input
 from pipeline.stages.input_shapes import Shape, recognise
 from pipeline.stages.read_input import Config, Reading
 
-WITH_ANSWERS = in_order((*read_input.STAGE.writes, "answers"))
-"""What an import writes where the recipe names fields of answers."""
 Entries = list[Row | Drop]
 """What one row of a file makes: rows, or why it makes none."""
 
@@ -29,7 +27,8 @@ Entries = list[Row | Drop]
 class Source:
     """Where rows come from: a run's `shards`, or `files`; `fingerprint` stands for their content.
 
-    `is_columns` says that the columns which are read hold texts alone, so that no row needs a dict.
+    `is_columns` says that the columns which are read hold texts alone, so that no row needs a dict,
+    `taken_from` names the run, this one or the one it is made from, that has taken the shards in.
     """
 
     path: Path
@@ -43,6 +42,7 @@ class Source:
     is_columns: bool = False
     given: Config | None = None
     how: Reading | None = None
+    taken_from: Path | None = None
 
     @property
     def config(self) -> Config:
@@ -134,18 +134,32 @@ def _open_files(path: Path, config: Config) -> Source:
     licence = config.license or licence_beside(path)
     found = Source(
         path,
-        read_input.STAGE.writes if config.answers is None else WITH_ANSWERS,
+        _written(shape, config),
         fingerprint(path, files, licence),
         n_rows,
         config.rows,
         given=config,
         files=tuple(files),
         file_rows=file_rows,
-        how=Reading(shape, path.resolve().name, licence, config.turns, config.answers or ()),
+        how=Reading(
+            shape,
+            path.resolve().name,
+            licence,
+            config.turns,
+            config.answers or (),
+            is_reference_named="reference" in config.columns,
+        ),
     )
     is_flat = not is_text and shape.is_flat and not config.answers
     is_columns = is_flat and all(are_texts(file, found.fields) for file in files)
     return replace(found, is_columns=is_columns)
+
+
+def _written(shape: Shape, config: Config) -> tuple[str, ...]:
+    """The columns of an import: some there are only where the data has them."""
+    named = ["answers"] if config.answers is not None else []
+    named += ["reference"] if "reference" in shape.fields else []
+    return in_order((*read_input.STAGE.writes, *named))
 
 
 def _shape(path: Path, names: Sequence[str], config: Config) -> Shape:

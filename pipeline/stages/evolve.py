@@ -42,6 +42,8 @@ from pipeline.stages.evolution import (
 from pipeline.stages.numbered_list import clean_reply
 
 Verdict = tuple[str | None, str | None]
+ALWAYS = ("compare", "respond")
+"""The templates that a round asks with whatever its operations are."""
 COMPARING = ("copied_parent", "no_information_gain")
 
 REQUESTS = 4.0  # of a rewriting: itself, two comparisons, an answer
@@ -255,8 +257,13 @@ def _answer(child: _Child, reply: Reply | Drop, config: Config) -> None:
 
 def prompts(config: Config) -> tuple[str, ...]:
     """The templates of the operations that have a chance, and those that are always asked."""
-    named = (one.template for one in config.operations.values() if one.weight)
-    return (*dict.fromkeys(named), "compare", "respond")
+    return (*(name for name, _ in named(config)), *ALWAYS)
+
+
+def named(config: Config) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The templates of the operations that have a chance, each with what it is given."""
+    templates = dict.fromkeys(one.template for one in config.operations.values() if one.weight)
+    return tuple((name, tuple(Source("", "").values)) for name in templates)
 
 
 def _rewritings(config: Config) -> float:
@@ -320,4 +327,5 @@ STAGE = ChainStage(
     makes_rows=True,
     measure=measures,
     measured=("round", "instruction"),
+    named=named,
 )

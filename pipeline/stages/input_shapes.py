@@ -9,7 +9,8 @@
 | `prompt` | `prompt`, and `completion`, `response` or `output` |
 | `text` | `text`, or an answer's names: rows without an instruction, only where asked for |
 
-A second answer is `other_output`, or `rejected` beside `chosen`.
+A second answer is `other_output`, or `rejected` beside `chosen`; the right one, where one is known,
+is `reference`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,15 @@ from typing import Literal
 
 Name = Literal["alpaca", "self-instruct", "messages", "sharegpt", "prompt", "text"]
 Target = Literal[
-    "instruction", "input", "output", "other_output", "messages", "instances", "source", "license"
+    "instruction",
+    "input",
+    "output",
+    "other_output",
+    "messages",
+    "instances",
+    "reference",
+    "source",
+    "license",
 ]
 
 ANSWERS = ("output", "response", "completion", "answer", "chosen")
@@ -49,6 +58,7 @@ NEEDED: dict[Name, tuple[Target, ...]] = {
     "text": ("output",),
 }
 OF_EVERY_SHAPE: dict[Target, tuple[str, ...]] = {
+    "reference": ("reference",),
     "source": ("source",),
     "license": ("license", "licence"),
 }

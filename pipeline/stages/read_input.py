@@ -25,7 +25,7 @@ from pipeline.stages.conversations import (
     messages_of,
     user_turns,
 )
-from pipeline.stages.input_shapes import Name, Shape, Target
+from pipeline.stages.input_shapes import OF_EVERY_SHAPE, Name, Shape, Target
 
 TEXTS: tuple[Target, ...] = ("instruction", "input", "output", "other_output")
 
@@ -36,7 +36,8 @@ class Config(StageConfig):
     `columns` names the file's fields where they are called otherwise, as in `{instruction:
     question, output: answer}`; `split` which split of a saved data set, or which shards of a folder
     by the beginning of their names. `answers` names fields that hold an answer each, as several
-    models wrote them, for `compare`. `license` is what rows get that name none themselves. A row of
+    models wrote them, for `compare`; `reference` under `columns` the right answer, for `respond`: a
+    text or a number. `license` is what rows get that name none themselves. A row of
     more than `row_bytes` is dropped; a file of more than `file_bytes` when unpacked, or more than
     `ratio` times as large as what is stored of it, is refused.
     """
@@ -67,20 +68,25 @@ class Config(StageConfig):
     def _say_what_to_do(cls, given: dict[Target, str], info: ValidationInfo) -> dict[Target, str]:
         if info.data.get("shape") == "text":
             return given
-        if given.keys() - {"source", "license"} and not given.keys() & {"instruction", "messages"}:
+        if given.keys() - OF_EVERY_SHAPE.keys() and not given.keys() & {"instruction", "messages"}:
             raise ValueError("it must name the field of 'instruction' or of 'messages'")
         return given
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How the rows of one file are read: their shape, and what is known of all of them."""
+    """How the rows of one file are read: their shape, and what is known of all of them.
+
+    A field that is only called `reference` may hold anything, and what is no text or number is
+    left out; where the recipe names the field, such a row is dropped.
+    """
 
     shape: Shape
     source: str
     license: str | None = None
     turns: Literal["conversation", "user"] = "conversation"
     answers: tuple[str, ...] = ()
+    is_reference_named: bool = False
 
 
 def read(number: int, found: dict[str, Any], how: Reading) -> list[Row | Drop]:
@@ -94,6 +100,11 @@ def read(number: int, found: dict[str, Any], how: Reading) -> list[Row | Drop]:
         own = found.get(how.shape.fields.get(target, ""))
         is_said = isinstance(own, str) and own.strip() and is_unicode(own)
         row[target] = own if is_said else fallback
+    if "reference" in how.shape.fields:
+        right = _reference(found.get(how.shape.fields["reference"]))
+        if isinstance(right, Drop) and how.is_reference_named:
+            return [_drop(right, row)]
+        row["reference"] = None if isinstance(right, Drop) else right
     if how.answers:
         answers = _answers(found, how.answers)
         if isinstance(answers, Drop):
@@ -109,6 +120,17 @@ def read(number: int, found: dict[str, Any], how: Reading) -> list[Row | Drop]:
     for name in TEXTS:
         row[name] = found.get(how.shape.fields.get(name, ""))
     return [_checked(row, "instruction" if "instruction" in how.shape.fields else "output")]
+
+
+def _reference(found: object) -> str | Drop | None:
+    """The right answer of a row, a number as it is written; null without one."""
+    if isinstance(found, int | float) and not isinstance(found, bool):
+        found = str(found)
+    if found is not None and not isinstance(found, str):
+        return Drop("not_text", f"reference is a {type(found).__name__}")
+    if found is not None and not is_unicode(found):
+        return Drop("not_text", "reference is not valid Unicode")
+    return found
 
 
 def _answers(found: dict[str, Any], names: tuple[str, ...]) -> list[dict[str, str]] | Drop:
@@ -203,7 +225,7 @@ def _of_instances(number: int, found: dict[str, Any], row: Row, how: Reading) ->
 
 STAGE = ImportStage(
     name="import",
-    version=2,
+    version=3,
     summary="take rows in from a finished run or from files (--input)",
     config=Config,
     read=read,

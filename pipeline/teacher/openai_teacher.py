@@ -23,7 +23,7 @@ from pipeline.teacher.refused_parameter import refused_parameter, what_to_set
 from pipeline.teacher.retry_after import asked_wait_s
 from pipeline.teacher.settings import TeacherSettings
 from pipeline.teacher.transport import NEVER_SENT, open_client
-from pipeline.teacher.uri import TeacherURI
+from pipeline.teacher.uri import NO_KEY, TeacherURI, why_no_key
 
 UNREAD: Any = {"headers": {"X-Stainless-Raw-Response": "stream"}}
 """Has the package leave a reply's body to us."""
@@ -49,6 +49,7 @@ class OpenAITeacher:
     def __init__(self, uri: TeacherURI, key: str, settings: TeacherSettings) -> None:
         """Open nothing yet; connections are made as they are needed."""
         self.name = uri.model
+        self._no_key = why_no_key(uri) if key == NO_KEY else None
         self._secrets = redact.spellings(key)
         self._settings = settings
         self._limit = int(settings.max_reply_mib * 2**20)
@@ -68,10 +69,7 @@ class OpenAITeacher:
                     response = await client.get("/models", cast_to=httpx2.Response, options=UNREAD)
                     await response.aclose()  # that it came is enough, however long it is
             except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-                raise TeacherError(
-                    f"{client.base_url} refuses the key: {self._said(error)}. Mend the key in the "
-                    "environment and start the same command again."
-                ) from error
+                raise TeacherError(f"{client.base_url} {self._refusal(error)}") from error
             except openai.APIStatusError:
                 continue
             except (openai.APIConnectionError, TimeoutError) as error:
@@ -150,7 +148,7 @@ class OpenAITeacher:
         if status == 404:
             raise TeacherError(f"{self.name} is not there ({status}): {said}") from error
         if status in (401, 403):
-            raise TeacherError(f"the teacher refuses the key ({status}): {said}") from error
+            raise TeacherError(f"the teacher {self._refusal(error)}") from error
         if "location" in error.response.headers:
             to = self._shown(error.response.headers["location"])
             said = f"it sends to {to}, and a key goes to the named host alone. Name that address."
@@ -173,6 +171,13 @@ class OpenAITeacher:
         if any(isinstance(found, NEVER_SENT) for found in chain):
             return Unanswered("unreachable", said, is_sent=False)
         return Unanswered("timeout" if isinstance(first, TimeoutError) else "connection", said)
+
+    def _refusal(self, error: openai.APIStatusError) -> str:
+        """What a server refuses with 401 or 403: the key that it got, or to go without one."""
+        status, said = error.status_code, self._said(error)
+        if self._no_key is not None:
+            return f"refuses ({status}). {self._no_key} It says: {said}"
+        return f"refuses the key ({status}): {said}. Mend the key in the environment."
 
     def _said(self, error: openai.APIStatusError) -> str:
         """What the server says."""

@@ -14,11 +14,13 @@ class TeacherSettings(Settings):
     """Whom to ask, and how hard. The served model's name is identity, the server's address is not.
 
     Durations are seconds. `attempts` is how often one slot is asked while its replies cannot be
-    used. A text in place of the settings is the URI.
+    used. `insecure_http` lets a key go to another machine over plain http, where others can read
+    it. A text in place of the settings is the URI.
     """
 
     uri: Annotated[str | None, OPERATIONAL] = None
     key: Annotated[str | None, Field(pattern=r"^env:[A-Za-z_][A-Za-z0-9_]*$"), OPERATIONAL] = None
+    insecure_http: Annotated[bool, OPERATIONAL] = False
     endpoint: Annotated[Literal["chat", "completions"], IDENTITY] = "chat"
     max_tokens_name: Annotated[Literal["max_tokens", "max_completion_tokens"], IDENTITY] = (
         "max_tokens"

@@ -24,6 +24,10 @@ HUB = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*)(?:@([A-Za-z0-9][A-Za-z0-9._/-]*))?"
 )
 """A model of the hub and, after an @, its revision: a branch, a tag or a commit."""
+TRUSTED = (
+    "Where that network is trusted,  --set teacher.insecure_http=true  (judge., scorer.) sends the "
+    "key all the same."
+)
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -138,12 +142,17 @@ def _check_url(model: str, url: str) -> None:
 
 
 def key_for(
-    parsed: TeacherURI, named: str | None, environment: Mapping[str, str] | None = None
+    parsed: TeacherURI,
+    named: str | None,
+    environment: Mapping[str, str] | None = None,
+    *,
+    insecure_http: bool = False,
 ) -> str:
     """The key to send: from the variable that the recipe names, else OPENAI_API_KEY, else none.
 
+    OPENAI_API_KEY does not go in clear text to another machine unless `insecure_http` says so.
     Raises `RecipeError` where there is none and the recipe names one or the host wants one, or
-    where a key would go in clear text to another machine.
+    where one that the recipe names would go in clear text to another machine.
     """
     environment = os.environ if environment is None else environment
     variable = named.removeprefix("env:") if named else "OPENAI_API_KEY"
@@ -157,11 +166,26 @@ def key_for(
             "there is no key for api.openai.com: set OPENAI_API_KEY, or name your own server as "
             "openai:MODEL@http://host:8000/v1."
         )
-    in_clear = [
+    bare = () if insecure_http else in_clear(parsed)
+    if key and named and bare:
+        raise RecipeError(f"the key would go in clear text to {bare[0]}: use https. {TRUSTED}")
+    return key if key and not bare else NO_KEY
+
+
+def in_clear(parsed: TeacherURI) -> tuple[str, ...]:
+    """The addresses to which everything goes in clear text, past other machines."""
+    return tuple(
         url
-        for url, host in zip(parsed.urls, hosts, strict=True)
-        if url.startswith("http://") and host not in LOOPBACK
-    ]
-    if key and named and in_clear:
-        raise RecipeError(f"the key would go in clear text to {in_clear[0]}: use https.")
-    return key if key and not in_clear else NO_KEY
+        for url in parsed.urls
+        if url.startswith("http://") and (urlsplit(url).hostname or "") not in LOOPBACK
+    )
+
+
+def why_no_key(parsed: TeacherURI) -> str:
+    """What to say where a server wants a key and none was sent to it."""
+    if bare := in_clear(parsed):
+        return (
+            f"No key was sent: {bare[0]} is plain http to another machine, and others could read "
+            f"it. Use https. {TRUSTED}"
+        )
+    return "No key was sent: set OPENAI_API_KEY, or name its variable as teacher.key=env:NAME."

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import open_run
 from pipeline.errors import StorageError
 from pipeline.run.execute import execute
 from pipeline.run.prepare import Options, Prepared, prepare
@@ -210,6 +212,8 @@ def test_a_disk_that_fills_up_ends_the_run_and_it_goes_on_once_there_is_room(
     assert ran.code == 7, ran.error
     assert "full" in str(ran.error) or "space" in str(ran.error)
     assert str(small_disk) in str(ran.error)
+    assert re.search(r"\d+ bytes are free there, make room for \d+", str(ran.error))
+    assert open_run(small_disk / "run").manifest.ended is not None
     assert ran.requests - counts[0] <= C
     late = [event for event in server.history("reply") if event["t"] > full_at[0]]
     assert late, "nothing was in flight"

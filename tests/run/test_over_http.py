@@ -354,6 +354,26 @@ def test_a_refused_key_is_found_before_anything_is_paid(
     assert chat(server) == []
 
 
+@pytest.mark.parametrize("is_asked_first", [True, False])
+def test_a_key_that_was_not_sent_is_not_called_refused_and_the_flag_sends_it(
+    run_synth: RunSynth, server: Server, tmp_path: Path, is_asked_first: bool
+) -> None:
+    refused = {"fault": "unauthorized", "match": {"nth": {"min": 3}}}
+    server.set_plan({"keys": ["sk-right"]} if is_asked_first else {"rules": [refused]})
+    elsewhere = uri(server).replace("127.0.0.1", "0.0.0.0")
+    given = {"teacher": elsewhere, "environment": {"OPENAI_API_KEY": "sk-right"}}
+    with pytest.raises(TeacherError) as caught:
+        run_synth(tmp_path / "run", *NARROW, **given)
+    said = str(caught.value)
+    assert caught.value.exit_code == 5
+    assert "refuses (401). No key was sent: http://0.0.0.0" in said
+    assert "plain http to another machine" in said
+    assert "--set teacher.insecure_http=true" in said
+    server.set_plan({"keys": ["sk-right"]})
+    run_synth(tmp_path / "run", *NARROW, "teacher.insecure_http=true", **given)
+    assert chat(server)
+
+
 def test_a_teacher_that_is_not_there_means_run_me_again(
     run_synth: RunSynth, server: Server, tmp_path: Path
 ) -> None:

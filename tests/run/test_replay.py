@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline import stages
+from pipeline.cli import look, make
 from pipeline.errors import InputError
 from pipeline.inspect import open_run
 from pipeline.run.execute import execute
@@ -129,3 +130,38 @@ def test_a_row_that_no_reply_exists_for_is_dropped_by_name_and_asked_later(
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a run"):
         replay(tmp_path, lambda event: None)
+
+
+def test_a_run_directory_stands_in_place_of_a_recipe_and_goes_on_as_it_was(
+    tmp_path: Path,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run, new = _run(tmp_path / "run", server), tmp_path / "new"
+    sent = _sent(server)
+    make.replay(str(run), out=str(new), settings=["classify.sampling.temperature=0.5"])
+    said = capsys.readouterr().err.splitlines()[-1]
+    n = open_run(new).dropped("classify")["drop_reason"].to_list().count("not_asked")
+    assert said == (
+        f"{new} is {run} replayed: stopped, 0 rows, nothing was asked. {n} rows are not_asked: no "
+        f"reply is recorded;  synth run {new}  asks for them."
+    )
+    look.status(str(new))
+    assert f"next: start the same command again, or  synth run {new}  to go on" in (
+        capsys.readouterr().out
+    )
+    assert _sent(server) == sent
+    monkeypatch.chdir(tmp_path)
+    make.run("new")
+    books.check(new)
+    found = open_run(new)
+    assert (found.manifest.status, found.manifest.teacher) == ("finished", "test-model")
+    assert found.manifest.identity["classify.sampling.temperature"] == 0.5
+    assert found.dropped("classify").height == 0
+    assert _sent(server) > sent + n
+    finished, sent = books.data_files(new), _sent(server)
+    make.run(str(new))
+    assert (books.data_files(new), _sent(server)) == (finished, sent)
+    make.replay(str(new))
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"{new} is replayed: finished, ")

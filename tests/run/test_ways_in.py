@@ -1,8 +1,11 @@
 """Recipes beside self-instruct: whole runs, the same at any concurrency, thresholds for free."""
 
+import json
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -220,3 +223,32 @@ def test_the_licence_of_a_source_stands_in_all_that_is_made_of_it(
     for row in made:
         assert row["license"] == "CC-BY-NC-4.0", row["row_id"]
         assert row["source"].endswith("mine.jsonl")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+@pytest.mark.parametrize("field", ["reference", "ref"])
+def test_answers_are_held_to_the_right_ones_of_a_file(
+    kind: str, field: str, server: Server, tmp_path: Path
+) -> None:
+    rows = [{"q": f"Name river number {n} of Asia.", field: str(n)} for n in range(8)]
+    path = tmp_path / f"rows.{kind}"
+    if kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    columns = {"instruction": "q"} | ({"reference": "ref"} if field == "ref" else {})
+    run_and_recount(
+        tmp_path / "run",
+        "respond.reference=reference",
+        "respond.steps=false",
+        f"import.columns={json.dumps(columns)}",
+        recipe="respond",
+        input=str(path),
+        teacher=f"openai:test-model@{server.url}",
+    )
+    taken = books.rows(tmp_path / "run", "import")
+    assert [row["reference"] for row in taken] == [str(n) for n in range(8)]
+    dropped = books.rows(tmp_path / "run", "respond", "dropped")
+    held = [row for row in dropped if row["drop_reason"] == "reference_not_reached"]
+    assert held
+    assert {row["reference"] for row in held} <= {str(n) for n in range(8)}

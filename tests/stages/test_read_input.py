@@ -76,6 +76,30 @@ def test_other_fields_are_named_by_the_recipe() -> None:
     assert recognise(list(found), columns={"instruction": "nowhere"}) is None
 
 
+@pytest.mark.parametrize(
+    ("right", "taken"),
+    [("15", "15"), (15, "15"), (1.5, "1.5"), (None, None), (["15"], None), (True, None)],
+)
+def test_the_right_answer_is_a_text_or_a_number(right: object, taken: str | None) -> None:
+    (row,) = rows_of({"instruction": "a", "reference": right})
+    assert isinstance(row, dict)
+    assert row["reference"] == taken
+    columns = {"instruction": "q", "reference": "ref"}
+    (named,) = rows_of({"q": "a", "ref": right}, columns=columns, is_reference_named=True)
+    if isinstance(named, Drop):
+        assert (named.reason, named.row["row_id"]) == ("not_text", "import-000007-00")
+        assert isinstance(right, list | bool)
+    else:
+        assert named["reference"] == taken
+
+
+def test_every_instance_and_conversation_has_the_right_answer_of_its_row() -> None:
+    instances = [{"input": "b", "output": "c"}, {"input": "d", "output": "e"}]
+    for found in ({"instruction": "a", "instances": instances}, {"messages": ASKED}):
+        rows = rows_of({**found, "reference": "15"})
+        assert [row["reference"] for row in rows if isinstance(row, dict)] == ["15"] * len(rows)
+
+
 def test_texts_without_an_instruction_are_taken_where_they_are_asked_for() -> None:
     assert recognise(["text"], columns={}) is None
     shape = recognise(["text", "id"], shape="text", columns={})

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.errors import RecipeError
-from pipeline.teacher.uri import NO_KEY, TeacherURI, key_for, parse
+from pipeline.teacher.uri import NO_KEY, TeacherURI, key_for, parse, why_no_key
 
 LOCAL = "http://127.0.0.1:8000/v1"
 OPENAI = TeacherURI("openai", "m", ("https://api.openai.com/v1",))
@@ -86,3 +86,19 @@ def test_a_key_that_is_missing_or_would_go_in_clear_is_said(
     with pytest.raises(RecipeError, match=says) as caught:
         key_for(uri, named, environment)
     assert "sk-" not in str(caught.value)
+    assert says != "clear text" or "--set teacher.insecure_http=true" in str(caught.value)
+
+
+@pytest.mark.parametrize("named", [None, "env:OPENAI_API_KEY"])
+def test_a_key_goes_in_clear_text_where_that_is_asked_for_by_name(named: str | None) -> None:
+    environment = {"OPENAI_API_KEY": "sk-1"}
+    other = at(LOCAL, "http://other:8000/v1")
+    assert key_for(other, named, environment, insecure_http=True) == "sk-1"
+    assert key_for(other, None, {}, insecure_http=True) == NO_KEY
+
+
+def test_why_no_key_was_sent_is_said() -> None:
+    said = why_no_key(at(LOCAL, "http://other:8000/v1"))
+    assert said.startswith("No key was sent: http://other:8000/v1 is plain http to another machine")
+    assert "--set teacher.insecure_http=true" in said
+    assert why_no_key(at(LOCAL)).startswith("No key was sent: set OPENAI_API_KEY")
