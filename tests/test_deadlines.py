@@ -12,7 +12,7 @@ TALKING = ("transport", "openai_teacher", "server_scorer")
 ALLOWED = {
     "_CarefulRequest.send": "aiohttp calls it for a request of `OpenAITeacher`, under its deadline",
     "_BoundedClient.send": "the openai package calls it for a request, under the same deadline",
-    "_both": "waits for requests alone, each of which has its own deadline",
+    "_all": "waits for requests alone, each of which has its own deadline",
 }
 SERVER = "OpenAITeacher"
 """What `self._server` is."""
