@@ -1,7 +1,9 @@
 """Run a stage that asks a teacher about every row; rows are committed in their order.
 
-Conversations go on beside each other. Each depends on its own row alone, and so do the numbers of
-its requests, so that neither timing nor concurrency nor a kill reaches a row.
+Conversations go on beside each other, no more of them than it takes to want as many requests as may
+be open, and the earlier ones go first: where a run ends early, few rows are half done. Each depends
+on its own row alone, and so do the numbers of its requests, so that neither timing nor concurrency
+nor a kill reaches a row.
 """
 
 from __future__ import annotations
@@ -13,9 +15,13 @@ from pipeline.recipe import Step
 from pipeline.run.context import Context
 from pipeline.run.guard import Guard
 from pipeline.run.talk import Talk
-from pipeline.run.window import Window
+from pipeline.run.window import Demand, Window
 from pipeline.stage import NOT_ASKED, ChainStage, Drop, Request, Row, RowStage
 from pipeline.store import StageFolder
+
+AHEAD = 4
+"""So many conversations a request that may be open: those that are through, and wait for a slower
+one before them to be committed, count too."""
 
 
 async def run_row_stage(context: Context, index: int, step: Step) -> None:
@@ -32,13 +38,14 @@ async def run_row_stage(context: Context, index: int, step: Step) -> None:
         return
     folder.state.complete = False
     rows = store.read_rows(context.input_shards(), start=folder.next_slot)
+    concurrency = context.prepared.model_of(step).concurrency
+    demand = Demand(concurrency)
     drawn = (
-        (slot, Talk(context, step, slot, row).start())
+        (slot, Talk(context, step, slot, row, demand).start())
         for slot, row in enumerate(rows, start=folder.next_slot)
     )
-    ahead = 4 * context.prepared.model_of(step).concurrency
-    guard = Guard(step.name)
-    async with Window(drawn, ahead, context.asker_of(step)) as window:
+    guard, asker = Guard(step.name), context.asker_of(step)
+    async with Window(drawn, AHEAD * concurrency, asker, demand) as window:
         async for _, talk in window:
             kept, dropped = _split(talk, step, guard)
             folder.add(kept, dropped, journal=context.journal.committed)
