@@ -14,6 +14,7 @@ from pipeline import store
 from pipeline.recipe import Step
 from pipeline.run.context import Context
 from pipeline.run.guard import Guard
+from pipeline.run.row_stall import RowStall
 from pipeline.run.talk import Talk
 from pipeline.run.window import Demand, Window
 from pipeline.stage import NOT_ASKED, ChainStage, Drop, Request, Row, RowStage
@@ -36,7 +37,9 @@ async def run_row_stage(context: Context, index: int, step: Step) -> None:
     if folder.state.complete and folder.next_slot >= total:
         context.done.append(folder.state)
         return
-    folder.state.complete = False
+    stall = RowStall(context, step, folder)
+    stall.raise_if_still_stalled()
+    folder.state.complete, folder.state.stopped = False, None
     rows = store.read_rows(context.input_shards(), start=folder.next_slot)
     concurrency = context.prepared.model_of(step).concurrency
     demand = Demand(concurrency)
@@ -50,6 +53,7 @@ async def run_row_stage(context: Context, index: int, step: Step) -> None:
             kept, dropped = _split(talk, step, guard)
             folder.add(kept, dropped, journal=context.journal.committed)
             context.tell(folder, total, folder.next_slot)
+            stall.note(talk.row, kept, dropped)
     folder.flush(journal=context.journal.committed)
     if step.stage.measure is not None:
         wanted = step.stage.measured if isinstance(step.stage, ChainStage) else None

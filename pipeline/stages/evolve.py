@@ -21,6 +21,7 @@ from pipeline.stage import (
     EXTENT,
     IDENTITY,
     NOT_ASKED,
+    AskingConfig,
     ChainStage,
     Conversation,
     Drop,
@@ -28,7 +29,6 @@ from pipeline.stage import (
     Request,
     Row,
     Sampling,
-    StageConfig,
 )
 from pipeline.stages.evolution import (
     OPERATIONS,
@@ -45,7 +45,7 @@ Verdict = tuple[str | None, str | None]
 COMPARING = ("copied_parent", "no_information_gain")
 
 
-class Config(StageConfig):
+class Config(AskingConfig):
     """Settings of `evolve`.
 
     `operations` by name, each with `kind` (depth or breadth), `template` and `weight`; what a
