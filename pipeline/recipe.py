@@ -24,6 +24,7 @@ from pipeline.package_data import RECIPES
 from pipeline.stage import (
     IDENTITY,
     OPERATIONAL,
+    AskingConfig,
     ChainStage,
     SettingClass,
     Settings,
@@ -138,12 +139,13 @@ class Recipe:
 
 
 def classified_settings(model: BaseModel) -> Iterator[tuple[str, tuple[SettingClass, Any]]]:
-    """Walk a settings model: dotted path, class and value of every leaf.
+    """Walk a settings model: dotted path, class and value of every leaf, a stage's own first.
 
     Raises `TypeError` for a leaf that has no class or several: each must say what it is.
     """
     dumped = model.model_dump(mode="json")
-    for name, info in type(model).model_fields.items():
+    fields = type(model).model_fields.items()
+    for name, info in sorted(fields, key=lambda field: field[0] in AskingConfig.model_fields):
         value = getattr(model, name)
         if isinstance(value, Settings):
             for path, leaf in classified_settings(value):

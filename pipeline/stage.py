@@ -86,6 +86,18 @@ class StageConfig(Settings):
     """Settings of a stage."""
 
 
+class AskingConfig(StageConfig):
+    """Settings of a stage that asks, as far as they are common to all.
+
+    Once `stall_after` items came (null: never), the stage is stopped where less than `stall_below`
+    of the last ones were kept. A stage that asks about rows without making any counts those that it
+    asked about; what is dropped by its `decisions` was given, and counts as kept here.
+    """
+
+    stall_after: Annotated[int | None, Field(ge=1), OPERATIONAL] = 500
+    stall_below: Annotated[float, Field(ge=0, le=1), OPERATIONAL] = 0.02
+
+
 class Sampling(Settings):
     """How a teacher decodes. A setting that is null is not sent."""
 
@@ -232,7 +244,8 @@ class LLMStage:
     columns or a `Drop`: one entry where the stage annotates rows, one an item where it
     `makes_rows`. `reads` names the columns that it needs, or tells them from the settings.
     `role` says whom it asks, `endpoint` what it has to be asked through; null is whatever the
-    settings of that role say.
+    settings of that role say. `decisions` are the reasons of drops by which a teacher did not fail:
+    it gave what was asked for, and a rule said no.
     """
 
     name: str
@@ -247,6 +260,7 @@ class LLMStage:
     endpoint: Endpoint | None = None
     makes_rows: bool = False
     measure: Callable[[pl.DataFrame], dict[str, Any]] | None = None
+    decisions: tuple[str, ...] = ()
     summary: str = ""
 
 
@@ -301,6 +315,7 @@ class ChainStage:
     measured: tuple[str, ...] | None = None
     then: FilterStage | None = None
     named: Callable[[Any], tuple[tuple[str, tuple[str, ...]], ...]] = lambda config: ()
+    decisions: tuple[str, ...] = ()
     summary: str = ""
 
 

@@ -104,14 +104,19 @@ class StageFolder:
         """Replace `stage.json`."""
         state = self.state
         if self._short is not None:  # still what is published
-            parts = [*state.parts, self._short]
-            state = state.model_copy(update={"parts": parts, "next_slot": self._short.next_slot})
+            parts, next_slot = self.published, self._short.next_slot
+            state = state.model_copy(update={"parts": parts, "next_slot": next_slot})
         manifest.replace(self.path / "stage.json", state)
 
     @property
     def next_slot(self) -> int:
         """The slot that is committed next."""
         return self._next_slot
+
+    @property
+    def published(self) -> list[Part]:
+        """The parts that readers see, with one that comes again."""
+        return [*self.state.parts, *([] if self._short is None else [self._short])]
 
     @property
     def kept(self) -> int:

@@ -1,7 +1,9 @@
 """Run a stage that asks a teacher about every row; rows are committed in their order.
 
-Conversations go on beside each other. Each depends on its own row alone, and so do the numbers of
-its requests, so that neither timing nor concurrency nor a kill reaches a row.
+Conversations go on beside each other, no more of them than it takes to want as many requests as may
+be open, and the earlier ones go first: where a run ends early, few rows are half done. Each depends
+on its own row alone, and so do the numbers of its requests, so that neither timing nor concurrency
+nor a kill reaches a row.
 """
 
 from __future__ import annotations
@@ -15,10 +17,15 @@ from pipeline import store
 from pipeline.recipe import Step
 from pipeline.run.context import Context
 from pipeline.run.guard import Guard
+from pipeline.run.row_stall import RowStall
 from pipeline.run.talk import Talk
-from pipeline.run.window import Window
+from pipeline.run.window import Demand, Window
 from pipeline.stage import NOT_ASKED, ChainStage, Drop, Request, Row, RowStage
 from pipeline.store import StageFolder
+
+AHEAD = 4
+"""So many conversations a request that may be open: those that are through, and wait for a slower
+one before them to be committed, count too."""
 
 
 async def run_row_stage(context: Context, index: int, step: Step) -> None:
@@ -33,21 +40,25 @@ async def run_row_stage(context: Context, index: int, step: Step) -> None:
     if folder.state.complete and folder.next_slot >= total:
         context.done.append(folder.state)
         return
-    folder.state.complete = False
+    stall = RowStall(context, step, folder)
+    stall.raise_if_still_stalled()
+    folder.state.complete, folder.state.stopped = False, None
     if step.stage.makes_rows and not folder.state.parts:
         folder.state.namesake = _namesake(step.name, context.input_shards())
     rows = store.read_rows(context.input_shards(), start=folder.next_slot)
+    concurrency = context.prepared.model_of(step).concurrency
+    demand = Demand(concurrency)
     drawn = (
-        (slot, Talk(context, step, slot, row).start())
+        (slot, Talk(context, step, slot, row, demand).start())
         for slot, row in enumerate(rows, start=folder.next_slot)
     )
-    ahead = 4 * context.prepared.model_of(step).concurrency
-    guard = Guard(step.name)
-    async with Window(drawn, ahead, context.asker_of(step)) as window:
+    guard, asker = Guard(step.name), context.asker_of(step)
+    async with Window(drawn, AHEAD * concurrency, asker, demand) as window:
         async for _, talk in window:
             kept, dropped = _split(talk, step, guard, folder.state.ids_begin_with)
             folder.add(kept, dropped, journal=context.journal.committed)
             context.tell(folder, total, folder.next_slot)
+            stall.note(talk.row, kept, dropped)
     folder.flush(journal=context.journal.committed)
     if step.stage.measure is not None:
         wanted = step.stage.measured if isinstance(step.stage, ChainStage) else None

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pipeline import manifest, store
 from pipeline.errors import DamagedError
@@ -17,7 +18,15 @@ from pipeline.run.events import Listener, Progress, note
 from pipeline.run.lock import Lease
 from pipeline.run.prepare import Prepared
 from pipeline.signals import Ending
-from pipeline.stage import AskingStage, ChainStage, ImportStage, Request, Role, role_of
+from pipeline.stage import (
+    OPERATIONAL,
+    AskingStage,
+    ChainStage,
+    ImportStage,
+    Request,
+    Role,
+    role_of,
+)
 from pipeline.store import StageFolder
 from pipeline.teacher.asker import Asker, Settled
 from pipeline.teacher.call import Call
@@ -99,7 +108,9 @@ class Context:
         if not state.parts:
             state.columns = self.prepared.columns[index]
         settings = step.config.model_dump(mode="json")
-        has_longer_rows = isinstance(step.stage, ChainStage) and state.settings != settings
+        has_longer_rows = isinstance(step.stage, ChainStage) and (
+            _of_rows(step, state.settings) != _of_rows(step, settings)
+        )
         state.fingerprint = self.prepared.fingerprints[index]
         state.settings = settings
         folder = StageFolder(
@@ -204,3 +215,10 @@ class Context:
         folder.seal(journal=self.journal.committed)
         self.tell(folder, total, done, now=True)
         self.done.append(folder.state)
+
+
+def _of_rows(step: Step, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that rows depend on."""
+    fields = type(step.config).model_fields
+    is_no_matter = {name for name, info in fields.items() if OPERATIONAL in info.metadata}
+    return {name: value for name, value in settings.items() if name not in is_no_matter}

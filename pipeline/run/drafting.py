@@ -21,7 +21,7 @@ from pipeline.run.context import Context
 from pipeline.run.events import Message
 from pipeline.run.guard import Guard
 from pipeline.run.pool_index import PoolIndex
-from pipeline.run.stalling import REPLIES, RecentReplies
+from pipeline.run.stalling import REPLIES, STALLED, RecentReplies
 from pipeline.run.window import Window
 from pipeline.seed_tasks import SeedTask, TaskPool
 from pipeline.stage import DraftStage, Drop, Row
@@ -31,7 +31,6 @@ from pipeline.teacher.asker import Settled
 from pipeline.teacher.call import Call
 from pipeline.teacher.ledger import Bought, Spend
 
-STALLED = "stalled"
 Open = tuple[Call, "Settled | asyncio.Task[Settled]"]
 
 

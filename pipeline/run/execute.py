@@ -25,7 +25,7 @@ from pipeline.run import card
 from pipeline.run.askers import askers
 from pipeline.run.asking import run_row_stage
 from pipeline.run.context import Context
-from pipeline.run.drafting import STALLED, run_draft_stage
+from pipeline.run.drafting import run_draft_stage
 from pipeline.run.events import PROGRESS, Listener, Message
 from pipeline.run.folder import check_links, not_written
 from pipeline.run.importing import run_import_stage
@@ -33,6 +33,7 @@ from pipeline.run.judging import run_export_stage, run_filter_stage
 from pipeline.run.lock import Lease, locked
 from pipeline.run.prepare import Prepared
 from pipeline.run.reuse import reuse
+from pipeline.run.stalling import STALLED
 from pipeline.shortage import shortage
 from pipeline.signals import Ending
 from pipeline.stage import (

@@ -1,9 +1,9 @@
-"""Notice that a stage which drafts hardly finds anything new any more, and say why.
+"""Notice that a stage which asks hardly gets anything of use any more, and say why.
 
 There are three signs, each with its setting: hardly an item is kept (`stall_below`), the replies
 repeat one another (`stall_distinct_below`), or much of the budget went since a row was last kept
-(`stall_spend_above`). All are told from replies in the order of their slots, so that a resumed run
-decides as one that was never stopped.
+(`stall_spend_above`). The last two are for stages that draft alone. All are told from replies in
+the order of their slots, so that a resumed run decides as one that was never stopped.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Literal
 
+from pipeline.stage import AskingConfig
 from pipeline.stages.drafts import DraftConfig
 from pipeline.teacher.ledger import Bought
 
+STALLED = "stalled"
+"""Why a stage ended short, in its books."""
 REPLIES = 200
 """Nothing is decided from fewer replies than these."""
 BARREN = 100
-"""So many replies in a row without one item in them count as `stall_after` items do."""
+"""So many replies in a row without one item in them, or rows of which nothing was kept, count as
+`stall_after` items do."""
 
 Sign = Literal["stall_below", "stall_distinct_below", "stall_spend_above"]
 
@@ -107,13 +111,9 @@ class RecentReplies:
         share = self._share(self.bought_since_kept)
         return f"spent {share:.1%} of the budget since it last kept a row ({bound})"
 
-    def _by_count(self) -> list[tuple[str, int]]:
-        counted = [(reason, n) for reason, n in self.dropped.items() if n]
-        return sorted(counted, key=lambda one: (-one[1], one[0]))
-
     def reasons(self) -> str:
         """The three most frequent reasons of what was dropped, each with its count."""
-        return ", ".join(f"{reason} {n}" for reason, n in self._by_count()[:3])
+        return most_frequent(self.dropped)
 
     def suggestion(self, show: str, sign: Sign = "stall_below") -> str:
         """What to try, by the first of the reasons; `show` is the command that shows rows."""
@@ -121,6 +121,75 @@ class RecentReplies:
             return (
                 "Raise the temperature, or see to it that the server caches no reply, in a new run"
             )
-        if next(iter(self._by_count()), ("", 0))[0] == "not_novel":
+        if next(iter(_by_count(self.dropped)), ("", 0))[0] == "not_novel":
             return "Raise the temperature or add seed tasks in a new run"
-        return f"Read some with  {show}  and change the prompt in a new run"
+        return read_some(show)
+
+
+class RecentRows:
+    """What became of the last rows that a teacher was asked about.
+
+    As many rows as have `stall_after` items, and no more rows than that. An item is what a stage
+    that makes rows tried to make, or the row itself. It is all told from these rows alone, so that
+    a resumed run needs no others.
+    """
+
+    def __init__(self, config: AskingConfig) -> None:
+        """Begin without a row."""
+        self.config = config
+        self.items = self.given = 0
+        self.dropped: Counter[str] = Counter()
+        self.most = max(REPLIES, config.stall_after or 0)
+        self._rows: deque[tuple[int, list[str]]] = deque()
+
+    def add(self, given: int, dropped: Iterable[str]) -> None:
+        """Take the next row: how much came of it, and why the rest was dropped.
+
+        A row that says nothing about the teacher has neither.
+        """
+        reasons = list(dropped)
+        self._rows.append((given, reasons))
+        self.items += given + len(reasons)
+        self.given += given
+        self.dropped.update(reasons)
+        while len(self._rows) > self.most or self.items - self._first() >= self.most:
+            given, reasons = self._rows.popleft()
+            self.items -= given + len(reasons)
+            self.given -= given
+            self.dropped.subtract(reasons)
+
+    def _first(self) -> int:
+        given, reasons = self._rows[0]
+        return given + len(reasons)
+
+    def is_stalled(self) -> bool:
+        """Whether less than `stall_below` was given, and nothing among the last `REPLIES` items."""
+        after = self.config.stall_after
+        if after is None or self.given >= self.config.stall_below * self.items:
+            return False
+        since_given = barren = 0
+        for given, reasons in reversed(self._rows):
+            if given:
+                break
+            since_given += len(reasons)
+            barren += bool(reasons)
+        return since_given >= REPLIES and (self.items >= after or barren >= BARREN)
+
+    def reasons(self) -> str:
+        """The three most frequent reasons of what was dropped, each with its count."""
+        return most_frequent(self.dropped)
+
+
+def _by_count(dropped: Counter[str]) -> list[tuple[str, int]]:
+    counted = [(reason, n) for reason, n in dropped.items() if n]
+    return sorted(counted, key=lambda one: (-one[1], one[0]))
+
+
+def most_frequent(dropped: Counter[str]) -> str:
+    """The three most frequent reasons, each with its count."""
+    return ", ".join(f"{reason} {n}" for reason, n in _by_count(dropped)[:3])
+
+
+def read_some(show: str) -> str:
+    """What to try where nothing better is known; `show` is the command that shows rows."""
+    return f"Read some with  {show}  and change the prompt in a new run"

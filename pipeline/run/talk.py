@@ -10,6 +10,7 @@ from random import Random
 from pipeline.errors import SynthError
 from pipeline.recipe import Step
 from pipeline.run.context import Context
+from pipeline.run.window import Demand
 from pipeline.stage import NOT_ASKED, Conversation, Drop, LLMStage, Reply, Request, Row, RowStage
 from pipeline.teacher.asker import Settled
 from pipeline.teacher.call import Call
@@ -21,14 +22,15 @@ Answered = list[tuple[Request, dict[str, str]]]
 class Talk:
     """One row's conversation: while it goes on, and what came of it."""
 
-    def __init__(self, context: Context, step: Step, slot: int, row: Row) -> None:
-        """Nothing is asked before `start`."""
+    def __init__(self, context: Context, step: Step, slot: int, row: Row, demand: Demand) -> None:
+        """Nothing is asked before `start`; `demand` is told what is wanted from then on."""
         assert isinstance(step.stage, RowStage)
         self.slot = slot
         self.row = row
         self.answered: Answered = []
         self.unasked: Drop | None = None
         self._context = context
+        self._demand = demand
         self._asker = context.asker_of(step)
         self._step = step
         self._open: Sequence[Request] = ()
@@ -41,6 +43,7 @@ class Talk:
             self._work = step.stage.work(row, step.config, rng)
         self._entries: list[Row | Drop] = []
         self._failure: Exception | None = None
+        self._wanted = 0
 
     def start(self) -> Talk | asyncio.Task[Talk]:
         """Go as far as the journal goes, at once; the rest is a task that asks."""
@@ -49,19 +52,30 @@ class Talk:
             settled = [self._known(call) for call in calls]
             known = [one for one in settled if one is not None]
             if len(known) < len(calls):
+                self._demand.change(max(len(calls), 1))
                 return asyncio.create_task(self._ask(calls))
             calls = self._go_on(known)
         return self
 
     async def _ask(self, calls: list[Call] | None) -> Talk:
         while calls is not None:
-            asked = (self._asker.ask(call) for call in calls)
+            self._wanted = max(len(calls), 1)
+            asked = (self._settle(call) for call in calls)
             settled = await asyncio.gather(*asked, return_exceptions=True)  # none is left behind
             for one in settled:
                 if isinstance(one, BaseException):
                     raise one
             calls = self._go_on([one for one in settled if isinstance(one, Settled)])
+            self._demand.change(-1 if calls is None else max(len(calls), 1) - 1)
         return self
+
+    async def _settle(self, call: Call) -> Settled:
+        """Ask; all but the last of those asked at once leave room for another's as they come."""
+        settled = await self._asker.ask(call)
+        self._wanted -= 1
+        if self._wanted:
+            self._demand.change(-1)
+        return settled
 
     def entries(self) -> list[Row | Drop]:
         """What came of it; raises what the stage's own code raised."""

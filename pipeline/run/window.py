@@ -16,12 +16,37 @@ AT_ONCE = 16
 """After so many that were known already, signals and commits get their turn."""
 
 
+class Demand:
+    """How many requests are wanted by what was begun, and whether that is `enough`.
+
+    A conversation that is between two requests wants one.
+    """
+
+    def __init__(self, enough: int) -> None:
+        """Nothing was begun."""
+        self.fell = asyncio.Event()
+        self._enough = enough
+        self._wanted = 0
+
+    @property
+    def is_met(self) -> bool:
+        """Whether no more is to be begun."""
+        return self._wanted >= self._enough
+
+    def change(self, by: int) -> None:
+        """Note that so many more, or fewer, are wanted."""
+        self._wanted += by
+        if by < 0 and not self.is_met:
+            self.fell.set()
+
+
 class Window(Generic[Drawn, Found]):
     """What is drawn, in order, each with what it came to; use it with `async with`, `async for`.
 
     It was known when it was drawn, or its task gives it. Up to `ahead` are drawn before the first
-    is through; the next is drawn once what came before it was worked on. At the end no task is
-    left: what was not sent is let go, and what was in flight is waited for.
+    is through; the next is drawn once what came before it was worked on, and with a `demand` not
+    before that is no longer met, and then at once. At the end no task is left: what was not sent is
+    let go, and what was in flight is waited for.
     """
 
     def __init__(
@@ -29,11 +54,13 @@ class Window(Generic[Drawn, Found]):
         drawn: Iterator[tuple[Drawn, Found | asyncio.Task[Found]]],
         ahead: int,
         asker: Asker,
+        demand: Demand | None = None,
     ) -> None:
         """Nothing is drawn yet."""
         self._drawn = drawn
         self._ahead = ahead
         self._asker = asker
+        self._demand = demand
         self._open: deque[tuple[Drawn, Found | asyncio.Task[Found]]] = deque()
         self._known = 0
 
@@ -54,16 +81,33 @@ class Window(Generic[Drawn, Found]):
 
     async def __anext__(self) -> tuple[Drawn, Found]:
         """The next in order."""
-        while len(self._open) < self._ahead and (one := next(self._drawn, None)) is not None:
-            self._open.append(one)
+        self._draw()
         if not self._open:
             raise StopAsyncIteration
         what, found = self._open[0]
         if isinstance(found, asyncio.Task):
-            found = await found
+            found = await self._through(found)
         else:
             self._known += 1
             if self._known % AT_ONCE == 0:
                 await asyncio.sleep(0)
         self._open.popleft()
         return what, found
+
+    def _draw(self) -> None:
+        """Draw as many as may be open."""
+        while len(self._open) < self._ahead and not (self._demand and self._demand.is_met):
+            if (one := next(self._drawn, None)) is None:
+                return
+            self._open.append(one)
+
+    async def _through(self, task: asyncio.Task[Found]) -> Found:
+        """What a task gives; meanwhile others are drawn as the demand falls."""
+        if self._demand is not None:
+            fell = self._demand.fell
+            task.add_done_callback(lambda _: fell.set())
+            while not task.done():
+                fell.clear()
+                self._draw()
+                await fell.wait()
+        return await task

@@ -18,6 +18,7 @@ import re
 from random import Random
 
 from pipeline.stage import (
+    AskingConfig,
     ChainStage,
     Conversation,
     Drop,
@@ -25,7 +26,6 @@ from pipeline.stage import (
     Request,
     Row,
     Sampling,
-    StageConfig,
 )
 from pipeline.stages.numbered_list import clean_reply
 
@@ -41,7 +41,7 @@ STALE = ("shown", "nearest_id", "nearest_score", "is_classification", "output_co
 """Columns that speak of an instruction which the new one replaces."""
 
 
-class Config(StageConfig):
+class Config(AskingConfig):
     """Settings of `backtranslate`: how the instruction is written, and how the pair is rated."""
 
     sampling: Sampling = Sampling(temperature=0.7, top_p=0.9, max_tokens=512)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from random import Random
 
-from pipeline.stage import Drop, LLMStage, Reply, Request, Row, Sampling, StageConfig
+from pipeline.stage import AskingConfig, Drop, LLMStage, Reply, Request, Row, Sampling
 from pipeline.stages.numbered_list import clean_reply
 from pipeline.stages.yes_no import YES_OR_NO, is_word_cut_off, is_yes
 
 
-class Config(StageConfig):
+class Config(AskingConfig):
     """Settings of `classify`: the paper's decoding."""
 
     sampling: Sampling = Sampling(temperature=0, stop=("\n",), max_tokens=3)

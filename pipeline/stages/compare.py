@@ -24,6 +24,7 @@ from pydantic import Field
 from pipeline.stage import (
     EXTENT,
     NOT_ASKED,
+    AskingConfig,
     ChainStage,
     Conversation,
     Drop,
@@ -31,7 +32,6 @@ from pipeline.stage import (
     Request,
     Row,
     Sampling,
-    StageConfig,
 )
 from pipeline.stages.bradley_terry import Outcome, leaderboard
 from pipeline.stages.numbered_list import clean_reply
@@ -41,7 +41,7 @@ VERDICT = re.compile(r"\s*(?:answer\s+)?(a|b|tie)[.!]?\s*(?:\n|$)", re.IGNORECAS
 FIRST, SECOND, TIE = "output", "other_output", "tie"
 
 
-class Config(StageConfig):
+class Config(AskingConfig):
     """Settings of `compare`: how many pairs of a row are judged (null is all), and how.
 
     Which pairs is drawn a row; more of them later keep those that were judged.

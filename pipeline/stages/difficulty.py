@@ -21,7 +21,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.stage import Drop, LLMStage, Reply, Request, Row, StageConfig
+from pipeline.stage import AskingConfig, Drop, LLMStage, Reply, Request, Row
 from pipeline.stages.conversations import whole_conversation
 
 TEXTS = ("instruction", "input", "output")
@@ -31,7 +31,7 @@ REFUSED, TOO_HIGH = "template_refuses", "perplexity_too_high"
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
-class Config(StageConfig):
+class Config(AskingConfig):
     """`difficulty` has no settings: who measures is `scorer`."""
 
 

@@ -15,20 +15,19 @@ from pydantic import Field, model_validator
 from filters.keywords import PUBLISHED, keywords
 from filters.opening import opening
 from filters.word_count import word_count
-from pipeline.stage import EXTENT, IDENTITY, OPERATIONAL, Drop, StageConfig
+from pipeline.stage import EXTENT, IDENTITY, OPERATIONAL, AskingConfig, Drop
 
 
-class DraftConfig(StageConfig):
+class DraftConfig(AskingConfig):
     """Settings of a stage that drafts; lengths default to Self-Instruct's.
 
     `demonstrations` tasks are shown in each request. `expected_yield` is how many new tasks a
     request is expected to give; with the target it sets the `window` W where none is given: a
     request is drawn from the pool as it stood W slots earlier.
 
-    Once `stall_after` items came (null: never), the stage is stopped where less than `stall_below`
-    of the last ones were kept; and, where 200 replies brought nothing, if less than
-    `stall_distinct_below` of the last replies differ, or more than `stall_spend_above` of a budget
-    went since.
+    Where `stall_after` items came and 200 replies brought nothing, the stage is also stopped if
+    less than `stall_distinct_below` of the last replies differ, or more than `stall_spend_above` of
+    a budget went since.
     """
 
     target: Annotated[int, Field(ge=1), EXTENT] = 1000
@@ -40,8 +39,6 @@ class DraftConfig(StageConfig):
     tokens: Annotated[Literal["unicode", "published"], IDENTITY] = "unicode"
     words_at_least: Annotated[int, Field(ge=0), IDENTITY] = 4
     words_at_most: Annotated[int, Field(ge=1), IDENTITY] = 150
-    stall_after: Annotated[int | None, Field(ge=1), OPERATIONAL] = 500
-    stall_below: Annotated[float, Field(ge=0, le=1), OPERATIONAL] = 0.02
     stall_distinct_below: Annotated[float, Field(ge=0, le=1), OPERATIONAL] = 0.05
     stall_spend_above: Annotated[float, Field(ge=0, le=1), OPERATIONAL] = 0.02
 

@@ -15,12 +15,12 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline.stage import IDENTITY, Drop, LLMStage, Reply, Request, Row, StageConfig
+from pipeline.stage import IDENTITY, AskingConfig, Drop, LLMStage, Reply, Request, Row
 
 Text = Literal["instruction", "input", "output"]
 
 
-class Config(StageConfig):
+class Config(AskingConfig):
     """Settings of `embed`: the columns that make the text, those that are empty left out.
 
     `length` is how many numbers a vector has; rows that get another are dropped. Null takes any.

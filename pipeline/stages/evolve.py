@@ -21,6 +21,7 @@ from pipeline.stage import (
     EXTENT,
     IDENTITY,
     NOT_ASKED,
+    AskingConfig,
     ChainStage,
     Conversation,
     Drop,
@@ -28,7 +29,6 @@ from pipeline.stage import (
     Request,
     Row,
     Sampling,
-    StageConfig,
 )
 from pipeline.stages.evolution import (
     OPERATIONS,
@@ -52,7 +52,7 @@ ADDED = " ".join(["again"] * 15)  # words that it takes a rewriting to add
 TOKENS_A_WORD = 4  # at most, in an estimate
 
 
-class Config(StageConfig):
+class Config(AskingConfig):
     """Settings of `evolve`.
 
     `operations` by name, each with `kind` (depth or breadth), `template` and `weight`; what a

@@ -17,19 +17,19 @@ from pydantic import Field
 
 from pipeline.stage import (
     IDENTITY,
+    AskingConfig,
     Drop,
     LLMStage,
     Reply,
     Request,
     Row,
     Sampling,
-    StageConfig,
 )
 from pipeline.stages.instance_blocks import parse_input_first, parse_output_first
 from pipeline.stages.numbered_list import clean_reply
 
 
-class Config(StageConfig):
+class Config(AskingConfig):
     """Settings of `instances`; at most `instances` are kept of a reply."""
 
     instances: Annotated[int, Field(ge=1, le=50), IDENTITY] = 5
@@ -112,6 +112,7 @@ STAGE = LLMStage(
     ask=ask,
     read=read,
     makes_rows=True,
+    decisions=("beyond_the_list",),
     measure=label_shares,
     reads=("row_id", "root_id", "instruction", "is_classification"),
     writes=("row_id", "parent_id", "teacher", "input", "output", "requests"),

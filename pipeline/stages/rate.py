@@ -18,13 +18,13 @@ from pipeline.stage import (
     EXTENT,
     IDENTITY,
     NOT_ASKED,
+    AskingConfig,
     ChainStage,
     Conversation,
     Drop,
     Request,
     Row,
     Sampling,
-    StageConfig,
 )
 from pipeline.stages import keep
 from pipeline.stages.numbered_list import clean_reply
@@ -41,7 +41,7 @@ MEANINGS = {
 """What a judge is told of each dimension; 5 is always the best."""
 
 
-class Config(StageConfig):
+class Config(AskingConfig):
     """Settings of `rate`: what is rated, how often each is asked, and how the judge decodes.
 
     `dimensions` are names of the six that there are, or of the user's own `rules`, each with what

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from pipeline.stage import (
     IDENTITY,
+    AskingConfig,
     ChainStage,
     Conversation,
     Drop,
@@ -20,7 +21,6 @@ from pipeline.stage import (
     Request,
     Row,
     Sampling,
-    StageConfig,
 )
 from pipeline.stages.numbered_list import clean_reply
 
@@ -28,7 +28,7 @@ STALE = ("shown", "nearest_id", "nearest_score")
 """Columns that speak of the wording which a paraphrase replaces."""
 
 
-class Config(StageConfig):
+class Config(AskingConfig):
     """Settings of `reformulate`: how many paraphrases are asked for, a request each."""
 
     reformulations: Annotated[int, Field(ge=1, le=20), IDENTITY] = 2

@@ -23,6 +23,7 @@ from pydantic import Field, model_validator
 
 from pipeline.stage import (
     IDENTITY,
+    AskingConfig,
     ChainStage,
     Conversation,
     Drop,
@@ -30,7 +31,6 @@ from pipeline.stage import (
     Request,
     Row,
     Sampling,
-    StageConfig,
 )
 from pipeline.stages.final_answer import final_answer, is_same_answer
 from pipeline.stages.numbered_list import clean_reply
@@ -42,7 +42,7 @@ ANSWER_LINE = re.compile(
 )
 
 
-class Config(StageConfig):
+class Config(AskingConfig):
     """Settings of `respond`.
 
     With `steps` the teacher thinks first and answers after it; with `constraints` it is told the
@@ -165,6 +165,7 @@ STAGE = ChainStage(
     prompts=lambda config: (_template(config),),
     work=work,
     requests_a_row=lambda config: float(config.samples),
+    decisions=("reference_not_reached",),
     reads=reads,
     writes=(
         "teacher",

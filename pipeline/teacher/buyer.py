@@ -1,5 +1,9 @@
 """Buys replies: each request under the pace and the caps, with its two records and its bill.
 
+Where requests wait for one another, for a place among those that are open or for room under a cap,
+the lowest slot leaves first: what was begun first is whole first, and little is half done where a
+run ends early.
+
 One send is two records: an intent, durable before the request leaves, and a reply or a failure once
 it is over. An intent without either is a request that was in flight when the process died.
 """
@@ -27,6 +31,7 @@ from pipeline.teacher.journal import FAILURE, INTENT, REPLY, Journal, Record
 from pipeline.teacher.ledger import Ledger, Spend, billed_at_most, worst_case
 from pipeline.teacher.pace import Pace
 from pipeline.teacher.settings import TeacherSettings
+from pipeline.teacher.turns import Turns
 
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 60.0
@@ -58,7 +63,7 @@ class Buyer:
         self.settings = settings
         self.bought: Counter[str] = Counter()
         self.answered_as: set[str] = set()
-        self._free = asyncio.Semaphore(concurrency)
+        self._turns = Turns(concurrency)
         self._failing_since: float | None = None
         self._stop = asyncio.Event()
         self._stopped_by: SynthError | None = None
@@ -91,7 +96,7 @@ class Buyer:
         """Send a call until a reply comes, and journal it."""
         failing_since: float | None = None
         backoff_s = 0.0
-        async with self._free:
+        async with self._turns.taken(call.slot):
             try:
                 while True:
                     await self._pace.leave(is_retry=backoff_s > 0)
@@ -119,7 +124,7 @@ class Buyer:
         model = self.teacher.name
         n_bytes, n_messages = billed_at_most(call)
         worst = worst_case(n_bytes, n_messages, call.body.get(call.limit_name))
-        await self.ledger.reserve(model, worst)
+        await self.ledger.reserve(model, worst, call.slot)
         note = {
             "model": model,
             "worst": [worst.input_tokens, worst.output_tokens],

@@ -9,7 +9,6 @@ is ever passed. Money is tokens times a decimal price.
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from decimal import Decimal
 from pipeline.errors import BudgetError
 from pipeline.teacher.call import Call
 from pipeline.teacher.settings import Budget, Price
+from pipeline.teacher.turns import Line
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,24 +104,31 @@ class Ledger:
     reserved: dict[str, Spend] = field(default_factory=_spends)
     requests: int = 0
     in_flight: int = 0
-    _settled: asyncio.Event = field(default_factory=asyncio.Event)
+    _line: Line = field(default_factory=Line)
 
-    async def reserve(self, model: str, worst: Spend) -> None:
+    async def reserve(self, model: str, worst: Spend, place: int = 0) -> None:
         """Set the worst case of a request aside; waits while requests in flight may leave room.
 
-        Raises `BudgetError` once a cap is reached.
+        Who waits is served by `place`, the lowest first. Raises `BudgetError` once a cap is
+        reached.
         """
-        while (reached := self._over(model, worst)) is not None:
-            if self.in_flight == 0:
+        ticket = self._line.ticket()
+        while True:
+            is_behind = self._line.has_lower(place)
+            reached = None if is_behind else self._over(model, worst)
+            if not is_behind and reached is None:
+                break
+            if reached is not None and self.in_flight == 0:
+                self._line.next()  # who waits behind it is told the same, or is smaller and fits
                 raise BudgetError(
                     f"the budget is reached: {reached}. What was made is valid; raise the cap and "
                     "start the same command again to go on."
                 )
-            self._settled.clear()
-            await self._settled.wait()
+            await self._line.wait(place, ticket)
         self.reserved[model] += worst
         self.requests += 1
         self.in_flight += 1
+        self._line.next()  # there may be room for one more
 
     def settle(
         self,
@@ -144,7 +151,7 @@ class Ledger:
             self.confirmed[model] += actual
         elif billed:
             self.unknown[model] += worst
-        self._settled.set()
+        self._line.next()
 
     def _over(self, model: str, worst: Spend) -> str | None:
         """Which cap the request would pass, in words; null where it fits."""

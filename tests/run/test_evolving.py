@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli.commands import app
-from pipeline.errors import RecipeError
+from pipeline.errors import BudgetError, RecipeError
 from pipeline.inspect import open_run
 from pipeline.run.estimate import Estimate, estimate
 from pipeline.run.prepare import Options, prepare
@@ -205,6 +205,27 @@ def test_a_run_that_was_killed_asks_nothing_twice_and_ends_with_the_same_files(
     assert n_plain <= len(sent) <= n_plain + 32 * len(deaths)
     keys = Counter((r["key"], r["kind"]) for r in books.records(out))
     assert max(n for (_, kind), n in keys.items() if kind == "reply") == 1
+
+
+@pytest.mark.parametrize("cap", ["budget.requests=320", "budget.tokens=70000"])
+def test_a_budget_leaves_few_rows_half_done_and_the_rest_whole(
+    self_instruct: Path, server: Server, tmp_path: Path, cap: str
+) -> None:
+    server.set_plan({"latency": {"median_s": 0.01, "sigma": 0.5}})
+    n, out = 8, tmp_path / "run"
+    with pytest.raises(BudgetError):
+        _evolve(
+            self_instruct,
+            out,
+            f"teacher.concurrency={n}",
+            cap,
+            teacher=f"openai:test-model@{server.url}",
+        )
+    state = books.stage_json(out, "evolve")
+    begun = {r["slot"] for r in books.records(out) if r["kind"] == "reply"}
+    through = state["next_slot"]
+    assert len(begun) - through <= 2 * n, "begun, and not whole or behind one that is not"
+    assert state["kept"] > 3 * through > 15
 
 
 def test_a_replay_gives_the_same_bytes_and_asks_nothing(
