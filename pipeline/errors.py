@@ -36,7 +36,7 @@ class BudgetError(SynthError):
 
 
 class StallError(SynthError):
-    """The run no longer gets anywhere; what was made is valid."""
+    """The run no longer gets anywhere, or has come to nothing; what was made is valid."""
 
     exit_code = 4
 

@@ -168,6 +168,11 @@ class StageManifest(_Manifest):
         return stage_folder(self.index, self.name)
 
 
+def took_the_last(stages: Iterable[StageManifest]) -> StageManifest | None:
+    """The stage that kept none of the rows that came to it; null where there is none."""
+    return next((stage for stage in stages if stage.candidates and not stage.kept), None)
+
+
 class Ended(_Manifest):
     """How a run ended before it was finished: its exit code, and what was said."""
 

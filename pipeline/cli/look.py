@@ -237,7 +237,11 @@ def _status_tree(run: Run, stages: list[StageStatus], worker: str | None) -> dic
 
 
 def _next_step(run: Run, stages: list[StageStatus], worker: str | None) -> str:
+    from pipeline.manifest import took_the_last
+
     if run.manifest.status == "finished":
+        if (last := took_the_last(run.stage_manifests)) is not None and not run.manifest.kept:
+            return f"{last.name} kept no row: synth show {run.path} {last.name} --dropped"
         return f"synth show {run.path}   synth verify {run.path}"
     if worker is not None:
         return f"it is at work ({worker}); look again in a while"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli import progress
-from pipeline.errors import LockedError, StorageError, SynthError
+from pipeline.errors import LockedError, StallError, StorageError, SynthError
 from pipeline.run.events import Listener, Message, to_all
 from pipeline.terminal import safe
 
@@ -108,8 +108,10 @@ def run(
     with progress.shown(as_json=as_json) as listener:
         state = _work(prepared, listener)
     data = prepared.run / "data" if state.data else prepared.run / state.stages[-1] / "kept"
+    nothing_left = _nothing_left(prepared.run, state)
     progress.last_word(
-        f"{state.kept} rows in {data} (made in {state.seconds:.1f} s). "
+        nothing_left
+        or f"{state.kept} rows in {data} (made in {state.seconds:.1f} s). "
         f"Look at them with  synth show {prepared.run}",
         as_json=as_json,
         status=state.status,
@@ -117,6 +119,34 @@ def run(
         data=str(data),
         seconds=state.seconds,
     )
+    _exit(nothing_left)
+
+
+def _nothing_left(run: Path, state: RunManifest) -> str | None:
+    """What is said of a run that came to its end without a row; null where it has some.
+
+    Null too where none came to it: there was nothing to lose.
+    """
+    from pipeline import manifest
+    from pipeline.manifest import StageManifest, took_the_last
+
+    if state.kept:
+        return None
+    paths = [run / folder / "stage.json" for folder in state.stages]
+    stage = took_the_last(manifest.read(StageManifest, path) for path in paths)
+    if stage is None:
+        return None
+    return (
+        f"No row is left in {run}: {stage.name} dropped all of "
+        f"{progress.dropped_text(stage.dropped_by_reason, most=3)}. "
+        f"Look at them with  synth show {run} {stage.name} --dropped"
+    )
+
+
+def _exit(nothing_left: str | None) -> None:
+    """End with the code of a stop where no row is left, so that no scheduler goes on with it."""
+    if nothing_left is not None:
+        raise typer.Exit(StallError.exit_code)
 
 
 def _work(prepared: Prepared, listener: Listener) -> RunManifest:
@@ -138,7 +168,8 @@ def _work(prepared: Prepared, listener: Listener) -> RunManifest:
         if prepared.run.is_dir() and not isinstance(error, LockedError | StorageError):
             log(Message(f"ended with {error.exit_code}: {error}"))
         raise
-    log(Message(f"ended with 0: {state.status}, {state.kept} rows kept"))
+    code = 0 if _nothing_left(prepared.run, state) is None else StallError.exit_code
+    log(Message(f"ended with {code}: {state.status}, {state.kept} rows kept"))
     return state
 
 
@@ -165,12 +196,16 @@ def replay(
     unasked = (
         f" {left} rows are not_asked: no reply is recorded;  synth run {where}  asks for them."
     )
+    nothing_left = None if left else _nothing_left(where, state)
     progress.last_word(
-        f"{made}: {state.status}, {state.kept} rows, nothing was asked.{unasked if left else ''}",
+        f"{made}: {state.status}, {state.kept} rows, nothing was asked."
+        + (unasked if left else "")
+        + (f" {nothing_left}" if nothing_left else ""),
         as_json=as_json,
         status=state.status,
         kept=state.kept,
     )
+    _exit(nothing_left)
 
 
 def repair(run: Annotated[str, typer.Argument(help="A run directory.")]) -> None:

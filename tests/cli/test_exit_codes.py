@@ -1,5 +1,6 @@
 """How the process ends: the code that a scheduler sees, and what was printed before."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -47,3 +48,37 @@ def test_all_that_was_printed_arrives() -> None:
     assert synth("stages").stdout.endswith("\n")
     assert synth("--help").returncode == 0
     assert synth("no-such-command").returncode == 2
+
+
+TOO_SHORT = "filter.filters={word_count: {at_least: 50}}"
+
+
+def test_a_run_that_drops_every_row_ends_with_4_each_time_and_says_so_last(tmp_path: Path) -> None:
+    given, out = tmp_path / "rows.jsonl", tmp_path / "run"
+    rows = [{"instruction": f"Name {n} rivers.", "output": "Rhine."} for n in range(12)]
+    given.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    line = ("run", "curate", "--input", str(given), "--out", str(out), "--set", TOO_SHORT)
+    line = (*line, "--until", "decontaminate")
+    said = f"No row is left in {out}: filter dropped all of 12 (too_few_words 12). "
+    for _ in range(2):
+        done = synth(*line)
+        assert done.returncode == 4, done.stderr
+        assert done.stderr.splitlines()[-1].startswith(said)
+    assert synth("verify", str(out)).returncode == 0, "what was made is valid"
+    end = json.loads(synth(*line, "--json").stdout.splitlines()[-1])
+    assert (end["event"], end["kept"]) == ("end", 0)
+    assert end["text"].startswith(said)
+    log = [json.loads(text) for text in (out / "log.jsonl").read_text().splitlines()]
+    ends = [one["text"][:12] for one in log if "ended" in one.get("text", "")]
+    assert ends == ["ended with 4"] * 3
+
+
+def test_a_finished_run_without_a_row_says_where_they_went(tmp_path: Path) -> None:
+    given, out = tmp_path / "rows.jsonl", tmp_path / "run"
+    given.write_text('{"instruction": "Name a river.", "output": "Rhine."}\n' * 3)
+    line = ("run", "filter", "--input", str(given), "--out", str(out), "--set", TOO_SHORT)
+    assert synth(*line).returncode == 4
+    assert f"filter kept no row: synth show {out} filter" in synth("status", str(out)).stdout
+    replayed = synth("replay", str(out))
+    assert replayed.returncode == 4
+    assert "No row is left" in replayed.stderr.splitlines()[-1]
