@@ -67,6 +67,70 @@ def test_known_shapes_are_recognised(found: dict[str, object], texts: tuple[str,
     assert tuple(row.get(name) for name in TEXTS[:3]) == texts
 
 
+ASK, GOOD, POOR = "Name a river.", "The Po.", "A river is wet."
+QUESTION = [{"role": "user", "content": ASK}]
+GOOD_TURN = [{"role": "assistant", "content": GOOD}]
+POOR_TURN = [{"role": "assistant", "content": POOR}]
+
+
+@pytest.mark.parametrize("prompt", [ASK, QUESTION])
+@pytest.mark.parametrize("chosen", [GOOD, GOOD_TURN, QUESTION + GOOD_TURN])
+@pytest.mark.parametrize("rejected", [POOR, POOR_TURN, QUESTION + POOR_TURN])
+def test_a_rejected_answer_is_no_turn_whether_texts_or_turns_are_given(
+    prompt: object, chosen: object, rejected: object
+) -> None:
+    (row,) = rows_of({"prompt": prompt, "chosen": chosen, "rejected": rejected})
+    assert isinstance(row, dict)
+    assert [row[name] for name in TEXTS] == [ASK, None, GOOD, POOR]
+    assert "messages" not in row
+
+
+def test_a_system_prompt_stays_and_the_rejected_answer_is_beside_it() -> None:
+    told = ASKED[:1] + QUESTION
+    (row,) = rows_of({"prompt": told, "chosen": GOOD_TURN, "rejected": POOR_TURN})
+    assert isinstance(row, dict)
+    assert (row["output"], row["other_output"]) == (GOOD, POOR)
+    assert row["messages"] == told + GOOD_TURN
+
+
+def test_a_rejected_answer_to_a_later_turn_is_no_answer_to_the_first() -> None:
+    (row,) = rows_of({"prompt": ASKED[:4], "chosen": GOOD_TURN, "rejected": POOR_TURN})
+    assert isinstance(row, dict)
+    assert (row["output"], row["other_output"]) == ("Hello", None)
+    assert row["messages"] == ASKED[:4] + GOOD_TURN
+
+
+@pytest.mark.parametrize(
+    ("found", "reason", "detail"),
+    [
+        ({"prompt": QUESTION, "completion": 5}, "not_text", "output is a int"),
+        ({"prompt": ASK, "chosen": ["a"]}, "not_text", "output is a list"),
+        ({"prompt": QUESTION, "chosen": ["a"]}, "no_conversation", "output: turn 0 is a str"),
+        ({"prompt": ASK, "chosen": QUESTION, "rejected": [{}]}, "unknown_role",
+         "other_output: turn 0 is by 'None'"),
+        ({"instruction": ASK, "input": "a", "output": GOOD_TURN}, "not_text",
+         "input stands beside turns"),
+    ],
+)  # fmt: skip
+def test_turns_that_cannot_be_read_name_their_field(
+    found: dict[str, object], reason: str, detail: str
+) -> None:
+    (drop,) = rows_of(found)
+    assert isinstance(drop, Drop)
+    assert (drop.reason, drop.detail) == (reason, detail)
+
+
+def test_several_answers_may_be_turns() -> None:
+    found = {"prompt": ASK, "a": GOOD_TURN, "b": QUESTION + POOR_TURN}
+    (row,) = rows_of(found, answers=("a", "b"))
+    assert isinstance(row, dict)
+    said = [{"source": "a", "text": GOOD}, {"source": "b", "text": POOR}]
+    assert row["answers"] == said
+    (drop,) = rows_of(found | {"a": ASKED}, answers=("a", "b"))
+    assert isinstance(drop, Drop)
+    assert (drop.reason, drop.detail) == ("not_one_answer", "a has 5 turns")
+
+
 def test_other_fields_are_named_by_the_recipe() -> None:
     found: dict[str, object] = {"question": "a", "answer": "c", "by": "me", "instruction": "no"}
     columns = {"instruction": "question", "output": "answer", "source": "by"}
