@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pipeline import manifest, store
 from pipeline.errors import InputError
@@ -16,7 +18,7 @@ from pipeline.run.inputs.files import TEXT, InputFile, fingerprint, input_files,
 from pipeline.schema import DROP_COLUMNS, in_order
 from pipeline.stage import Drop, Row
 from pipeline.stages import read_input
-from pipeline.stages.input_shapes import Shape, recognise
+from pipeline.stages.input_shapes import OF_EVERY_SHAPE, Shape, recognise
 from pipeline.stages.read_input import Config, Reading
 
 Entries = list[Row | Drop]
@@ -88,7 +90,30 @@ class Source:
         if isinstance(record, Drop):
             row = read_input.row_of(number, 0, self.how)
             return [Drop(record.reason, record.detail, row=row)]
-        return read_input.read(number, record, self.how)
+        how = self._how_of(record)
+        if how is None:
+            named = ", ".join(repr(name[:40]) for name in list(record)[:12]) or "none"
+            row = read_input.row_of(number, 0, self.how)
+            return [Drop("unknown_shape", f"fields {named}", row=row)]
+        return read_input.read(number, record, how)
+
+    def _how_of(self, record: dict[str, Any]) -> Reading | None:
+        """How a row of text is read: by its own shape, as they may be mixed, where none is named.
+
+        Fields that are null come second, as some files name all fields in every row. Null is where
+        the fields have no shape, and are not some of those that the others have.
+        """
+        assert self.how is not None
+        if self.files[0].format not in TEXT or not _is_told(self.config):
+            return self.how
+        said = tuple(name for name, value in record.items() if value is not None)
+        own = _own_shape(said) or _own_shape(tuple(record))
+        whole = self.how.shape.fields
+        if own is None:
+            return self.how if record.keys() <= set(whole.values()) else None
+        shared = {target: whole[target] for target in OF_EVERY_SHAPE if target in whole}
+        fields = {**own.fields, **shared}
+        return self.how if fields == whole else replace(self.how, shape=Shape(fields))
 
     def batches(self, start: int) -> Iterator[Batch]:
         """The rows of Parquet or Arrow files as columns, from row `start` on."""
@@ -153,6 +178,16 @@ def _open_files(path: Path, config: Config) -> Source:
     is_flat = not is_text and shape.is_flat and not config.answers
     is_columns = is_flat and all(are_texts(file, found.fields) for file in files)
     return replace(found, is_columns=is_columns)
+
+
+def _is_told(config: Config) -> bool:
+    """Whether the shape of rows is told from their fields, and not named."""
+    return config.shape == "auto" and not config.columns.keys() & {"instruction", "messages"}
+
+
+@functools.lru_cache(maxsize=256)
+def _own_shape(names: tuple[str, ...]) -> Shape | None:
+    return recognise(names, columns={})
 
 
 def _written(shape: Shape, config: Config) -> tuple[str, ...]:
