@@ -13,9 +13,14 @@ second answer is no turn of the conversation: it is `other_output`, where the ro
 
 from __future__ import annotations
 
+import contextlib
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline.stage import EXTENT, IDENTITY, OPERATIONAL, Drop, ImportStage, Row, StageConfig
@@ -41,10 +46,11 @@ class Config(StageConfig):
     `columns` names the file's fields where they are called otherwise, as in `{instruction:
     question, output: answer}`; `split` which split of a saved data set, or which shards of a folder
     by the beginning of their names. `answers` names fields that hold an answer each, as several
-    models wrote them, for `compare`; `reference` under `columns` the right answer, for `respond`: a
-    text or a number. `license` is what rows get that name none themselves. A row of
-    more than `row_bytes` is dropped; a file of more than `file_bytes` when unpacked, or more than
-    `ratio` times as large as what is stored of it, is refused.
+    models wrote them, for `compare`. Under `columns`, `reference` is the right answer, a text or a
+    number, for `respond`, `rating` a number, for `keep`, and `embedding` a vector, for `semantic`.
+    `license` is what rows get that name none themselves. A row of more than `row_bytes` is dropped;
+    a file of more than `file_bytes` when unpacked, or more than `ratio` times as large as what is
+    stored of it, is refused.
     """
 
     path: Annotated[str, OPERATIONAL] = ""  # its content is identity
@@ -83,7 +89,8 @@ class Reading:
     """How the rows of one file are read: their shape, and what is known of all of them.
 
     A field that is only called `reference` may hold anything, and what is no text or number is
-    left out; where the recipe names the field, such a row is dropped.
+    left out; where the recipe names the field, such a row is dropped. So it is with those of
+    `rating` and `embedding`, where they are among `named`.
     """
 
     shape: Shape
@@ -92,6 +99,7 @@ class Reading:
     turns: Literal["conversation", "user"] = "conversation"
     answers: tuple[str, ...] = ()
     is_reference_named: bool = False
+    named: frozenset[Target] = frozenset()
 
 
 def read(number: int, found: dict[str, Any], how: Reading) -> list[Row | Drop]:
@@ -110,6 +118,12 @@ def read(number: int, found: dict[str, Any], how: Reading) -> list[Row | Drop]:
         if isinstance(right, Drop) and how.is_reference_named:
             return [_drop(right, row)]
         row["reference"] = None if isinstance(right, Drop) else right
+    for target, measured in MEASURES.items():
+        if target in how.shape.fields:
+            value = measured(found.get(how.shape.fields[target]))
+            if isinstance(value, Drop) and target in how.named:
+                return [_drop(value, row)]
+            row[target] = None if isinstance(value, Drop) else value
     if how.answers:
         answers = _answers(found, how.answers)
         if isinstance(answers, Drop):
@@ -137,6 +151,34 @@ def _reference(found: object) -> str | Drop | None:
     if found is not None and not is_unicode(found):
         return Drop("not_text", "reference is not valid Unicode")
     return found
+
+
+def _rating(found: object) -> float | Drop | None:
+    """A row's number, which in CSV is a text; null without one."""
+    if found is None or found == "":
+        return None
+    try:
+        number = math.nan if isinstance(found, bool) else float(found)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    is_number = math.isfinite(number)
+    return number if is_number else Drop("not_number", f"rating is a {type(found).__name__}")
+
+
+def _vector(found: object) -> npt.NDArray[np.float32] | Drop | None:
+    """A row's vector, as `embed` gives it; null without one."""
+    if found is None:
+        return None
+    if isinstance(found, list) and found and all(type(one) in (int, float) for one in found):
+        with np.errstate(over="ignore"), contextlib.suppress(OverflowError):
+            vector = np.array([float(one) for one in found]).astype(np.float32)
+            if np.isfinite(vector).all():
+                return vector
+    return Drop("no_vector", f"embedding is a {type(found).__name__}, not a list of finite numbers")
+
+
+MEASURES: dict[Target, Callable[[object], Any]] = {"rating": _rating, "embedding": _vector}
+"""How numbers that rows were given elsewhere are read."""
 
 
 def _answers(found: dict[str, Any], names: tuple[str, ...]) -> list[dict[str, str]] | Drop:

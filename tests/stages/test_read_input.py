@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -155,6 +156,34 @@ def test_the_right_answer_is_a_text_or_a_number(right: object, taken: str | None
         assert isinstance(right, list | bool)
     else:
         assert named["reference"] == taken
+
+
+@pytest.mark.parametrize(
+    ("target", "found", "taken"),
+    [
+        ("rating", 4, 4.0), ("rating", "4.5", 4.5), ("rating", "", None), ("rating", None, None),
+        ("rating", True, Drop("not_number", "rating is a bool")),
+        ("rating", "nan", Drop("not_number", "rating is a str")),
+        ("rating", [4], Drop("not_number", "rating is a list")),
+        ("embedding", [1, 0.5], [1.0, 0.5]), ("embedding", None, None),
+        ("embedding", [], Drop("no_vector", "embedding is a list, not a list of finite numbers")),
+        ("embedding", [1e99],
+         Drop("no_vector", "embedding is a list, not a list of finite numbers")),
+        ("embedding", [10**400],
+         Drop("no_vector", "embedding is a list, not a list of finite numbers")),
+        ("embedding", "[1]", Drop("no_vector", "embedding is a str, not a list of finite numbers")),
+    ],
+)  # fmt: skip
+def test_ratings_and_vectors_are_finite_numbers(target: str, found: object, taken: object) -> None:
+    (row,) = rows_of({"instruction": "a", target: found})
+    assert isinstance(row, dict)
+    value = None if row[target] is None else pl.Series([row[target]]).to_list()[0]
+    assert value == (None if isinstance(taken, Drop) else taken)
+    columns = {"instruction": "q", target: "own"}
+    (named,) = rows_of({"q": "a", "own": found}, columns=columns, named=frozenset({target}))
+    assert isinstance(named, Drop) == isinstance(taken, Drop)
+    if isinstance(named, Drop) and isinstance(taken, Drop):
+        assert (named.reason, named.detail) == (taken.reason, taken.detail)
 
 
 def test_every_instance_and_conversation_has_the_right_answer_of_its_row() -> None:
