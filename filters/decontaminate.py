@@ -8,10 +8,14 @@ of `filters.shingles`, so in Han, kana and hangul every sign counts.
 
 from __future__ import annotations
 
+import codecs
+import gzip
+import json
 import os
 import re
 import string
 import unicodedata
+import zlib
 from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass
@@ -70,21 +74,64 @@ def decontaminate(
 
 
 def read_benchmarks(path: str | os.PathLike[str]) -> pl.DataFrame:
-    """Read prompts from Parquet or JSONL (.jsonl, .ndjson), for `decontaminate`.
+    """Read prompts from Parquet or JSON Lines (.jsonl, .ndjson, also as .gz), for `decontaminate`.
 
-    Raises ValueError where the file is of another kind or has other columns.
+    Where some prompts of JSON Lines have an `item`, another is called by its line. Raises
+    ValueError where the file is of another kind or has other columns, and where a line is no
+    prompt, by its number.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix == ".parquet":
-        frame = pl.read_parquet(Path(path))
-    elif suffix in (".jsonl", ".ndjson"):
-        frame = pl.read_ndjson(Path(path))
-    else:
-        raise ValueError(f"{os.fspath(path)} is neither .parquet nor .jsonl")
+    name = Path(path).name.lower()
     try:
-        return _prompts(frame)
+        if name.endswith(".parquet"):
+            return _prompts(pl.read_parquet(Path(path)))
+        if name.removesuffix(".gz").endswith((".jsonl", ".ndjson")):
+            return _prompts(_json_lines(Path(path)))
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
+    raise ValueError(f"{os.fspath(path)} is neither .parquet nor .jsonl")
+
+
+def _json_lines(path: Path) -> pl.DataFrame:
+    """The prompts of all lines, those that are blank left out."""
+    rows: list[tuple[str, str | None, str | None]] = []
+    lines: list[str] = []
+    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+        try:
+            for number, line in enumerate(file, start=1):
+                if said := line.removeprefix(codecs.BOM_UTF8).strip():
+                    rows.append(_prompt_of(said, number))
+                    lines.append(f"line {number}")
+        except (EOFError, zlib.error) as error:
+            raise ValueError(f"cannot be unpacked: {error}") from error
+    frame = pl.DataFrame(
+        rows, dict.fromkeys(("benchmark", "item", "text"), pl.String), orient="row"
+    )
+    if frame["item"].null_count() == frame.height:
+        return frame.drop("item")
+    return frame.with_columns(pl.col("item").fill_null(pl.Series(lines, dtype=pl.String)))
+
+
+def _prompt_of(line: bytes, number: int) -> tuple[str, str | None, str | None]:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"line {number}: not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"line {number}: a {type(found).__name__}, not an object")
+    if missing := {"benchmark", "text"} - found.keys():
+        raise ValueError(
+            f"line {number}: benchmark prompts have no column "
+            f"{' and no column '.join(sorted(missing))}; there are {', '.join(found) or 'none'}"
+        )
+    benchmark, text, item = found["benchmark"], found["text"], found.get("item")
+    for name, value, kinds in (
+        ("benchmark", benchmark, str),
+        ("text", text, str | None),
+        ("item", item, str | int | float | None),
+    ):
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise ValueError(f"line {number}: {name} is a {type(value).__name__}")
+    return benchmark, None if item is None else str(item), text
 
 
 def _prompts(frame: pl.DataFrame) -> pl.DataFrame:
@@ -97,7 +144,9 @@ def _prompts(frame: pl.DataFrame) -> pl.DataFrame:
         )
     if "item" not in frame.columns:
         frame = frame.with_columns(item=pl.int_range(pl.len()).over("benchmark"))
-    return frame.select(pl.col("benchmark", "item", "text").cast(pl.String))
+    texts = frame.select(pl.col("benchmark", "item", "text").cast(pl.String))
+    place = pl.format("row {}", pl.int_range(1, pl.len() + 1))
+    return texts.with_columns(pl.col("item").fill_null(place))
 
 
 @dataclass(frozen=True)

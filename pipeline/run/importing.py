@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from pipeline.recipe import Step
 from pipeline.run.context import Context
+from pipeline.run.events import Message
 from pipeline.run.inputs.columns import Batch
 from pipeline.run.inputs.text import too_large
 from pipeline.run.judging import recut
@@ -18,6 +19,7 @@ from pipeline.schema import DROP_COLUMNS, arrow_schema
 from pipeline.stage import Drop, Row
 from pipeline.stages.read_input import TEXTS, Config, Reading, row_of
 from pipeline.store import StageFolder
+from pipeline.terminal import shorten
 
 PART_BYTES = 2**24
 """A part ends where its rows have this many characters, however few they are."""
@@ -31,6 +33,8 @@ def run_import_stage(context: Context, index: int, step: Step) -> None:
     if folder.state.complete and folder.next_slot >= source.total:
         context.done.append(folder.state)
         return
+    if source.left_out and folder.next_slot == 0:
+        context.listener(Message(_said_of(source.left_out)))
     folder.state.complete = False
     if source.shards:
         _take_shards(context, folder, source)
@@ -39,6 +43,13 @@ def run_import_stage(context: Context, index: int, step: Step) -> None:
     else:
         _take_rows(context, folder, source)
     context.seal(folder, source.total, source.total)
+
+
+def _said_of(left_out: Sequence[str]) -> str:
+    """What is said of fields that are not taken in."""
+    shown = ", ".join(shorten(name, 40) for name in left_out[:12])
+    more = f" and {len(left_out) - 12} more" if len(left_out) > 12 else ""
+    return f"Not taken in: the fields {shown}{more} (import.columns says what a field is)."
 
 
 def _take_shards(context: Context, folder: StageFolder, source: Source) -> None:
@@ -81,7 +92,9 @@ def _length(row: Row) -> int:
     turns = row.get("messages") or ()
     texts = [row.get(name) for name in (*TEXTS, "reference")] + [turn["content"] for turn in turns]
     texts += [answer["text"] for answer in row.get("answers") or ()]
-    return sum(len(text) for text in texts if isinstance(text, str))
+    vector = row.get("embedding")
+    n_numbers = 0 if vector is None else len(vector)
+    return 4 * n_numbers + sum(len(text) for text in texts if isinstance(text, str))
 
 
 def _take_columns(context: Context, folder: StageFolder, source: Source) -> None:

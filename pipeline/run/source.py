@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pipeline import manifest, store
 from pipeline.errors import InputError
 from pipeline.manifest import RunManifest, StageManifest
 from pipeline.run.inputs import text
-from pipeline.run.inputs.columns import COLUMNS, Batch, are_texts, batches, check, field_names
+from pipeline.run.inputs.columns import (
+    COLUMNS,
+    Batch,
+    are_texts,
+    batches,
+    check,
+    field_names,
+    unreadable,
+)
 from pipeline.run.inputs.files import TEXT, InputFile, fingerprint, input_files, licence_beside
 from pipeline.schema import DROP_COLUMNS, in_order
 from pipeline.stage import Drop, Row
 from pipeline.stages import read_input
-from pipeline.stages.input_shapes import Shape, recognise
+from pipeline.stages.input_shapes import OF_EVERY_SHAPE, Shape, recognise
 from pipeline.stages.read_input import Config, Reading
 
+SORTS = 256
+"""Rows with so many sets of fields are remembered, to say which fields are left out."""
 Entries = list[Row | Drop]
 """What one row of a file makes: rows, or why it makes none."""
 
@@ -28,7 +40,8 @@ class Source:
     """Where rows come from: a run's `shards`, or `files`; `fingerprint` stands for their content.
 
     `is_columns` says that the columns which are read hold texts alone, so that no row needs a dict,
-    `taken_from` names the run, this one or the one it is made from, that has taken the shards in.
+    `taken_from` names the run, this one or the one it is made from, that has taken the shards in,
+    `left_out` the fields of files that no row takes in.
     """
 
     path: Path
@@ -43,6 +56,7 @@ class Source:
     given: Config | None = None
     how: Reading | None = None
     taken_from: Path | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def config(self) -> Config:
@@ -88,7 +102,30 @@ class Source:
         if isinstance(record, Drop):
             row = read_input.row_of(number, 0, self.how)
             return [Drop(record.reason, record.detail, row=row)]
-        return read_input.read(number, record, self.how)
+        how = self._how_of(record)
+        if how is None:
+            named = ", ".join(repr(name[:40]) for name in list(record)[:12]) or "none"
+            row = read_input.row_of(number, 0, self.how)
+            return [Drop("unknown_shape", f"fields {named}", row=row)]
+        return read_input.read(number, record, how)
+
+    def _how_of(self, record: dict[str, Any]) -> Reading | None:
+        """How a row of text is read: by its own shape, as they may be mixed, where none is named.
+
+        Fields that are null come second, as some files name all fields in every row. Null is where
+        the fields have no shape, and are not some of those that the others have.
+        """
+        assert self.how is not None
+        if self.files[0].format not in TEXT or not _is_told(self.config):
+            return self.how
+        said = tuple(name for name, value in record.items() if value is not None)
+        own = _own_shape(said) or _own_shape(tuple(record))
+        whole = self.how.shape.fields
+        if own is None:
+            return self.how if record.keys() <= set(whole.values()) else None
+        shared = {target: whole[target] for target in OF_EVERY_SHAPE if target in whole}
+        fields = {**own.fields, **shared}
+        return self.how if fields == whole else replace(self.how, shape=Shape(fields))
 
     def batches(self, start: int) -> Iterator[Batch]:
         """The rows of Parquet or Arrow files as columns, from row `start` on."""
@@ -125,12 +162,16 @@ def _open_files(path: Path, config: Config) -> Source:
     is_text = files[0].format in TEXT
     file_rows: tuple[int, ...] = ()
     if is_text:
-        names, n_rows = _names_and_rows(files, config)
+        names, n_rows, sorts = _names_and_rows(files, config)
         shape = _shape(path, names, config)
+        own = [_own_shape(one) for one in sorts] if _is_told(config) else []
+        taken = {field for one in own if one is not None for field in one.fields.values()}
     else:
-        shape = _shape(path, field_names(files[0]), config)
+        names, taken = field_names(files[0]), set()
+        shape = _shape(path, _usable(files[0], config), config)
         file_rows = tuple(_count(file, config, shape) for file in files)
         n_rows = sum(file_rows)
+    taken |= {*shape.fields.values(), *(config.answers or ())}
     licence = config.license or licence_beside(path)
     found = Source(
         path,
@@ -148,17 +189,36 @@ def _open_files(path: Path, config: Config) -> Source:
             config.turns,
             config.answers or (),
             is_reference_named="reference" in config.columns,
+            named=frozenset(config.columns),
         ),
+        left_out=tuple(name for name in names if name not in taken),
     )
-    is_flat = not is_text and shape.is_flat and not config.answers
+    is_measured = bool(shape.fields.keys() & read_input.MEASURES.keys())
+    is_flat = not is_text and shape.is_flat and not config.answers and not is_measured
     is_columns = is_flat and all(are_texts(file, found.fields) for file in files)
     return replace(found, is_columns=is_columns)
+
+
+def _is_told(config: Config) -> bool:
+    """Whether the shape of rows is told from their fields, and not named."""
+    return config.shape == "auto" and not config.columns.keys() & {"instruction", "messages"}
+
+
+@functools.lru_cache(maxsize=256)
+def _own_shape(names: tuple[str, ...]) -> Shape | None:
+    return recognise(names, columns={})
+
+
+def _usable(file: InputFile, config: Config) -> list[str]:
+    """The columns of a file, without measures that are none and that the recipe does not name."""
+    left_out = (unreadable(file) & read_input.MEASURES.keys()) - set(config.columns.values())
+    return [name for name in field_names(file) if name not in left_out]
 
 
 def _written(shape: Shape, config: Config) -> tuple[str, ...]:
     """The columns of an import: some there are only where the data has them."""
     named = ["answers"] if config.answers is not None else []
-    named += ["reference"] if "reference" in shape.fields else []
+    named += [name for name in ("reference", *read_input.MEASURES) if name in shape.fields]
     return in_order((*read_input.STAGE.writes, *named))
 
 
@@ -182,23 +242,28 @@ def _shape(path: Path, names: Sequence[str], config: Config) -> Shape:
     return shape
 
 
-def _names_and_rows(files: Sequence[InputFile], config: Config) -> tuple[list[str], int]:
-    """All names of fields in text files, in order, and how many rows there are.
+def _names_and_rows(
+    files: Sequence[InputFile], config: Config
+) -> tuple[list[str], int, set[tuple[str, ...]]]:
+    """All names of fields in text files, in order, how many rows there are, and the names of rows.
 
     A file that cannot be used is refused by name and line.
     """
     names: dict[str, None] = {}
+    sorts = set[tuple[str, ...]]()
     n_rows = 0
     for file in files:
         for record in text.records(file, config):
             n_rows += 1
+            if not isinstance(record, Drop) and len(sorts) < SORTS:
+                sorts.add(tuple(record))
             if not isinstance(record, Drop) and not record.keys() <= names.keys():
                 names |= dict.fromkeys(record)
                 if len(names) > COLUMNS:
                     raise InputError(
                         f"{file.path}: row {n_rows}: more than {COLUMNS} names of fields."
                     )
-    return list(names), n_rows
+    return list(names), n_rows, sorts
 
 
 def _count(file: InputFile, config: Config, shape: Shape) -> int:

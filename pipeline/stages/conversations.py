@@ -23,6 +23,16 @@ ROLES = {
 
 def messages_of(found: object) -> list[Message] | Drop:
     """The turns of a conversation, in order, or why it is none."""
+    messages = turns_of(found)
+    if isinstance(messages, Drop):
+        return messages
+    if not user_turns(messages):
+        return Drop("no_user_turn", f"{len(messages)} turns")
+    return messages
+
+
+def turns_of(found: object) -> list[Message] | Drop:
+    """The turns of a part of a conversation, whoever they are by, or why it is none."""
     if not isinstance(found, list) or not found:
         return Drop("no_conversation", f"{type(found).__name__}, not a list of turns")
     messages: list[Message] = []
@@ -31,9 +41,21 @@ def messages_of(found: object) -> list[Message] | Drop:
         if isinstance(message, Drop):
             return message
         messages.append(message)
-    if not any(message["role"] == "user" for message in messages):
-        return Drop("no_user_turn", f"{len(messages)} turns")
     return messages
+
+
+def answered(prompt: list[Message], answer: list[Message]) -> list[Message]:
+    """A prompt and the answer to it, which may be given with the prompt's turns before it."""
+    size = len(prompt)
+    is_whole = any(answer[at : at + size] == prompt for at in range(len(answer) - size + 1))
+    return answer if is_whole else [*prompt, *answer]
+
+
+def only_answer(turns: list[Message]) -> str | None:
+    """The one answer that turns hold, after one user turn at most; null where they hold others."""
+    answers = [turn["content"] for turn in turns if turn["role"] == "assistant"]
+    is_one = len(answers) == 1 and turns[-1]["role"] == "assistant"
+    return answers[0] if is_one and len(user_turns(turns)) <= 1 else None
 
 
 def _message(turn: object, number: int) -> Message | Drop:

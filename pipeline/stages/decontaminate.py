@@ -2,7 +2,7 @@
 
 `benchmarks` names a Parquet or JSON Lines file with the columns `benchmark` and `text` (and `item`,
 if wanted), a row a prompt. A dropped row says which item it met and the words that they share
-(`filters.decontaminate`).
+(`filters.decontaminate`). Of a conversation every turn is looked at.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pydantic import Field, field_validator
 
 from filters.decontaminate import Benchmarks, read_benchmarks
 from pipeline.stage import DECISION, OPERATIONAL, FilterStage, Parts, StageConfig
+from pipeline.stages.all_turns import user_turns_after_the_first, with_all_turns
 
 COLUMNS = ("instruction", "input", "output")
 
@@ -59,8 +60,27 @@ def _judge(frames: Iterator[pl.DataFrame], config: Config, *, small: bool | None
         return pl.concat(frame.select(reason=null, detail=null, ref=null) for frame in frames)
     prompts = read_benchmarks(config.benchmarks)
     index = Benchmarks(prompts, ngram=config.ngram, short_ngram=config.short_ngram)
-    return pl.concat(
-        index.find(*(frame[name] for name in COLUMNS), small=small) for frame in frames
+    return pl.concat(_found(index, frame, small) for frame in frames)
+
+
+def _found(index: Benchmarks, frame: pl.DataFrame, small: bool | None) -> pl.DataFrame:
+    """The verdicts on all turns of rows; a later user turn is looked at as an instruction too."""
+    whole = with_all_turns(frame)
+    found = index.find(*(whole[name] for name in COLUMNS), small=small)
+    turns = user_turns_after_the_first(frame)
+    if turns.is_empty():
+        return found
+    none = pl.repeat(None, turns.height, dtype=pl.String, eager=True)
+    verdicts = index.find(turns["turn"], none, none, small=small)
+    later = turns.select("row").hstack(verdicts).filter(pl.col("reason").is_not_null())
+    first = later.unique("row", keep="first", maintain_order=True)
+    both = found.with_columns(row=pl.int_range(pl.len(), dtype=pl.Int64)).join(
+        first, on="row", how="left", suffix="_later", maintain_order="left"
+    )
+    is_other = pl.col("reason").is_null()
+    return both.select(
+        pl.when(is_other).then(f"{name}_later").otherwise(name).alias(name)
+        for name in found.columns
     )
 
 
@@ -76,11 +96,12 @@ def files(config: Config) -> tuple[str, ...]:
 
 STAGE = FilterStage(
     name="decontaminate",
-    version=1,
+    version=2,
     summary="drop rows that hold the prompts of benchmarks",
     config=Config,
     judge=judge,
     reads=reads,
+    may_read=("messages",),
     judge_parts=judge_parts,
     files=files,
 )

@@ -2,7 +2,8 @@
 
 Exact duplicates are those of `filters.exact`; near-duplicates are found by MinHash and each pair is
 checked exactly (`filters.near_duplicates`). Of equal rows the first stays; of a cluster the row
-with the best `rating`, where rows were rated, then that with the longest output, then the first.
+with the best `rating`, where rows were rated, then that with the longest output, then the first. A
+conversation is compared whole: its answers with the output, all else that is said with the input.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from filters.exact import exact, repeated, row_keys
 from filters.near_duplicates import Settings as NearSettings
 from filters.near_duplicates import judge_shards, near_duplicates, sign_frames
 from pipeline.stage import DECISION, FilterStage, Parts, StageConfig
+from pipeline.stages.all_turns import with_all_turns, with_turns_told_apart
 
 COLUMNS = ("row_id", "instruction", "input", "output")
 Text = Literal["instruction", "input", "output"]
@@ -65,15 +67,16 @@ class Config(StageConfig):
 
 def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
     """One verdict a row: the first of equal rows is kept, then one of each cluster of near ones."""
+    apart = with_turns_told_apart(frame)
     found = exact(
-        *(frame[name] for name in COLUMNS),
+        *(apart[name] for name in COLUMNS),
         compare_output=config.compare_output,
         ignore_case=config.ignore_case,
     )
     if not config.near:
         return found
     alive = found["reason"].is_null()
-    left = frame.filter(alive)
+    left = with_all_turns(frame.filter(alive))
     near = near_duplicates(
         *(left[name] for name in COLUMNS),
         threshold=config.threshold,
@@ -91,8 +94,9 @@ def judge_parts(parts: Parts, config: Config, scratch: Path) -> pl.DataFrame:
     """The same for parts of the rows: what is compared of each lies in `scratch`."""
     ids, keys, names = [], [], set[str]()
     for part in parts():
+        apart = with_turns_told_apart(part)
         key = row_keys(
-            *(part[name] for name in COLUMNS[1:]),
+            *(apart[name] for name in COLUMNS[1:]),
             compare_output=config.compare_output,
             ignore_case=config.ignore_case,
         )
@@ -111,10 +115,10 @@ def judge_parts(parts: Parts, config: Config, scratch: Path) -> pl.DataFrame:
 
 
 def _those(frames: Iterator[pl.DataFrame], alive: pl.Series) -> Iterator[pl.DataFrame]:
-    """The rows that are left, of one frame after the other."""
+    """The rows that are left with all their turns, of one frame after the other."""
     first = 0
     for frame in frames:
-        yield frame.filter(alive.slice(first, frame.height))
+        yield with_all_turns(frame.filter(alive.slice(first, frame.height)))
         first += frame.height
 
 
@@ -135,11 +139,11 @@ def reads(config: Config) -> tuple[str, ...]:
 
 STAGE = FilterStage(
     name="dedup",
-    version=1,
+    version=2,
     summary="drop rows that repeat another, exactly or nearly",
     config=Config,
     judge=judge,
     reads=reads,
-    may_read=("rating",),
+    may_read=("rating", "messages"),
     judge_parts=judge_parts,
 )

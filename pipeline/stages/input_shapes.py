@@ -10,7 +10,7 @@
 | `text` | `text`, or an answer's names: rows without an instruction, only where asked for |
 
 A second answer is `other_output`, or `rejected` beside `chosen`; the right one, where one is known,
-is `reference`.
+is `reference`; `rating` is a number that rows were given, `embedding` a vector of each.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ Target = Literal[
     "messages",
     "instances",
     "reference",
+    "rating",
+    "embedding",
     "source",
     "license",
 ]
@@ -59,6 +61,8 @@ NEEDED: dict[Name, tuple[Target, ...]] = {
 }
 OF_EVERY_SHAPE: dict[Target, tuple[str, ...]] = {
     "reference": ("reference",),
+    "rating": ("rating",),
+    "embedding": ("embedding",),
     "source": ("source",),
     "license": ("license", "licence"),
 }

@@ -7,22 +7,32 @@ called after its number in the file, counted from 0 over all shards.
 
 A conversation gives one row: its first user turn and the answer to it, and the whole of it as
 `messages` where there is more. With `turns: user` it gives a row for each user turn instead, as
-instructions for a pool, without answers.
+instructions for a pool, without answers. A prompt and its answers may be texts or turns each; a
+second answer is no turn of the conversation: it is `other_output`, where the row is one question.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline.stage import EXTENT, IDENTITY, OPERATIONAL, Drop, ImportStage, Row, StageConfig
 from pipeline.stages.conversations import (
+    Message,
+    answered,
     first_exchange,
     is_one_exchange,
     is_unicode,
     messages_of,
+    only_answer,
+    turns_of,
     user_turns,
 )
 from pipeline.stages.input_shapes import OF_EVERY_SHAPE, Name, Shape, Target
@@ -36,10 +46,11 @@ class Config(StageConfig):
     `columns` names the file's fields where they are called otherwise, as in `{instruction:
     question, output: answer}`; `split` which split of a saved data set, or which shards of a folder
     by the beginning of their names. `answers` names fields that hold an answer each, as several
-    models wrote them, for `compare`; `reference` under `columns` the right answer, for `respond`: a
-    text or a number. `license` is what rows get that name none themselves. A row of
-    more than `row_bytes` is dropped; a file of more than `file_bytes` when unpacked, or more than
-    `ratio` times as large as what is stored of it, is refused.
+    models wrote them, for `compare`. Under `columns`, `reference` is the right answer, a text or a
+    number, for `respond`, `rating` a number, for `keep`, and `embedding` a vector, for `semantic`.
+    `license` is what rows get that name none themselves. A row of more than `row_bytes` is dropped;
+    a file of more than `file_bytes` when unpacked, or more than `ratio` times as large as what is
+    stored of it, is refused.
     """
 
     path: Annotated[str, OPERATIONAL] = ""  # its content is identity
@@ -78,7 +89,8 @@ class Reading:
     """How the rows of one file are read: their shape, and what is known of all of them.
 
     A field that is only called `reference` may hold anything, and what is no text or number is
-    left out; where the recipe names the field, such a row is dropped.
+    left out; where the recipe names the field, such a row is dropped. So it is with those of
+    `rating` and `embedding`, where they are among `named`.
     """
 
     shape: Shape
@@ -87,6 +99,7 @@ class Reading:
     turns: Literal["conversation", "user"] = "conversation"
     answers: tuple[str, ...] = ()
     is_reference_named: bool = False
+    named: frozenset[Target] = frozenset()
 
 
 def read(number: int, found: dict[str, Any], how: Reading) -> list[Row | Drop]:
@@ -105,6 +118,12 @@ def read(number: int, found: dict[str, Any], how: Reading) -> list[Row | Drop]:
         if isinstance(right, Drop) and how.is_reference_named:
             return [_drop(right, row)]
         row["reference"] = None if isinstance(right, Drop) else right
+    for target, measured in MEASURES.items():
+        if target in how.shape.fields:
+            value = measured(found.get(how.shape.fields[target]))
+            if isinstance(value, Drop) and target in how.named:
+                return [_drop(value, row)]
+            row[target] = None if isinstance(value, Drop) else value
     if how.answers:
         answers = _answers(found, how.answers)
         if isinstance(answers, Drop):
@@ -114,11 +133,12 @@ def read(number: int, found: dict[str, Any], how: Reading) -> list[Row | Drop]:
         return _of_conversation(number, found.get(how.shape.fields["messages"]), row, how)
     if "instances" in how.shape.fields:
         return _of_instances(number, found, row, how)
-    asked = found.get(how.shape.fields.get("instruction", ""))
-    if isinstance(asked, list):  # of a conversation's turns
-        return _of_conversation(number, _joined(found, how.shape), row, how)
     for name in TEXTS:
         row[name] = found.get(how.shape.fields.get(name, ""))
+    is_asked = "instruction" in how.shape.fields
+    has_turns = is_asked and any(_are_turns(row[name]) for name in TEXTS)
+    if has_turns or isinstance(row["instruction"], list):
+        return _of_turns(number, row, how)
     return [_checked(row, "instruction" if "instruction" in how.shape.fields else "output")]
 
 
@@ -133,14 +153,52 @@ def _reference(found: object) -> str | Drop | None:
     return found
 
 
+def _rating(found: object) -> float | Drop | None:
+    """A row's number, which in CSV is a text; null without one."""
+    if found is None or found == "":
+        return None
+    try:
+        number = math.nan if isinstance(found, bool) else float(found)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    is_number = math.isfinite(number)
+    return number if is_number else Drop("not_number", f"rating is a {type(found).__name__}")
+
+
+def _vector(found: object) -> npt.NDArray[np.float32] | Drop | None:
+    """A row's vector, as `embed` gives it; null without one."""
+    if found is None:
+        return None
+    if isinstance(found, list) and found and all(type(one) in (int, float) for one in found):
+        with np.errstate(over="ignore"), contextlib.suppress(OverflowError):
+            vector = np.array([float(one) for one in found]).astype(np.float32)
+            if np.isfinite(vector).all():
+                return vector
+    return Drop("no_vector", f"embedding is a {type(found).__name__}, not a list of finite numbers")
+
+
+MEASURES: dict[Target, Callable[[object], Any]] = {"rating": _rating, "embedding": _vector}
+"""How numbers that rows were given elsewhere are read."""
+
+
 def _answers(found: dict[str, Any], names: tuple[str, ...]) -> list[dict[str, str]] | Drop:
     """The answers of a row that are there, each with its field's name."""
-    answers = [{"source": name, "text": found[name]} for name in names if found.get(name)]
-    for one in answers:
-        if not isinstance(one["text"], str):
-            return Drop("not_text", f"{one['source']} is a {type(one['text']).__name__}")
-        if not is_unicode(one["text"]):
-            return Drop("not_text", f"{one['source']} is not valid Unicode")
+    answers: list[dict[str, str]] = []
+    for name in names:
+        text = found.get(name)
+        if not text:
+            continue
+        if _are_turns(text):
+            turns = turns_of(text)
+            if isinstance(turns, Drop):
+                return Drop(turns.reason, f"{name}: {turns.detail}")
+            if (text := only_answer(turns)) is None:
+                return Drop("not_one_answer", f"{name} has {len(turns)} turns")
+        if not isinstance(text, str):
+            return Drop("not_text", f"{name} is a {type(text).__name__}")
+        if not is_unicode(text):
+            return Drop("not_text", f"{name} is not valid Unicode")
+        answers.append({"source": name, "text": text})
     return answers
 
 
@@ -200,10 +258,42 @@ def _of_conversation(number: int, found: object, row: Row, how: Reading) -> list
     return [_checked(row)]
 
 
-def _joined(found: dict[str, Any], shape: Shape) -> list[Any]:
-    """The turns of a prompt and of its completion, where both are lists of them."""
-    parts = [found.get(shape.fields[name]) for name in TEXTS if name in shape.fields]
-    return [turn for part in parts if isinstance(part, list) for turn in part]
+def _are_turns(found: object) -> bool:
+    return isinstance(found, list) and bool(found) and all(isinstance(one, dict) for one in found)
+
+
+def _of_turns(number: int, row: Row, how: Reading) -> list[Row | Drop]:
+    """A prompt and its answers of which some are texts and some turns: one conversation.
+
+    A second answer is `other_output` where the row is one question, which both answer.
+    """
+    if row["input"]:
+        return [_drop(Drop("not_text", "input stands beside turns"), row)]
+    parts: list[list[Message]] = []
+    names: tuple[Target, ...] = ("instruction", "output", "other_output")
+    for name in names:
+        part = _turns(row[name], name)
+        if isinstance(part, Drop):
+            return [_drop(part, row)]
+        parts.append(part)
+    prompt, answer, other = parts
+    whole = answered(prompt, answer)
+    is_one = len(user_turns(whole)) == 1
+    row["other_output"] = only_answer(answered(prompt, other)) if is_one and other else None
+    return _of_conversation(number, whole, row, how)
+
+
+def _turns(found: object, name: Target) -> list[Message] | Drop:
+    """A text as the one turn that it is, turns as they are; none of what is not there."""
+    if found is None or found == "":
+        return []
+    if isinstance(found, str):
+        role = "user" if name == "instruction" else "assistant"
+        return turns_of([{"role": role, "content": found}])
+    if isinstance(found, list):
+        turns = turns_of(found)
+        return Drop(turns.reason, f"{name}: {turns.detail}") if isinstance(turns, Drop) else turns
+    return Drop("not_text", f"{name} is a {type(found).__name__}")
 
 
 def _of_instances(number: int, found: dict[str, Any], row: Row, how: Reading) -> list[Row | Drop]:
@@ -225,7 +315,7 @@ def _of_instances(number: int, found: dict[str, Any], row: Row, how: Reading) ->
 
 STAGE = ImportStage(
     name="import",
-    version=3,
+    version=4,
     summary="take rows in from a finished run or from files (--input)",
     config=Config,
     read=read,

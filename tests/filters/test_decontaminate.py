@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import random
@@ -277,6 +278,53 @@ def test_prompts_are_read_from_parquet_and_jsonl(tmp_path):
         assert found.columns == ["benchmark", "item", "text"]
         assert found.rows() == expected
         Benchmarks(found)
+
+
+def test_all_lines_of_a_file_are_read_whatever_the_first_ones_hold(tmp_path):
+    lines = [{"benchmark": "b", "text": f"prompt {n}"} for n in range(300)]
+    lines[200] |= {"item": 7, "more": [1]}
+    lines[201] |= {"item": "x-8"}
+    lines[202] |= {"item": None}
+    text = "\n".join(["", *map(json.dumps, lines), ""])
+    (tmp_path / "prompts.jsonl").write_text("\ufeff" + text)
+    (tmp_path / "prompts.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+    for name in ("prompts.jsonl", "prompts.jsonl.gz"):
+        found = read_benchmarks(tmp_path / name)
+        assert found["text"].to_list() == [line["text"] for line in lines]
+        assert found["item"].to_list()[199:204] == ["line 201", "7", "x-8", "line 204", "line 205"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"benchmark": "b"}', "no column text; there are benchmark"),
+        ('{"benchmark": "b", "text": ["a"]}', "text is a list"),
+        ('{"benchmark": null, "text": "a"}', "benchmark is a NoneType"),
+        ('{"benchmark": "b", "text": "a", "item": {}}', "item is a dict"),
+        ('{"benchmark": "b", "text": "a"', "not JSON"),
+        ("[1]", "a list, not an object"),
+    ],
+)
+def test_a_line_that_is_no_prompt_is_named(tmp_path, line, said):
+    path = tmp_path / "prompts.jsonl"
+    good = '{"benchmark": "b", "text": "a", "item": 1}\n'
+    path.write_text(good * 200 + line + "\n" + good)
+    with pytest.raises(ValueError, match=rf"prompts\.jsonl: line 201: .*{said}"):
+        read_benchmarks(path)
+
+
+def test_a_packed_file_that_is_cut_off_is_refused(tmp_path):
+    path = tmp_path / "prompts.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"benchmark": "b", "text": "a"}\n' * 99)[:-9])
+    with pytest.raises(ValueError, match=r"gz: cannot be unpacked"):
+        read_benchmarks(path)
+
+
+def test_a_prompt_whose_item_is_null_is_called_by_its_row():
+    prompts = {"benchmark": ["b"] * 2, "item": ["1", None], "text": ["Name the sea.", "Name me."]}
+    texts, none = pl.Series(["Name me.", "No."]), pl.Series([None, None], dtype=pl.String)
+    found = decontaminate(texts, none, none, benchmarks=pl.DataFrame(prompts))
+    assert found["ref"].to_list() == ["b:row 2", None]
 
 
 def test_a_file_of_other_columns_or_another_kind_is_refused_by_name(tmp_path):

@@ -252,3 +252,67 @@ def test_answers_are_held_to_the_right_ones_of_a_file(
     held = [row for row in dropped if row["drop_reason"] == "reference_not_reached"]
     assert held
     assert {row["reference"] for row in held} <= {str(n) for n in range(8)}
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "fixed", "odd"])
+@pytest.mark.parametrize("is_named", [False, True])
+def test_rows_are_kept_by_the_ratings_of_a_file(kind: str, is_named: bool, tmp_path: Path) -> None:
+    field = "stars" if is_named else "rating"
+    rows = [
+        {"instruction": f"Name river {n}.", "output": "x", field: float(n), "topic": "water"}
+        for n in range(6)
+    ]
+    path = tmp_path / f"rows.{'parquet' if kind in ('fixed', 'odd') else kind}"
+    frame = pl.DataFrame(rows)
+    if kind == "fixed":
+        frame = frame.with_columns(
+            pl.Series("embedding", [[1.0, 0.0]] * 6, pl.Array(pl.Float32, 2))
+        )
+    if kind == "odd":  # no vector of ours, and nobody asks for it
+        frame = frame.with_columns(pl.Series("embedding", ["1.5"] * 6).cast(pl.Decimal(10, 2)))
+    if kind == "jsonl":
+        frame.write_ndjson(path)
+    elif kind == "csv":
+        frame.write_csv(path)
+    else:
+        frame.write_parquet(path)
+    columns = {"rating": field}
+    settings = (f"import.columns={json.dumps(columns)}",) if is_named else ()
+    run_and_recount(
+        tmp_path / "run", "keep.keep_at_least=4", *settings, recipe="keep", input=str(path)
+    )
+    taken = books.rows(tmp_path / "run", "import")
+    assert [row["rating"] for row in taken] == [float(n) for n in range(6)]
+    assert {tuple(row.get("embedding") or ()) for row in taken} == {
+        (1.0, 0.0) if kind == "fixed" else ()
+    }
+    kept = books.rows(tmp_path / "run", "keep")
+    assert [row["row_id"] for row in kept] == ["import-000004-00", "import-000005-00"]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_rows_that_say_the_same_are_found_by_the_vectors_of_a_file(
+    kind: str, tmp_path: Path
+) -> None:
+    vectors = [[1.0, 0.0], [1.0, 0.001], [0.0, 1.0], None]
+    rows = [
+        {"instruction": f"Name river {n}.", "output": "x", "embedding": vector}
+        for n, vector in enumerate(vectors)
+    ]
+    path = tmp_path / f"rows.{kind}"
+    frame = pl.DataFrame(rows)
+    _ = frame.write_ndjson(path) if kind == "jsonl" else frame.write_parquet(path)
+    run_and_recount(tmp_path / "run", recipe="semantic", input=str(path))
+    dropped = books.rows(tmp_path / "run", "semantic", "dropped")
+    assert [(row["row_id"], row["drop_ref"]) for row in dropped] == [
+        ("import-000001-00", "import-000000-00")
+    ]
+
+
+def test_the_fields_that_are_not_taken_in_are_named_once(tmp_path: Path) -> None:
+    rows = [{"instruction": f"Name river {n}.", "topic": "a", "id": n} for n in range(3)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"prompt": "Name a sea."}]))
+    given = ["run", "dedup", "--input", str(path), "--out", str(tmp_path / "run")]
+    found = CliRunner().invoke(app, given)
+    assert found.output.count("Not taken in: the fields topic, id (import.columns") == 1

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -67,6 +68,70 @@ def test_known_shapes_are_recognised(found: dict[str, object], texts: tuple[str,
     assert tuple(row.get(name) for name in TEXTS[:3]) == texts
 
 
+ASK, GOOD, POOR = "Name a river.", "The Po.", "A river is wet."
+QUESTION = [{"role": "user", "content": ASK}]
+GOOD_TURN = [{"role": "assistant", "content": GOOD}]
+POOR_TURN = [{"role": "assistant", "content": POOR}]
+
+
+@pytest.mark.parametrize("prompt", [ASK, QUESTION])
+@pytest.mark.parametrize("chosen", [GOOD, GOOD_TURN, QUESTION + GOOD_TURN])
+@pytest.mark.parametrize("rejected", [POOR, POOR_TURN, QUESTION + POOR_TURN])
+def test_a_rejected_answer_is_no_turn_whether_texts_or_turns_are_given(
+    prompt: object, chosen: object, rejected: object
+) -> None:
+    (row,) = rows_of({"prompt": prompt, "chosen": chosen, "rejected": rejected})
+    assert isinstance(row, dict)
+    assert [row[name] for name in TEXTS] == [ASK, None, GOOD, POOR]
+    assert "messages" not in row
+
+
+def test_a_system_prompt_stays_and_the_rejected_answer_is_beside_it() -> None:
+    told = ASKED[:1] + QUESTION
+    (row,) = rows_of({"prompt": told, "chosen": GOOD_TURN, "rejected": POOR_TURN})
+    assert isinstance(row, dict)
+    assert (row["output"], row["other_output"]) == (GOOD, POOR)
+    assert row["messages"] == told + GOOD_TURN
+
+
+def test_a_rejected_answer_to_a_later_turn_is_no_answer_to_the_first() -> None:
+    (row,) = rows_of({"prompt": ASKED[:4], "chosen": GOOD_TURN, "rejected": POOR_TURN})
+    assert isinstance(row, dict)
+    assert (row["output"], row["other_output"]) == ("Hello", None)
+    assert row["messages"] == ASKED[:4] + GOOD_TURN
+
+
+@pytest.mark.parametrize(
+    ("found", "reason", "detail"),
+    [
+        ({"prompt": QUESTION, "completion": 5}, "not_text", "output is a int"),
+        ({"prompt": ASK, "chosen": ["a"]}, "not_text", "output is a list"),
+        ({"prompt": QUESTION, "chosen": ["a"]}, "no_conversation", "output: turn 0 is a str"),
+        ({"prompt": ASK, "chosen": QUESTION, "rejected": [{}]}, "unknown_role",
+         "other_output: turn 0 is by 'None'"),
+        ({"instruction": ASK, "input": "a", "output": GOOD_TURN}, "not_text",
+         "input stands beside turns"),
+    ],
+)  # fmt: skip
+def test_turns_that_cannot_be_read_name_their_field(
+    found: dict[str, object], reason: str, detail: str
+) -> None:
+    (drop,) = rows_of(found)
+    assert isinstance(drop, Drop)
+    assert (drop.reason, drop.detail) == (reason, detail)
+
+
+def test_several_answers_may_be_turns() -> None:
+    found = {"prompt": ASK, "a": GOOD_TURN, "b": QUESTION + POOR_TURN}
+    (row,) = rows_of(found, answers=("a", "b"))
+    assert isinstance(row, dict)
+    said = [{"source": "a", "text": GOOD}, {"source": "b", "text": POOR}]
+    assert row["answers"] == said
+    (drop,) = rows_of(found | {"a": ASKED}, answers=("a", "b"))
+    assert isinstance(drop, Drop)
+    assert (drop.reason, drop.detail) == ("not_one_answer", "a has 5 turns")
+
+
 def test_other_fields_are_named_by_the_recipe() -> None:
     found: dict[str, object] = {"question": "a", "answer": "c", "by": "me", "instruction": "no"}
     columns = {"instruction": "question", "output": "answer", "source": "by"}
@@ -91,6 +156,34 @@ def test_the_right_answer_is_a_text_or_a_number(right: object, taken: str | None
         assert isinstance(right, list | bool)
     else:
         assert named["reference"] == taken
+
+
+@pytest.mark.parametrize(
+    ("target", "found", "taken"),
+    [
+        ("rating", 4, 4.0), ("rating", "4.5", 4.5), ("rating", "", None), ("rating", None, None),
+        ("rating", True, Drop("not_number", "rating is a bool")),
+        ("rating", "nan", Drop("not_number", "rating is a str")),
+        ("rating", [4], Drop("not_number", "rating is a list")),
+        ("embedding", [1, 0.5], [1.0, 0.5]), ("embedding", None, None),
+        ("embedding", [], Drop("no_vector", "embedding is a list, not a list of finite numbers")),
+        ("embedding", [1e99],
+         Drop("no_vector", "embedding is a list, not a list of finite numbers")),
+        ("embedding", [10**400],
+         Drop("no_vector", "embedding is a list, not a list of finite numbers")),
+        ("embedding", "[1]", Drop("no_vector", "embedding is a str, not a list of finite numbers")),
+    ],
+)  # fmt: skip
+def test_ratings_and_vectors_are_finite_numbers(target: str, found: object, taken: object) -> None:
+    (row,) = rows_of({"instruction": "a", target: found})
+    assert isinstance(row, dict)
+    value = None if row[target] is None else pl.Series([row[target]]).to_list()[0]
+    assert value == (None if isinstance(taken, Drop) else taken)
+    columns = {"instruction": "q", target: "own"}
+    (named,) = rows_of({"q": "a", "own": found}, columns=columns, named=frozenset({target}))
+    assert isinstance(named, Drop) == isinstance(taken, Drop)
+    if isinstance(named, Drop) and isinstance(taken, Drop):
+        assert (named.reason, named.detail) == (taken.reason, taken.detail)
 
 
 def test_every_instance_and_conversation_has_the_right_answer_of_its_row() -> None:

@@ -29,6 +29,7 @@ FOOTER_BYTES = 2**24
 COLUMNS = 2000
 BATCH_ROWS = 2048
 BATCH_BYTES = 2**24
+LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 TEXT_TYPES = (pa.types.is_string, pa.types.is_large_string)
 
 
@@ -80,6 +81,15 @@ def field_names(file: InputFile) -> list[str]:
         return list(reader.schema.names)
 
 
+def unreadable(file: InputFile) -> set[str]:
+    """The columns of a file that hold what no row of ours can. Raises as `field_names` does."""
+    if file.format == "parquet":
+        with _parquet(file, ()) as found:
+            return {one.name for one in found.schema_arrow if _plain_type(one.type) is None}
+    with arrow_file.opened(file.path) as reader:
+        return {one.name for one in reader.schema if _plain_type(one.type) is None}
+
+
 def check(file: InputFile, config: Config, names: Sequence[str]) -> int:
     """The rows of a file.
 
@@ -128,7 +138,7 @@ def _plain_type(kind: pa.DataType) -> pa.DataType | None:
     """The type with texts in place of dictionaries of them; null where a row may hold anything."""
     if pa.types.is_dictionary(kind):
         return _plain_type(kind.value_type)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    if any(is_list(kind) for is_list in LISTS):
         inner = _plain_type(kind.value_type)
         return None if inner is None else pa.list_(inner)
     if pa.types.is_struct(kind):
@@ -209,6 +219,11 @@ def _sizes(array: pa.Array) -> npt.NDArray[np.int64]:
     if pa.types.is_struct(kind):
         fields = (_sizes(array.field(at)) for at in range(kind.num_fields))
         return sum(fields, np.full(len(array), 8, np.int64))
+    if pa.types.is_fixed_size_list(kind):
+        size = kind.list_size
+        inner = _sizes(array.values.slice(array.offset * size, len(array) * size))
+        summed: npt.NDArray[np.int64] = inner.reshape(len(array), size).sum(axis=1) + 8
+        return summed
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         offsets = array.offsets.to_numpy().astype(np.int64)
         _sound(np.diff(offsets, prepend=0))

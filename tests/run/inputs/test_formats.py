@@ -304,3 +304,37 @@ def test_batches_hold_few_bytes_and_every_row(
     assert all(batch.rows == 1 or batch.sizes.sum() <= 300 for batch in found)
     assert len(found) > 3
     assert [row for batch in found for row in batch.columns.to_pylist()] == TURNS[4:]
+
+
+def test_rows_of_several_shapes_are_each_read_by_their_own(
+    run_synth: RunSynth, tmp_path: Path
+) -> None:
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    spoken = [{"from": "human", "value": "Hi there"}, {"from": "gpt", "value": "Hello"}]
+    files = {
+        "a": [{"instruction": "Name a river.", "output": "The Po.", "license": "MIT"},
+              {"instruction": "Name a lake.", "response": "Garda.", "source": "me"},
+              {"instruction": None, "messages": None, "prompt": "Name a sea.", "output": "Red."}],
+        "b": [{"conversations": spoken}, {"id": 7, "body": "Sea."}, {"output": "Of none."}],
+        "c": [{"instruction": "Name a bay.", "instances": [{"input": "", "output": "Baffin."}]}],
+    }  # fmt: skip
+    for name, rows in files.items():
+        text = "\n".join(json.dumps(row) for row in rows)
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    run_synth(tmp_path / "run", recipe="dedup", input=str(folder))
+    kept = books.rows(tmp_path / "run", "import")
+    assert [(row["row_id"], row["instruction"], row["output"]) for row in kept] == [
+        ("import-000000-00", "Name a river.", "The Po."),
+        ("import-000001-00", "Name a lake.", "Garda."),
+        ("import-000002-00", "Name a sea.", "Red."),
+        ("import-000003-00", "Hi there", "Hello"),
+        ("import-000006-00", "Name a bay.", "Baffin."),
+    ]
+    assert [row["license"] for row in kept] == ["MIT", None, None, None, None]
+    assert [row["source"] for row in kept] == ["rows", "me", "rows", "rows", "rows"]
+    dropped = books.rows(tmp_path / "run", "import", "dropped")
+    assert [(row["row_id"], row["drop_reason"], row["drop_detail"]) for row in dropped] == [
+        ("import-000004-00", "unknown_shape", "fields 'id', 'body'"),
+        ("import-000005-00", "unknown_shape", "fields 'output'"),
+    ]
