@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pipeline.run.purge import purge
 from pipeline.status import stage_statuses
 from pipeline.teacher.call import Call, canonical
 from pipeline.teacher.ledger import billed_at_most
-from pipeline.train import tiny
+from pipeline.train import scorer, tiny
 from pipeline.train.prompt_ids import turns
 from pipeline.train.scorer import FOLDS, Texts, fold, load_folder, load_or_train
 from pipeline.verify import verify
@@ -138,15 +139,15 @@ def test_a_server_measures_what_the_folder_measures_and_other_bounds_ask_it_noth
     asked: list[str] = []
     # the server leaves room for the one token that it has to write
     with score_server.running(loaded.model, loaded.ids._tokenizer, CONTEXT + 1, asked) as url:
-        scorer = f"openai:small@{url}"
-        run_synth(tmp_path / "server", scorer=scorer, **given)
+        named = f"openai:small@{url}"
+        run_synth(tmp_path / "server", scorer=named, **given)
         so_far = len(asked)
         assert so_far >= 4 * (len(ROWS) - 1)
         assert asked.count("/tokenize") == 2 * len(ROWS)
         run_synth(
             tmp_path / "other",
             "balance.lowest=0.3",
-            scorer=scorer,
+            scorer=named,
             made_from=str(tmp_path / "server"),
             **given,
         )
@@ -311,6 +312,28 @@ def test_the_tiny_model_of_the_same_rows_and_seed_is_the_same(tmp_path: Path) ->
         assert [x for x, _ in left.measure(rows)] == [x for x, _ in right.measure(rows)]
     again = load_or_train(tmp_path / "a", list, seed=3, steps=5)  # read, not trained
     assert [x for x, _ in again[0].measure(rows)] == [x for x, _ in one[0].measure(rows)]
+
+
+def test_a_raised_limit_measures_all_rows_by_the_tiny_model_of_all_rows(
+    run_synth: RunSynth, given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scorer, "load_or_train", partial(load_or_train, steps=5))
+    for name, limits in (("grown", (8, 14)), ("fresh", (14,))):
+        for limit in limits:
+            run_synth(tmp_path / name, scorer="tiny", limit=limit, **given)
+    names = ("row_id", "perplexity", "ifd", "ifd_perplexity")
+    grown, fresh = (
+        open_run(tmp_path / name).kept("difficulty").select(names).rows()
+        for name in ("grown", "fresh")
+    )
+    assert len(fresh) == 14
+    assert grown == fresh
+    left, right = (
+        [row["row_id"] for row in books.rows(tmp_path / name, "balance")]
+        for name in ("grown", "fresh")
+    )
+    assert left == right
+    assert verify(tmp_path / "grown").findings == []
 
 
 def test_weights_that_are_not_safetensors_are_not_read(folder: Path, tmp_path: Path) -> None:
