@@ -211,6 +211,14 @@ def purge(
             if found.own_card
             else []
         ),
+        *(
+            [
+                "scorer/ is removed: the tiny models in it learned from the row. Measures stay; a "
+                "raised --limit trains new ones on the rows that are there then, and measures anew."
+            ]
+            if found.models
+            else []
+        ),
         "Copies may remain in",
         *(f"    {place}" for place in found.copies),
     ]

@@ -28,6 +28,7 @@ from pipeline.train.scorer import FOLDS, Texts, fold, load_folder, load_or_train
 from pipeline.verify import verify
 from tests.conftest import RunSynth
 from tests.run import books
+from tests.security.command import synth
 from tests.teacher_server.process import Server
 from tests.train import score_server
 
@@ -334,6 +335,33 @@ def test_a_raised_limit_measures_all_rows_by_the_tiny_model_of_all_rows(
     )
     assert left == right
     assert verify(tmp_path / "grown").findings == []
+
+
+def test_a_purge_takes_the_tiny_models_that_learned_from_the_row(
+    run_synth: RunSynth, given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scorer, "load_or_train", partial(load_or_train, steps=5))
+    secret = {"instruction": "Say it.", "input": "", "output": "Zanzibarquux " * 9}
+    pl.DataFrame([*ROWS[:12], secret]).write_parquet(given["input"])
+    run = tmp_path / "run"
+    run_synth(run, scorer="tiny", **given)
+    found = [path for path in run.rglob("tokenizer.json") if "Zanzibarquux" in path.read_text()]
+    assert found
+    rows = books.rows(run, "difficulty")
+    row = next(row for row in rows if "Zanzibarquux" in row["output"])
+    shutil.copytree(run, tmp_path / "other")
+    said = synth("purge", str(run), "--row", row["row_id"])
+    assert said.returncode == 0, said.stderr
+    assert b"scorer/ is removed" in said.stdout
+    assert not (run / "scorer").exists()
+    assert verify(run).findings == []
+    said = synth("purge", str(run), "--row", rows[0]["row_id"])  # there are none any more
+    assert said.returncode == 0, said.stderr
+    assert b"scorer/" not in said.stdout
+    line = ("purge", str(tmp_path / "other"), "--row", row["row_id"])
+    assert synth(*line, variables={"SYNTH_CRASH_AT": "purge_moved"}).returncode < 0
+    assert b"scorer/ is removed" in synth(*line).stdout
+    assert not (tmp_path / "other" / "scorer").exists()
 
 
 def test_weights_that_are_not_safetensors_are_not_read(folder: Path, tmp_path: Path) -> None:
