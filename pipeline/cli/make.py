@@ -107,7 +107,8 @@ def run(
     prepared = prepare(options)
     with progress.shown(as_json=as_json) as listener:
         state = _work(prepared, listener)
-    data = prepared.run / "data" if state.data else prepared.run / state.stages[-1] / "kept"
+    is_exported = until is None and (prepared.run / "data" / "README.md").is_file()
+    data = prepared.run / "data" if is_exported else prepared.run / state.stages[-1] / "kept"
     progress.last_word(
         f"{state.kept} rows in {data} (made in {state.seconds:.1f} s). "
         f"Look at them with  synth show {prepared.run}",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.stages import export
 from pipeline.stages.export import Config
+from pipeline.verify import verify
 from tests.conftest import RunSynth
 from tests.run import books
 
@@ -101,7 +102,7 @@ def test_no_root_is_on_both_sides(halved: Path) -> None:
     assert max(map(len, sides(halved, "alpaca").values())) > len(set(root_of.values())) * 0.4
 
 
-@pytest.mark.parametrize("share", ["0.3", "0"])
+@pytest.mark.parametrize("share", ["0.3", "0", "no row in train"])
 def test_the_folder_is_a_data_set_for_load_dataset(
     run_synth: RunSynth, halved: Path, tmp_path: Path, share: str
 ) -> None:
@@ -110,6 +111,9 @@ def test_the_folder_is_a_data_set_for_load_dataset(
     if share == "0":
         run = tmp_path / "run"
         run_synth(run, "bootstrap.target=20", "export.validation=0")
+    elif share == "no row in train":
+        run = tmp_path / "run"
+        run_synth(run, "bootstrap.target=20", "export.validation=0.9999")
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "HF_DATASETS_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", LOAD, str(run / "data"), str(tmp_path / "cache")],
@@ -120,10 +124,24 @@ def test_the_folder_is_a_data_set_for_load_dataset(
     )
     assert done.returncode == 0, done.stderr
     found = {side: len(ids) for side, ids in sides(run, "messages").items() if ids}
+    assert ("train" in found) is (share != "no row in train")
     messages = {side: (n, ["messages", "row_id"]) for side, n in found.items()}
     alpaca = {side: (n, ["instruction", "input", "output", "row_id"]) for side, n in found.items()}
     expected = [f"{messages}", f"messages {messages}", f"alpaca {alpaca}"]
     assert done.stdout.splitlines() == expected
+
+
+def test_without_rows_there_is_no_data_file_and_the_card_names_none(
+    run_synth: RunSynth, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    rules = "filter.filters={word_count: {at_least: 900}}"
+    run_synth(run, "bootstrap.target=20", rules)
+    assert not list((run / "data").rglob("*.parquet"))
+    card = (run / "data" / "README.md").read_text("utf-8")
+    assert "configs:" not in card
+    assert "Train 0 rows, validation 0," in card
+    assert verify(run).findings == []
 
 
 def test_the_card_says_who_wrote_the_rows_and_what_was_dropped(small_run: Path) -> None:
