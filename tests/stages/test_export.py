@@ -154,6 +154,46 @@ def test_the_card_says_who_wrote_the_rows_and_what_was_dropped(small_run: Path) 
     assert "{{" not in text
 
 
+def test_the_card_counts_sources_and_licences_and_blames_no_teacher_that_wrote_nothing(
+    run_synth: RunSynth, tmp_path: Path
+) -> None:
+    words = ["river", "mountain", "city", "forest", "desert", "lake", "island", "valley"]
+    lines = [
+        {
+            "instruction": f"Say where the {word} of my story lies.",
+            "output": f"The {word} lies far away.",
+            "source": "forum" if n < 5 else "a`b\n\n# c" if n < 7 else None,
+            "license": "CC-BY-4.0" if n < 5 else None,
+        }
+        for n, word in enumerate(words)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    given = {"recipe": "curate", "input": str(tmp_path / "rows.jsonl")}
+    run_synth(tmp_path / "run", **given)
+    card = (tmp_path / "run/data/README.md").read_text("utf-8")
+    assert "* Source `forum`, licence `CC-BY-4.0`: 5 rows.\n" in card
+    assert "* Source `a'b # c`, no licence named: 2 rows.\n" in card
+    assert "* Source `rows.jsonl`, no licence named: 1 rows.\n" in card
+    assert "depends on the licences of the rows that were taken in: state it" in card
+    assert "teacher" not in card
+    run_synth(tmp_path / "mit", "import.license=MIT", **given)
+    card = (tmp_path / "mit/data/README.md").read_text("utf-8")
+    assert "* Source `rows.jsonl`, licence `MIT`: 1 rows.\n" in card
+    assert "Measured" not in card
+
+
+def test_the_card_names_a_few_of_many_sources(run_synth: RunSynth, tmp_path: Path) -> None:
+    lines = [{"instruction": f"Say the number {n} in your own words.", "output": f"It is {n}.",
+              "source": f"page {n:02d}"} for n in range(30)]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("name: r\nstages:\n  - stage: import\n  - stage: export\n")
+    run_synth(tmp_path / "run", recipe=str(recipe), input=str(tmp_path / "rows.jsonl"))
+    card = (tmp_path / "run/data/README.md").read_text("utf-8")
+    assert card.count("* Source `page ") == 20
+    assert "* 10 more sources: 10 rows.\n" in card
+
+
 def test_a_conversation_goes_out_whole_unless_its_texts_were_rewritten() -> None:
     said = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello"), ("user", "Bye")]
     turns = [{"role": role, "content": content} for role, content in said]

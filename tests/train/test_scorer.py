@@ -109,6 +109,15 @@ def test_the_columns_are_the_definitions(
     assert verify(tmp_path / "run").findings == []
 
 
+def test_the_card_says_who_measured(
+    run_synth: RunSynth, folder: Path, given: dict[str, Any], tmp_path: Path
+) -> None:
+    Path(given["recipe"]).write_text(f"{RECIPE}  - stage: export\n")
+    run_synth(tmp_path / "run", scorer=f"hf:{folder}", **given)
+    card = (tmp_path / "run/data/README.md").read_text("utf-8")
+    assert "* Measured by the scorer `small`.\n" in card
+
+
 def test_rows_that_cannot_be_measured_are_counted_by_name(
     run_synth: RunSynth, folder: Path, given: dict[str, Any], tmp_path: Path
 ) -> None:
