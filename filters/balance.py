@@ -16,6 +16,7 @@ import math
 import numpy as np
 import polars as pl
 
+from filters.share import best, rounded_down
 from filters.verdict import verdict
 
 
@@ -29,21 +30,28 @@ def band(
 ) -> pl.DataFrame:
     """Drop the `lowest` and the `highest` share of each bucket of rows of like length.
 
-    Rows are put into `buckets` of equal size by `length`; equal lengths share one. Within a bucket
-    of n measures in order, those below the one at place floor(n * lowest) are `too_easy`, those
-    above the one at place n - 1 - floor(n * highest) are `too_hard`: equal measures stay together,
-    so that a bucket can lose less than the share, never more. Returns one row an entry, in order:
-    `reason` and `detail` (the measure, the bounds, the lengths of the bucket).
+    Rows are put into `buckets` of equal size by `length`; equal lengths share one, so that there
+    can be fewer. The share of all rows, rounded down, is parted over the buckets from short to
+    long: where so many rows have gone by, so many are due, and a bucket gives what is still due
+    (its share rounded down or up, or less where it has too few; the next then gives more). Within a
+    bucket of n measures in order that gives l and h, those below the one at place l are `too_easy`,
+    those above the one at place n - 1 - h are `too_hard`: equal measures stay together, so that a
+    bucket can lose less than it should, never more. Returns one row an entry, in order: `reason`
+    and `detail` (the measure, the bounds, the lengths of the bucket).
     """
     values, known = _values(measure)
     lengths = length.to_numpy()
     reasons: list[str | None] = [None] * len(values)
     details: list[str | None] = [None] * len(values)
-    for places in _buckets(lengths[known], np.flatnonzero(known), buckets):
+    found = _buckets(lengths[known], np.flatnonzero(known), buckets)
+    sizes = [len(places) for places in found]
+    easy = _parted(sizes, lowest, sizes)
+    hard = _parted(sizes, highest, [n - one for n, one in zip(sizes, easy, strict=True)])
+    for places, n_easy, n_hard in zip(found, easy, hard, strict=True):
         ordered = np.sort(values[places])
         n = len(ordered)
-        low = ordered[math.floor(n * lowest)] if lowest < 1 else math.inf
-        high = ordered[n - 1 - math.floor(n * highest)] if highest < 1 else -math.inf
+        low = ordered[n_easy] if n_easy < n else math.inf
+        high = ordered[n - 1 - n_hard] if n_hard < n else -math.inf
         shortest, longest = int(lengths[places].min()), int(lengths[places].max())
         for at in places.tolist():
             value = float(values[at])
@@ -96,7 +104,7 @@ def top(measure: pl.Series, *, share: float, at_most: float = 1.0) -> pl.DataFra
     n_within = int(within.sum())
     cut = math.inf
     if n_within:
-        wanted = max(math.floor(n_within * share), 1)
+        wanted = best(n_within, share)
         cut = float(np.sort(values[within])[n_within - wanted])
     reasons: list[str | None] = []
     details: list[str | None] = []
@@ -126,6 +134,21 @@ def _buckets(lengths: np.ndarray, places: np.ndarray, buckets: int) -> list[np.n
     inner = np.quantile(lengths, np.arange(1, buckets) / buckets, method="higher")
     found = np.searchsorted(inner, lengths, side="right")
     return [places[found == number] for number in np.unique(found)]
+
+
+def _parted(sizes: list[int], share: float, room: list[int]) -> list[int]:
+    """How many rows each bucket gives, of those that it has `room` for: all together the share."""
+    given: list[int] = []
+    so_far = 0
+    for size, free in zip(sizes, room, strict=True):
+        so_far += size
+        given.append(min(rounded_down(so_far, share) - sum(given), free))
+    lacking = rounded_down(so_far, share) - sum(given)
+    for at in reversed(range(len(sizes))):  # the last ones had no room: those before them have
+        more = min(lacking, room[at] - given[at])
+        given[at] += more
+        lacking -= more
+    return given
 
 
 def _level(counts: list[int], target: int) -> list[int]:

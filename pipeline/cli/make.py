@@ -107,7 +107,8 @@ def run(
     prepared = prepare(options)
     with progress.shown(as_json=as_json) as listener:
         state = _work(prepared, listener)
-    data = prepared.run / "data" if state.data else prepared.run / state.stages[-1] / "kept"
+    is_exported = until is None and (prepared.run / "data" / "README.md").is_file()
+    data = prepared.run / "data" if is_exported else prepared.run / state.stages[-1] / "kept"
     nothing_left = _nothing_left(prepared.run, state)
     progress.last_word(
         nothing_left
@@ -244,6 +245,14 @@ def purge(
         *(
             ["data/README.md was changed by hand and is left as it is: mend its counts."]
             if found.own_card
+            else []
+        ),
+        *(
+            [
+                "scorer/ is removed: the tiny models in it learned from the row. Measures stay; a "
+                "raised --limit trains new ones on the rows that are there then, and measures anew."
+            ]
+            if found.models
             else []
         ),
         "Copies may remain in",

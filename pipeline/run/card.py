@@ -14,8 +14,12 @@ from pipeline.manifest import FileEntry, RunManifest, StageManifest
 from pipeline.package_data import PROMPTS
 from pipeline.seed_tasks import BUILTIN
 from pipeline.templates import parse
+from pipeline.terminal import shorten
 
 OFFLINE = "offline"
+SOURCES = 20
+"""How many sources a card names one by one."""
+LONGEST = 200
 TEMPLATE = PROMPTS / "dataset_card.md"
 
 
@@ -33,7 +37,9 @@ def render(
     template = parse(TEMPLATE.read_text(encoding="utf-8"), where=str(TEMPLATE))
     recipe = _recipe(run)
     last = stages[-2]  # the export itself has no shards
-    writers = _writers(store.shards(run / last.folder, last) if shards is None else shards, last)
+    exported = store.shards(run / last.folder, last) if shards is None else shards
+    writers = _writers(exported, last)
+    sources, has_teacher = _sources(exported, last)
     seeds_sha256 = state.identity.get("seeds")
     seeds = str(recipe.get("seeds", "builtin"))
     rows = {
@@ -52,6 +58,11 @@ def render(
             else None,
             "seeds_sha256": seeds_sha256,
             "input": Path(state.input["path"]).name if state.input else None,
+            "sources": sources,
+            "scorer": state.identity.get("scorer.model"),
+            "depends_on": _depends_on(
+                has_seeds=bool(seeds_sha256), has_sources=bool(sources), has_teacher=has_teacher
+            ),
             "judge": state.judge,
             "judged_by_teacher": state.judged_by_teacher,
             "teacher": state.teacher,
@@ -92,6 +103,51 @@ def _writers(shards: Sequence[Path], last: StageManifest) -> list[tuple[str, int
     named = frame.select(pl.coalesce(*columns, pl.lit("people or programs unknown")).alias("by"))
     counts = named.group_by("by").len().sort(["len", "by"], descending=[True, False])
     return [(str(name), int(n)) for name, n in counts.iter_rows()]
+
+
+def _sources(shards: Sequence[Path], last: StageManifest) -> tuple[list[dict[str, object]], bool]:
+    """The sources that the exported rows name, each with its licence, and whether any is written.
+
+    Most rows first; of more than `SOURCES` the rest is one entry. What a row says is data: it comes
+    on one line, with no mark in it that ends a piece of code.
+    """
+    names = [name for name in ("source", "license", "teacher") if name in last.columns]
+    if not shards or not names:
+        return [], False
+    frame = store.read_frame(shards, names)
+    has_teacher = "teacher" in names and frame["teacher"].null_count() < frame.height
+    by = [name for name in names if name != "teacher"]
+    if not by:
+        return [], has_teacher
+    said = frame.filter(pl.any_horizontal(pl.col(by).is_not_null()))
+    counts = said.group_by(by).len().sort(["len", *by], descending=[True, *(False for _ in by)])
+    found: list[dict[str, object]] = [
+        {
+            "name": _code(row.get("source")),
+            "licence": _code(row.get("license")),
+            "rows": row["len"],
+            "more": 0,
+        }
+        for row in counts.head(SOURCES).to_dicts()
+    ]
+    if rest := int(counts["len"].slice(SOURCES).sum()):
+        found.append({"name": None, "licence": None, "rows": rest, "more": counts.height - SOURCES})
+    return found, has_teacher
+
+
+def _code(text: str | None) -> str | None:
+    """A text of a row as it may stand between backticks."""
+    return None if text is None else shorten(" ".join(text.split()).replace("`", "'"), LONGEST)
+
+
+def _depends_on(*, has_seeds: bool, has_sources: bool, has_teacher: bool) -> str:
+    """What the licence of the result depends on."""
+    parts = [
+        *(["the licences of the rows that were taken in"] if has_sources else []),
+        *(["the seed tasks"] if has_seeds else []),
+        *(["the terms of the teacher"] if has_teacher else []),
+    ]
+    return " and on ".join(parts) or "where its rows come from"
 
 
 def _size_category(rows: int) -> str:

@@ -172,8 +172,6 @@ def _until_told(context: Context, columns: Sequence[str]) -> Iterator[Row]:
 
 
 def _batched(rows: Iterator[dict[str, object]]) -> Iterator[list[dict[str, object]]]:
-    """Lists of at most `EXPORT_ROWS`; at least one, so that each split has a file."""
-    first = list(itertools.islice(rows, EXPORT_ROWS))
-    yield first
+    """Lists of at most `EXPORT_ROWS`; none without rows, for `datasets` loads no empty split."""
     while batch := list(itertools.islice(rows, EXPORT_ROWS)):
         yield batch

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline import recipe
+from pipeline import manifest, recipe
 from pipeline.errors import InputError, Problems, RecipeError
+from pipeline.manifest import RunManifest
 from pipeline.recipe import Recipe
 from pipeline.run.places import PATHS, find_places, in_working_folder
 from pipeline.stage import DraftStage, ImportStage
-from pipeline.stages import seed_rows
+from pipeline.stages import read_input, seed_rows
 
 SEEDS_STAGE = re.compile(r"(\bstage: *)seed-tasks\b")
 
@@ -102,9 +103,18 @@ def _laid_over(options: Options, old: Path | None) -> Recipe:
 
 
 def _recipe_of_run(options: Options, old: Path | None) -> Path | None:
-    """The recipe of the run `old`, where it stands in place of a built-in one."""
+    """The recipe of the run `old`, where it stands in place of a built-in one.
+
+    So it does in place of a stage alone, where the run took rows in for that stage alone.
+    """
+    if old is None or not recipe.is_known(options.recipe):
+        return None
     is_builtin = options.recipe in recipe.builtin_names()
-    return old / "recipe.yaml" if old is not None and is_builtin else None
+    if not is_builtin:
+        stages = manifest.read(RunManifest, old / "run.json").identity.get("stages")
+        if stages != [read_input.STAGE.name, options.recipe]:
+            return None
+    return old / "recipe.yaml"
 
 
 def folders_of(options: Options, old: Path | None) -> tuple[Path, ...]:

@@ -1,4 +1,4 @@
-"""Take rows out of a run for good: out of its shards, its journal and its data set.
+"""Take rows out of a run for good: out of its shards, its journal, its models and its data set.
 
 In the stage that made a row a line without texts stays, dropped as `purged`, so that the books say
 that something was there; in the stages after it there is nothing. All new files are written
@@ -35,6 +35,7 @@ from pipeline.teacher.blanking import PURGED, blank
 
 FOLDER = "purge"
 CARD = "data/README.md"
+SCORER = "scorer"
 KEPT_OF_A_LINE = ("row_id", "origin", "teacher", "root_id", "parent_id", "requests", "drop_reason")
 """What stays of a purged row in the stage that made it: no text of it."""
 TEXTS = ("instruction", "input", "output", "other_output")
@@ -44,7 +45,8 @@ TEXTS = ("instruction", "input", "output", "other_output")
 class Purged:
     """What was taken out, and where copies may remain.
 
-    `own_card` says that the data card was changed by hand and was left as it is.
+    `own_card` says that the data card was changed by hand and was left as it is, `models` that the
+    tiny models of the run, which had learned from its rows, were removed.
     """
 
     rows: list[str]
@@ -52,6 +54,7 @@ class Purged:
     files: list[str] = field(default_factory=list)
     copies: list[str] = field(default_factory=list)
     own_card: bool = False
+    models: bool = False
 
 
 def purge(
@@ -152,6 +155,7 @@ def _prepare(run: Run, rows: pl.DataFrame, wanted: set[str]) -> None:
     data = [_data_file(run, entry, wanted, files) for entry in run.manifest.data]
     own_card = _write_run(run, states, data, folder, files)
     plan = {"rows": sorted(wanted), "keys": sorted(keys), "files": files, "own_card": own_card}
+    plan["models"] = (run.path / SCORER).is_dir()
     sync_tree(folder)
     manifest.replace_bytes(folder / "plan.json", json.dumps(plan, indent=1).encode())
     crashpoint("purge_planned")
@@ -323,6 +327,7 @@ def _carry_out(path: Path, plan: dict[str, Any], epoch: int) -> Purged:
     folder = path / FOLDER
     done = Purged(rows=list(plan["rows"]), files=list(plan["files"]))
     done.own_card = bool(plan.get("own_card"))
+    done.models = bool(plan.get("models"))
     journal = path / "journal.sqlite"
     if journal.is_file():
         done.replies = blank(journal, [bytes.fromhex(key) for key in plan["keys"]], epoch)
@@ -332,6 +337,9 @@ def _carry_out(path: Path, plan: dict[str, Any], epoch: int) -> Purged:
             (folder / name).replace(path / name)
             sync_folder((path / name).parent)
             crashpoint("purge_moved")
+    if (path / SCORER).is_dir():  # its vocabulary holds words of the row, its weights learned them
+        shutil.rmtree(path / SCORER)
+        sync_folder(path)
     done.copies = _copies(path)
     (folder / "plan.json").unlink()
     sync_folder(folder)

@@ -80,7 +80,7 @@ def measures(kept: pl.DataFrame, config: Config) -> dict[str, Any]:
 
 STAGE = FilterStage(
     name="balance",
-    version=1,
+    version=2,
     summary="drop what is too easy or too hard, or draw evenly from it",
     config=Config,
     judge=judge,

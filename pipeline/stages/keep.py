@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import polars as pl
 from pydantic import Field, model_validator
 
+from filters.share import best
 from pipeline.stage import DECISION, FilterStage, StageConfig
 
 
@@ -17,7 +18,8 @@ class Config(StageConfig):
     """Which rows stay: those rated at least so, or the `keep_top` best, or the `keep_share` best.
 
     Without a setting it is 4.5 and more, as in AlpaGasus; with a number or a share of the best it
-    is those, whatever they are rated, unless both are set. Of equal ratings the earlier row stays.
+    is those, whatever they are rated, unless both are set. A share is of the rated rows, rounded
+    down, at least one. Of equal ratings the earlier row stays.
     """
 
     keep_at_least: Annotated[float | None, Field(ge=0, le=5), DECISION] = 4.5
@@ -44,7 +46,7 @@ def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
     at_least = config.keep_at_least or 0
     most = config.keep_top if config.keep_top is not None else frame.height
     if config.keep_share is not None:
-        most = round(frame["rating"].count() * config.keep_share)
+        most = best(frame["rating"].count(), config.keep_share)
     place = rating.rank("ordinal", descending=True)
     low, late = pl.lit("rated_low"), pl.lit("not_among_best")
     return frame.select(
@@ -61,7 +63,7 @@ def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
 
 STAGE = FilterStage(
     name="keep",
-    version=1,
+    version=2,
     summary="keep rows by the rating that they have: at least so much, or the best",
     config=Config,
     judge=judge,

@@ -49,6 +49,48 @@ def test_ten_of_a_hundred_are_too_easy_and_ten_too_hard() -> None:
     assert found == ["too_easy"] * 10 + [None] * 80 + ["too_hard"] * 10
 
 
+@pytest.mark.parametrize(("rows", "percent", "dropped"), [(60, 10, 6), (60, 30, 18), (100, 29, 29),
+                                                          (7, 10, 0), (10, 45, 4)])  # fmt: skip
+def test_a_share_of_all_rows_goes_however_small_the_buckets_are(
+    rows: int, percent: int, dropped: int
+) -> None:
+    rng = random.Random(rows)
+    measure = pl.Series(rng.sample(range(10_000), rows)).cast(pl.Float64)
+    share = float(f"0.{percent:02d}")
+    found = band(measure, pl.Series(range(rows)), lowest=share, highest=share)["reason"].to_list()
+    assert found.count("too_easy") == dropped
+    assert found.count("too_hard") == dropped
+
+
+@given(
+    st.lists(st.integers(0, 30), min_size=1, max_size=80),
+    st.integers(0, 60),
+    st.integers(0, 39),
+    st.integers(1, 20),
+    st.integers(0, 9),
+)
+@settings(max_examples=300, deadline=None)
+def test_the_buckets_together_drop_the_share(
+    lengths: list[int], lowest: int, highest: int, buckets: int, seed: int
+) -> None:
+    n = len(lengths)
+    measure = pl.Series(random.Random(seed).sample(range(10_000), n)).cast(pl.Float64)
+    length = pl.Series(lengths)
+    given_shares = {"lowest": lowest / 100, "highest": highest / 100}
+    found = band(measure, length, buckets=buckets, **given_shares)  # type: ignore[arg-type]
+    reasons = found["reason"].to_list()
+    assert reasons.count("too_easy") == n * lowest // 100
+    assert reasons.count("too_hard") == n * highest // 100
+    by_bucket: dict[str, list[tuple[float, str | None]]] = {}
+    for value, reason, detail in zip(measure, reasons, found["detail"], strict=True):
+        by_bucket.setdefault(detail.split(" of length ")[1], []).append((value, reason))
+    for rows in by_bucket.values():
+        order = {"too_easy": 0, None: 1, "too_hard": 2}
+        told = [order[reason] for _, reason in sorted(rows, key=lambda row: row[0])]
+        assert told == sorted(told)
+        assert len(rows) * lowest // 100 <= told.count(0) <= -(-len(rows) * lowest // 100)
+
+
 def test_rows_are_compared_with_rows_of_like_length_only() -> None:
     measure = pl.Series([1.0, 2.0, 3.0, 4.0, 5.0] * 2 + [101.0, 102.0, 103.0, 104.0, 105.0] * 2)
     length = pl.Series([10] * 10 + [500] * 10)
@@ -120,6 +162,13 @@ def test_the_top_share_is_of_the_rows_within_the_bound() -> None:
     measure = pl.Series([0.1, 0.5, 0.9, 1.0, 1.0001, 3.0])
     found = top(measure, share=0.5)["reason"].to_list()
     assert found == ["below_top_share"] * 2 + [None] * 2 + ["above_bound"] * 2
+
+
+@pytest.mark.parametrize("percent", range(1, 101))
+def test_no_row_is_lost_to_a_number_that_binary_cannot_write(percent: int) -> None:
+    measure = pl.Series([n / 100 for n in range(100)])
+    found = top(measure, share=float(f"{percent / 100:.2f}"))
+    assert found["reason"].null_count() == percent
 
 
 def test_rows_equal_to_the_last_one_kept_stay_with_it() -> None:

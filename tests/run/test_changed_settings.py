@@ -1,5 +1,6 @@
 """What a changed setting means for a run that is there: refused, gone on with, or a new run."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -207,3 +208,27 @@ def test_a_run_stopped_after_a_stage_goes_on_to_the_end(
     ]
     assert run_synth(out, *settings).status == "finished"
     assert books.data_files(out) == books.data_files(small_run)
+
+
+@pytest.mark.parametrize(
+    ("stage", "setting"),
+    [
+        ("dedup", "dedup.threshold=0.5"),
+        ("filter", "filter.filters={word_count: {at_least: 9}}"),
+    ],
+)
+def test_a_run_of_one_stage_is_made_again_under_other_settings(
+    run_synth: RunSynth, tmp_path: Path, stage: str, setting: str
+) -> None:
+    words = "the long old river runs through six very wide and green valleys"
+    lines = [{"instruction": f"Name {words[n % 3 : 20 + 4 * n]}", "output": f"River {n}."}
+             for n in range(14)]  # fmt: skip
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    run_synth(tmp_path / "old", recipe=stage, input=str(rows))
+    run_synth(tmp_path / "fresh", setting, recipe=stage, input=str(rows))
+    rows.unlink()
+    run_synth(tmp_path / "new", setting, recipe=stage, made_from=str(tmp_path / "old"))
+    new, fresh, old = (books.rows(tmp_path / name, stage) for name in ("new", "fresh", "old"))
+    assert new == fresh
+    assert len(new) < len(old)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.stages import export
 from pipeline.stages.export import Config
+from pipeline.verify import verify
 from tests.conftest import RunSynth
 from tests.run import books
 
@@ -101,7 +102,7 @@ def test_no_root_is_on_both_sides(halved: Path) -> None:
     assert max(map(len, sides(halved, "alpaca").values())) > len(set(root_of.values())) * 0.4
 
 
-@pytest.mark.parametrize("share", ["0.3", "0"])
+@pytest.mark.parametrize("share", ["0.3", "0", "no row in train"])
 def test_the_folder_is_a_data_set_for_load_dataset(
     run_synth: RunSynth, halved: Path, tmp_path: Path, share: str
 ) -> None:
@@ -110,6 +111,9 @@ def test_the_folder_is_a_data_set_for_load_dataset(
     if share == "0":
         run = tmp_path / "run"
         run_synth(run, "bootstrap.target=20", "export.validation=0")
+    elif share == "no row in train":
+        run = tmp_path / "run"
+        run_synth(run, "bootstrap.target=20", "export.validation=0.9999")
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "HF_DATASETS_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", LOAD, str(run / "data"), str(tmp_path / "cache")],
@@ -120,10 +124,24 @@ def test_the_folder_is_a_data_set_for_load_dataset(
     )
     assert done.returncode == 0, done.stderr
     found = {side: len(ids) for side, ids in sides(run, "messages").items() if ids}
+    assert ("train" in found) is (share != "no row in train")
     messages = {side: (n, ["messages", "row_id"]) for side, n in found.items()}
     alpaca = {side: (n, ["instruction", "input", "output", "row_id"]) for side, n in found.items()}
     expected = [f"{messages}", f"messages {messages}", f"alpaca {alpaca}"]
     assert done.stdout.splitlines() == expected
+
+
+def test_without_rows_there_is_no_data_file_and_the_card_names_none(
+    run_synth: RunSynth, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    rules = "filter.filters={word_count: {at_least: 900}}"
+    run_synth(run, "bootstrap.target=20", rules)
+    assert not list((run / "data").rglob("*.parquet"))
+    card = (run / "data" / "README.md").read_text("utf-8")
+    assert "configs:" not in card
+    assert "Train 0 rows, validation 0," in card
+    assert verify(run).findings == []
 
 
 def test_the_card_says_who_wrote_the_rows_and_what_was_dropped(small_run: Path) -> None:
@@ -134,6 +152,46 @@ def test_the_card_says_who_wrote_the_rows_and_what_was_dropped(small_run: Path) 
     for reason, n in state["dropped_by_reason"].items():
         assert f"{reason} {n}" in text
     assert "{{" not in text
+
+
+def test_the_card_counts_sources_and_licences_and_blames_no_teacher_that_wrote_nothing(
+    run_synth: RunSynth, tmp_path: Path
+) -> None:
+    words = ["river", "mountain", "city", "forest", "desert", "lake", "island", "valley"]
+    lines = [
+        {
+            "instruction": f"Say where the {word} of my story lies.",
+            "output": f"The {word} lies far away.",
+            "source": "forum" if n < 5 else "a`b\n\n# c" if n < 7 else None,
+            "license": "CC-BY-4.0" if n < 5 else None,
+        }
+        for n, word in enumerate(words)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    given = {"recipe": "curate", "input": str(tmp_path / "rows.jsonl")}
+    run_synth(tmp_path / "run", **given)
+    card = (tmp_path / "run/data/README.md").read_text("utf-8")
+    assert "* Source `forum`, licence `CC-BY-4.0`: 5 rows.\n" in card
+    assert "* Source `a'b # c`, no licence named: 2 rows.\n" in card
+    assert "* Source `rows.jsonl`, no licence named: 1 rows.\n" in card
+    assert "depends on the licences of the rows that were taken in: state it" in card
+    assert "teacher" not in card
+    run_synth(tmp_path / "mit", "import.license=MIT", **given)
+    card = (tmp_path / "mit/data/README.md").read_text("utf-8")
+    assert "* Source `rows.jsonl`, licence `MIT`: 1 rows.\n" in card
+    assert "Measured" not in card
+
+
+def test_the_card_names_a_few_of_many_sources(run_synth: RunSynth, tmp_path: Path) -> None:
+    lines = [{"instruction": f"Say the number {n} in your own words.", "output": f"It is {n}.",
+              "source": f"page {n:02d}"} for n in range(30)]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("name: r\nstages:\n  - stage: import\n  - stage: export\n")
+    run_synth(tmp_path / "run", recipe=str(recipe), input=str(tmp_path / "rows.jsonl"))
+    card = (tmp_path / "run/data/README.md").read_text("utf-8")
+    assert card.count("* Source `page ") == 20
+    assert "* 10 more sources: 10 rows.\n" in card
 
 
 def test_a_conversation_goes_out_whole_unless_its_texts_were_rewritten() -> None:

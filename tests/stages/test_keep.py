@@ -27,7 +27,8 @@ def slowest(ratings: list[float | None], settings: dict[str, object]) -> list[st
     if config.keep_top is not None:
         most = config.keep_top
     if config.keep_share is not None:
-        most = round(len(rated) * config.keep_share)
+        hundredths = int(f"{config.keep_share:.2f}".replace(".", ""))
+        most = max(len(rated) * hundredths // 100, 1)
     best = {at for _, at in sorted(rated)[:most]}
     found: list[str | None] = []
     for at, rating in enumerate(ratings):
@@ -43,6 +44,7 @@ def slowest(ratings: list[float | None], settings: dict[str, object]) -> list[st
 @given(
     RATINGS,
     st.sampled_from([{}, {"keep_at_least": 4}, {"keep_top": 3}, {"keep_share": 0.5},
+                     {"keep_share": 0.05}, {"keep_share": 0.29},
                      {"keep_top": 5, "keep_at_least": 4.5}, {"keep_at_least": None}]),
 )  # fmt: skip
 def test_it_decides_as_the_slowest_way_does(
@@ -57,6 +59,12 @@ def test_4_5_is_the_lowest_that_stays() -> None:
 
 def test_of_equal_ratings_the_earlier_stays() -> None:
     assert reasons([4, 5, 4, 4], keep_top=2) == [None, None, "not_among_best", "not_among_best"]
+
+
+def test_a_share_keeps_at_least_one_row_and_loses_none_to_binary_numbers() -> None:
+    assert reasons([4, 4.5, 5, 4, 4, 3], keep_share=0.05).count(None) == 1
+    assert reasons([4.0] * 100, keep_share=0.29).count(None) == 29
+    assert reasons([None, None], keep_share=0.05) == ["no_rating", "no_rating"]
 
 
 def test_a_number_and_a_share_at_once_are_refused() -> None:

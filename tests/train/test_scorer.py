@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,13 @@ from pipeline.run.purge import purge
 from pipeline.status import stage_statuses
 from pipeline.teacher.call import Call, canonical
 from pipeline.teacher.ledger import billed_at_most
-from pipeline.train import tiny
+from pipeline.train import scorer, tiny
 from pipeline.train.prompt_ids import turns
 from pipeline.train.scorer import FOLDS, Texts, fold, load_folder, load_or_train
 from pipeline.verify import verify
 from tests.conftest import RunSynth
 from tests.run import books
+from tests.security.command import synth
 from tests.teacher_server.process import Server
 from tests.train import score_server
 
@@ -107,6 +109,15 @@ def test_the_columns_are_the_definitions(
     assert verify(tmp_path / "run").findings == []
 
 
+def test_the_card_says_who_measured(
+    run_synth: RunSynth, folder: Path, given: dict[str, Any], tmp_path: Path
+) -> None:
+    Path(given["recipe"]).write_text(f"{RECIPE}  - stage: export\n")
+    run_synth(tmp_path / "run", scorer=f"hf:{folder}", **given)
+    card = (tmp_path / "run/data/README.md").read_text("utf-8")
+    assert "* Measured by the scorer `small`.\n" in card
+
+
 def test_rows_that_cannot_be_measured_are_counted_by_name(
     run_synth: RunSynth, folder: Path, given: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -138,15 +149,15 @@ def test_a_server_measures_what_the_folder_measures_and_other_bounds_ask_it_noth
     asked: list[str] = []
     # the server leaves room for the one token that it has to write
     with score_server.running(loaded.model, loaded.ids._tokenizer, CONTEXT + 1, asked) as url:
-        scorer = f"openai:small@{url}"
-        run_synth(tmp_path / "server", scorer=scorer, **given)
+        named = f"openai:small@{url}"
+        run_synth(tmp_path / "server", scorer=named, **given)
         so_far = len(asked)
         assert so_far >= 4 * (len(ROWS) - 1)
         assert asked.count("/tokenize") == 2 * len(ROWS)
         run_synth(
             tmp_path / "other",
             "balance.lowest=0.3",
-            scorer=scorer,
+            scorer=named,
             made_from=str(tmp_path / "server"),
             **given,
         )
@@ -311,6 +322,55 @@ def test_the_tiny_model_of_the_same_rows_and_seed_is_the_same(tmp_path: Path) ->
         assert [x for x, _ in left.measure(rows)] == [x for x, _ in right.measure(rows)]
     again = load_or_train(tmp_path / "a", list, seed=3, steps=5)  # read, not trained
     assert [x for x, _ in again[0].measure(rows)] == [x for x, _ in one[0].measure(rows)]
+
+
+def test_a_raised_limit_measures_all_rows_by_the_tiny_model_of_all_rows(
+    run_synth: RunSynth, given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scorer, "load_or_train", partial(load_or_train, steps=5))
+    for name, limits in (("grown", (8, 14)), ("fresh", (14,))):
+        for limit in limits:
+            run_synth(tmp_path / name, scorer="tiny", limit=limit, **given)
+    names = ("row_id", "perplexity", "ifd", "ifd_perplexity")
+    grown, fresh = (
+        open_run(tmp_path / name).kept("difficulty").select(names).rows()
+        for name in ("grown", "fresh")
+    )
+    assert len(fresh) == 14
+    assert grown == fresh
+    left, right = (
+        [row["row_id"] for row in books.rows(tmp_path / name, "balance")]
+        for name in ("grown", "fresh")
+    )
+    assert left == right
+    assert verify(tmp_path / "grown").findings == []
+
+
+def test_a_purge_takes_the_tiny_models_that_learned_from_the_row(
+    run_synth: RunSynth, given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scorer, "load_or_train", partial(load_or_train, steps=5))
+    secret = {"instruction": "Say it.", "input": "", "output": "Zanzibarquux " * 9}
+    pl.DataFrame([*ROWS[:12], secret]).write_parquet(given["input"])
+    run = tmp_path / "run"
+    run_synth(run, scorer="tiny", **given)
+    found = [path for path in run.rglob("tokenizer.json") if "Zanzibarquux" in path.read_text()]
+    assert found
+    rows = books.rows(run, "difficulty")
+    row = next(row for row in rows if "Zanzibarquux" in row["output"])
+    shutil.copytree(run, tmp_path / "other")
+    said = synth("purge", str(run), "--row", row["row_id"])
+    assert said.returncode == 0, said.stderr
+    assert b"scorer/ is removed" in said.stdout
+    assert not (run / "scorer").exists()
+    assert verify(run).findings == []
+    said = synth("purge", str(run), "--row", rows[0]["row_id"])  # there are none any more
+    assert said.returncode == 0, said.stderr
+    assert b"scorer/" not in said.stdout
+    line = ("purge", str(tmp_path / "other"), "--row", row["row_id"])
+    assert synth(*line, variables={"SYNTH_CRASH_AT": "purge_moved"}).returncode < 0
+    assert b"scorer/ is removed" in synth(*line).stdout
+    assert not (tmp_path / "other" / "scorer").exists()
 
 
 def test_weights_that_are_not_safetensors_are_not_read(folder: Path, tmp_path: Path) -> None:
