@@ -47,10 +47,26 @@ async def askers(context: Context) -> AsyncIterator[dict[Role, Asker]]:
     ledger.load(context.journal.spent())
     found: dict[int, Asker] = {}
     async with AsyncExitStack() as stack:
-        for model in models.values():
+        for role, model in models.items():
             if id(model) not in found:
-                found[id(model)] = await stack.enter_async_context(_asker(context, model, ledger))
-        yield {role: found[id(model)] for role, model in models.items()}
+                with _reached(role):
+                    asker = _asker(context, model, ledger)
+                    found[id(model)] = await stack.enter_async_context(asker)
+        different = {id(model): role for role, model in reversed(models.items())}
+        with _reached(*reversed(different.values())):
+            yield {role: found[id(model)] for role, model in models.items()}
+
+
+@contextlib.contextmanager
+def _reached(*roles: Role) -> Iterator[None]:
+    """Say who cannot be reached; the reason names the address."""
+    try:
+        yield
+    except Unanswered as error:
+        raise InterruptedRunError(
+            f"the {' or the '.join(roles)} cannot be reached: {error}. Start the same command "
+            "again once that answers."
+        ) from error
 
 
 @asynccontextmanager
@@ -68,10 +84,6 @@ async def _asker(context: Context, model: Model, ledger: Ledger) -> AsyncIterato
         )
         _hook(buyer, context.ending)
         yield Asker(buyer, old=context.old)
-    except Unanswered as error:
-        raise InterruptedRunError(
-            f"the teacher cannot be reached: {error}. Start the same command again once it can."
-        ) from error
     finally:
         await teacher.close()
 

@@ -246,11 +246,14 @@ def check_offline(
     writers = sorted(source.writers() - {"offline"})
     is_seeds = isinstance(found.steps[0].config, seed_rows.Config)
     if writers:
+        roles = {role_of(step.stage) for step in asking if isinstance(step.stage, AskingStage)}
+        is_judge = roles == {"judge"} and models["judge"] is not models.get("teacher")
+        role = "judge" if is_judge else "teacher"
         problems.add(
             RecipeError(
                 f"{', '.join(step.name for step in asking)}: the offline teacher answers only rows "
-                f"that it wrote, and these are by {', '.join(writers[:3])}: name a teacher with "
-                f"--teacher{', or a run that it wrote with --input' if is_seeds else ''}."
+                f"that it wrote, and these are by {', '.join(writers[:3])}: name a {role} with "
+                f"--{role}{', or a run that it wrote with --input' if is_seeds else ''}."
             )
         )
 

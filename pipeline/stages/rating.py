@@ -46,7 +46,7 @@ def read_rating(text: str) -> Rating:
         return Rating(None, text.strip()[:MOST], "no_number")
     number = float(said)
     if not 0 <= number <= HIGHEST:
-        return Rating(None, reason, "out_of_range")
+        return Rating(None, f"{said[:40]}\n{reason}".strip(), "out_of_range")
     return Rating(number + 0.0, reason)
 
 

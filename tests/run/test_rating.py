@@ -230,3 +230,16 @@ def test_a_judge_without_a_price_is_refused_under_a_cap_in_dollars(
 def test_a_judge_that_no_stage_asks_is_refused(rows: str, server: Server) -> None:
     with pytest.raises(RecipeError, match="no stage of this recipe rates"):
         prepare(Options(recipe="dedup", input=rows, judge=judge(server)))
+
+
+def test_who_is_missing_is_called_by_its_role(
+    run_synth: RunSynth, rows: str, recipe: str, tmp_path: Path
+) -> None:
+    given = {"recipe": recipe, "input": rows}
+    with pytest.raises(RecipeError, match=r"name a judge with --judge\."):
+        run_synth(tmp_path / "run", judge="offline", **given)
+    with pytest.raises(RecipeError, match=r"name a teacher with --teacher\."):
+        run_synth(tmp_path / "run", **given)
+    quick = ("judge.attempts=1", "judge.outage_limit_s=0")
+    with pytest.raises(InterruptedRunError, match="the judge cannot be reached"):
+        run_synth(tmp_path / "run", *quick, judge="openai:j@http://127.0.0.1:9/v1", **given)

@@ -56,6 +56,12 @@ def test_the_lowest_dimension_is_the_rating() -> None:
     assert [one["rating"] for one in entry["ratings"]] == [5, 2]
 
 
+def test_a_number_out_of_range_is_said_with_its_reason() -> None:
+    _, entry = rate(config(), Reply("10\nPerfect."))
+    assert isinstance(entry, Drop)
+    assert entry.detail == "accuracy: 10\nPerfect."
+
+
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [

@@ -133,8 +133,9 @@ def _json_lines(stream: BinaryIO, bounds: Bounds) -> Iterator[Record]:
             try:
                 found = json.loads(line)
             except (ValueError, RecursionError) as error:
+                hint = " Rows are an array of objects, or one object a line." if number == 1 else ""
                 raise InputError(
-                    f"{bounds.file.path}: line {number}: not JSON ({error})."
+                    f"{bounds.file.path}: line {number}: not JSON ({error}).{hint}"
                 ) from error
             yield _record(found)
 

@@ -245,6 +245,7 @@ def test_a_text_that_is_not_unicode_costs_its_row_alone(
         ("a.json", b'[{"instruction": "x"},\n', "line 2: not JSON"),
         ("a.json", b'[{"instruction": "\xff"}]', "line 1: not UTF-8"),
         ("a.json", b"[" * 100_000, "line 1: not JSON"),
+        ("a.json", b'{\n "data": []}', "Rows are an array of objects, or one object a line."),
         ("a.json", b"[]", "no rows"),
         ("a.csv", b'instruction\na\n"b" c\n', "line 3: not CSV"),
         ("a.csv", b'instruction\na\n"b\n', "line 3: not CSV"),
