@@ -96,7 +96,7 @@ def files(config: Config) -> tuple[str, ...]:
 
 STAGE = FilterStage(
     name="decontaminate",
-    version=2,
+    version=1,
     summary="drop rows that hold the prompts of benchmarks",
     config=Config,
     judge=judge,

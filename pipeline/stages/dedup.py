@@ -139,7 +139,7 @@ def reads(config: Config) -> tuple[str, ...]:
 
 STAGE = FilterStage(
     name="dedup",
-    version=2,
+    version=1,
     summary="drop rows that repeat another, exactly or nearly",
     config=Config,
     judge=judge,

@@ -328,6 +328,7 @@ def test_a_signal_ends_conversations_in_good_order_and_keeps_what_came(
 
     def command(out: Path) -> list[str]:
         asked = ["--teacher", f"openai:test-model@{server.url}", "--set", "respond.samples=3"]
+        asked += ["--set", "respond.steps=false"]  # the server writes no answer line
         line = ["run", "respond", "--input", str(given), "--out", str(out), *asked]
         return [sys.executable, "-c", CLI, *line, "--set", "teacher.concurrency=8"]
 
