@@ -160,8 +160,9 @@ def test_replies_in_any_order_give_the_same_files(
 ) -> None:
     teacher = f"openai:test-model@{server.url}"
     runs = []
-    for n, median_s in ((1, 0.01), (24, 0.1)):  # slow enough that all 24 are open at one time
-        server.set_plan({"latency": JITTER | {"median_s": median_s}})
+    slow = {"median_s": 0.5, "sigma": 0.4}  # all 24 are open at one time
+    for n, latency in ((1, JITTER), (24, slow)):
+        server.set_plan({"latency": latency})
         settings = (*FEW, f"teacher.concurrency={n}")
         runs.append(_evolve(self_instruct, tmp_path / str(n), *settings, teacher=teacher))
     assert books.data_files(runs[0]) == books.data_files(runs[1])

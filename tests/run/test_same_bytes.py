@@ -84,8 +84,8 @@ def test_replies_in_any_order_give_the_same_files(
     tmp_path: Path,
     concurrency: int,
 ) -> None:
-    quick = JITTER | {"latency": {"median_s": 0.004, "sigma": 0.8}}
-    server.set_plan(quick if concurrency == 1 else JITTER)
+    quick, slow = {"median_s": 0.004, "sigma": 0.8}, {"median_s": 0.8, "sigma": 0.4}
+    server.set_plan(JITTER | {"latency": quick if concurrency == 1 else slow})  # all are open once
     settings = (*OVER_HTTP[64], f"teacher.concurrency={concurrency}")
     run_synth(tmp_path / "run", *settings, teacher=f"openai:test-model@{server.url}")
     assert books.data_files(tmp_path / "run") == books.data_files(over_http[64])

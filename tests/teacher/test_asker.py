@@ -192,7 +192,7 @@ def test_replies_of_another_run_are_taken_over_and_not_counted_as_bought(
 
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_never_more_than_the_concurrency_is_in_flight(tmp_path: Path, concurrency: int) -> None:
-    with running_server(tmp_path / "history.jsonl", {"latency": 0.03}) as server:
+    with running_server(tmp_path / "history.jsonl", {"latency": 0.2}) as server:
         calls = [call(n) for n in range(12)]
         with_asker(server, tmp_path, lambda a: ask_all(a, calls), concurrency=concurrency)
         assert server.counts()["peak_in_flight"] == concurrency
