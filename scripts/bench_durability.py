@@ -30,12 +30,12 @@ def open_unsynced(path):
     database.execute("PRAGMA synchronous = OFF")
     return database
 
-async def reserve(self, model, worst):
+async def reserve(self, *_, **__):
     return None
 
 journal.open_database = open_unsynced
 ledger.Ledger.reserve = reserve
-ledger.Ledger.settle = lambda self, model, worst, actual, *, billed=True: None
+ledger.Ledger.settle = lambda self, *_, **__: None
 """
 
 
