@@ -35,8 +35,8 @@ OUTPUT = re.compile(r"Output\s*\d*\s*:")
 INPUT = re.compile(r"Input\s*\d*\s*:")
 LABEL = "Class label:"
 MARKED = re.compile(
-    r"""^[ \t]*(?:\#{1,6}[ \t]+)?(?P<bold>\*\*)?
-        (?P<field>(?:Example|Input|Output|Class[ ]label)[ \t]*\d*\.?[ \t]*(?P<colon>:)?)
+    r"""^[ \t]*(?=[\#*])(?:\#{1,6}[ \t]+)?(?P<bold>\*\*)?
+        (?P<field>(?:Example|Input|Output|Class[ ]label)(?![A-Za-z])[ \t]*\d*\.?[ \t]*(?P<colon>:)?)
         (?(bold)\*\*)(?(colon)|(?P<late>:?))""",
     re.MULTILINE | re.VERBOSE,
 )

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.stages.instance_blocks import (
@@ -55,6 +55,7 @@ def pairs(parsed: Parsed) -> list[tuple[str, str]]:
 
 
 @given(TEXTS)
+@example("ExampleOutputs\n Outputs")
 def test_replies_without_markdown_are_read_as_published(text: str) -> None:
     assert pairs(parse_input_first(text)) == slow_input_first(text)
     assert pairs(parse_output_first(text)) == slow_output_first(text)
