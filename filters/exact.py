@@ -30,8 +30,8 @@ def exact(
 
     Runs of whitespace count as one space, those around a text not at all; a null is empty. Without
     `compare_output` rows differ by instruction and input only. Returns one row an entry, in order:
-    `reason` (String, null where the row is kept), `detail` (null) and `ref` (String: the `row_id`
-    of the first).
+    `reason` (String, null where the row is kept), `detail` (null), `ref` (String: the `row_id` of
+    the first) and `similarity` (Float64, 1 where a row is dropped).
     """
     key = row_keys(
         instruction, input, output, compare_output=compare_output, ignore_case=ignore_case
@@ -74,6 +74,7 @@ def repeated(row_id: pl.Series, key: pl.Series) -> pl.DataFrame:
         reason=copy.then(pl.lit("exact_duplicate")),
         detail=pl.lit(None, pl.String),
         ref=copy.then(pl.col("row_id").gather(pl.col("first"))),
+        similarity=copy.then(1.0),
     )
 
 

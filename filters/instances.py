@@ -72,4 +72,5 @@ def instances(
             verdicts[row] = "conflicting_outputs", f"{len(rows)} outputs for one input", ids[other]
         elif at != row and verdicts[row][0] is None:
             verdicts[row] = "repeated_instance", None, ids[at]
-    return verdict(*([one[at] for one in verdicts] for at in range(3)))
+    reasons, details, refs = ([one[at] for one in verdicts] for at in range(3))
+    return verdict(reasons, details, refs)

@@ -34,8 +34,9 @@ def semantic_duplicates(
     `vectors` is a List or Array column of numbers, all of one length. A null is kept, and so is a
     vector without a direction: all zeros, or with a null, NaN or infinity in it. Returns one row
     an entry, in order: `reason` (String, "semantic_duplicate", or null where the row is kept),
-    `detail` (String, the cosine) and `ref` (String, the `row_id` of the kept row with the highest
-    cosine, the first of equals). Six decimals of a cosine count.
+    `detail` (String, the cosine), `ref` (String, the `row_id` of the kept row with the highest
+    cosine, the first of equals) and `similarity` (Float64, that cosine). Six decimals of a cosine
+    count.
 
     Raises ValueError for vectors of different lengths and for a threshold outside (-1, 1].
     """
@@ -44,12 +45,14 @@ def semantic_duplicates(
     rows, directions = _directions(vectors)
     reason: list[str | None] = [None] * len(vectors)
     detail, ref = reason.copy(), reason.copy()
+    similarity: list[float | None] = [None] * len(vectors)
     ids = row_id.cast(pl.String)
     for one, (other, cosine) in _met(directions, threshold).items():
         reason[rows[one]] = "semantic_duplicate"
         detail[rows[one]] = f"cosine {cosine:.4f}"
         ref[rows[one]] = ids[int(rows[other])]
-    return verdict(reason, detail, ref)
+        similarity[rows[one]] = cosine
+    return verdict(reason, detail, ref, similarity)
 
 
 def _met(directions: Vectors, threshold: float) -> dict[int, tuple[int, float]]:

@@ -25,7 +25,7 @@ from pipeline import manifest, seed_tasks, store
 from pipeline.errors import DamagedError, InputError, SynthError
 from pipeline.manifest import Half, RunManifest, StageManifest
 from pipeline.readable import check_folders, not_permitted
-from pipeline.schema import DROP_COLUMNS, arrow_schema
+from pipeline.schema import arrow_schema
 from pipeline.seed_tasks import SeedTask
 from pipeline.shortage import shortage
 from pipeline.teacher.journal import Record
@@ -85,7 +85,7 @@ class Run:
         return self._rows(stage, "kept")
 
     def dropped(self, stage: str | None = None) -> pl.DataFrame:
-        """The rows that a stage dropped, with `drop_reason`, `drop_detail` and `drop_ref`."""
+        """The rows that a stage dropped, with their `drop_` columns."""
         return self._rows(stage, "dropped")
 
     def scan(self, stage: str | None, half: Half) -> pl.LazyFrame:
@@ -214,8 +214,7 @@ def _follow(first: Run, sources: Callable[[Run], list[str | None]]) -> list[Run]
 
 
 def _empty(state: StageManifest, half: Half) -> pa.Table:
-    drops = DROP_COLUMNS if half == "dropped" else ()
-    return arrow_schema((*state.columns, *drops)).empty_table()
+    return arrow_schema(state.columns_of(half)).empty_table()
 
 
 def _frame(table: pa.Table) -> pl.DataFrame:

@@ -93,7 +93,8 @@ class StageManifest(_Manifest):
     `fingerprint` stands for its settings and those before it, `input_digest` for the shards that a
     stage without a teacher was computed from. `exported` is set by the stage that writes `data/`,
     which has no shards of its own. `namesake` is set where rows came in that a stage of this name
-    had made: the ids of the new ones begin with it.
+    had made: the ids of the new ones begin with it. `drop_columns` are those that its dropped
+    shards have beside `columns`; a stage that does not say has the three of the first runs.
     """
 
     format: int = FORMAT
@@ -105,6 +106,7 @@ class StageManifest(_Manifest):
     fingerprint: str
     input_digest: str | None = None
     columns: tuple[str, ...]
+    drop_columns: tuple[str, ...] = ("drop_reason", "drop_detail", "drop_ref")
     settings: dict[str, Any]
     complete: bool = False
     stopped: str | None = None
@@ -120,6 +122,10 @@ class StageManifest(_Manifest):
     def ids_begin_with(self) -> str:
         """What stands before slot and number in the id of a row that the stage made."""
         return self.namesake or self.name
+
+    def columns_of(self, half: Half) -> tuple[str, ...]:
+        """The columns of its kept or of its dropped shards."""
+        return self.columns if half == "kept" else (*self.columns, *self.drop_columns)
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -157,9 +157,14 @@ COLUMNS: dict[str, Column] = {
     "drop_reason": Column(pa.string(), "the rule that dropped the row"),
     "drop_detail": Column(pa.string(), "what was measured, for a person to agree or object"),
     "drop_ref": Column(pa.string(), "the row or benchmark item that it met"),
+    "drop_similarity": Column(
+        pa.float64(),
+        "how alike the two are, 0 to 1: ROUGE-L F1, Jaccard similarity or cosine, as drop_detail "
+        "says; null where nothing of the kind was measured",
+    ),
 }
 
-DROP_COLUMNS = ("drop_reason", "drop_detail", "drop_ref")
+DROP_COLUMNS = ("drop_reason", "drop_detail", "drop_ref", "drop_similarity")
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -170,20 +170,23 @@ class Reply:
 class Drop:
     """An item or row that a rule dropped: reason, what was measured, and what there is of it.
 
-    `ref` is the row that it met: an id, or the place of another entry of the same conversation.
+    `ref` is the row that it met: an id, or the place of another entry of the same conversation;
+    `similarity`, 0 to 1, is how alike the two are, where that was measured.
     """
 
     reason: str
     detail: str = ""
     ref: str | int | None = None
     row: Row = field(default_factory=dict)
+    similarity: float | None = None
 
     def columns(self, ref: str | None = None) -> Row:
-        """The row's three `drop_` columns; `ref` where it is only known now."""
+        """The row's `drop_` columns; `ref` where it is only known now."""
         return {
             "drop_reason": self.reason,
             "drop_detail": self.detail,
             "drop_ref": self.ref if ref is None else ref,
+            "drop_similarity": self.similarity,
         }
 
 

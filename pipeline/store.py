@@ -25,9 +25,9 @@ from pipeline.crashpoint import crashpoint
 from pipeline.durable import NEW, replacing, sync_folder
 from pipeline.errors import DamagedError
 from pipeline.format_version import refuse_newer
-from pipeline.manifest import FileEntry, Part, StageManifest
+from pipeline.manifest import HALVES, FileEntry, Part, StageManifest
 from pipeline.readable import not_permitted
-from pipeline.schema import DROP_COLUMNS, arrow_schema
+from pipeline.schema import arrow_schema
 from pipeline.shortage import shortage
 from pipeline.stage import Row
 
@@ -109,6 +109,12 @@ class StageFolder:
         manifest.replace(self.path / "stage.json", state)
 
     @property
+    def schemas(self) -> tuple[pa.Schema, pa.Schema]:
+        """The Arrow schemas of its kept and of its dropped shards."""
+        kept, dropped = (arrow_schema(self.state.columns_of(half)) for half in HALVES)
+        return kept, dropped
+
+    @property
     def next_slot(self) -> int:
         """The slot that is committed next."""
         return self._next_slot
@@ -144,10 +150,10 @@ class StageFolder:
 
     def publish(self, *, journal: int) -> None:
         """Publish what was added since the last part."""
-        columns = self.state.columns
+        kept, dropped = self.schemas
         self.publish_tables(
-            pa.Table.from_pylist(self._kept, arrow_schema(columns)),
-            pa.Table.from_pylist(self._dropped, arrow_schema((*columns, *DROP_COLUMNS))),
+            pa.Table.from_pylist(self._kept, kept),
+            pa.Table.from_pylist(self._dropped, dropped),
             next_slot=self._next_slot,
             journal=journal,
         )

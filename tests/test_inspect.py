@@ -84,7 +84,7 @@ def test_a_stage_can_be_named_by_its_folder(small_run: Path) -> None:
 
 def test_dropped_rows_carry_reason_detail_and_ref(small_run: Path) -> None:
     dropped = open_run(small_run).dropped("bootstrap")
-    assert dropped.columns[-3:] == list(DROP_COLUMNS)
+    assert dropped.columns[-4:] == list(DROP_COLUMNS)
     assert dropped["drop_reason"].null_count() == 0
     assert dropped.height == open_run(small_run).stage("bootstrap").dropped
 

@@ -40,7 +40,14 @@ def folder(run: Path, shard_rows: int = 10) -> store.StageFolder:
         state = manifest.read(StageManifest, path)
     else:
         state = StageManifest(
-            name="a", stage="a", index=0, version=1, fingerprint="", columns=COLUMNS, settings={}
+            name="a",
+            stage="a",
+            index=0,
+            version=1,
+            fingerprint="",
+            columns=COLUMNS,
+            drop_columns=schema.DROP_COLUMNS,
+            settings={},
         )
     opened = store.StageFolder(run, state, shard_rows)
     opened.create()

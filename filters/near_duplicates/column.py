@@ -43,7 +43,8 @@ def near_duplicates(
     those the one with the longest output in characters; among those the first. Returns one row an
     entry, in order: `reason` (String, "near_duplicate", or null where the row is kept), `detail`
     (String: the similarity with the kept row, below `threshold` where only others link the two,
-    and the size of the cluster) and `ref` (String: the `row_id` of the kept row).
+    and the size of the cluster), `ref` (String: the `row_id` of the kept row) and `similarity`
+    (Float64, the Jaccard similarity with it, exact).
 
     Raises ValueError for settings that cannot be.
     """
@@ -61,7 +62,7 @@ def near_duplicates(
     found = dropped(source, root, kept, small=small)
     ids = row_id.cast(pl.String).gather(found["kept"])
     numbered = pl.DataFrame({"row": np.arange(len(row_id))})
-    return verdicts(numbered, found, ids).select("reason", "detail", "ref")
+    return verdicts(numbered, found, ids).drop("row")
 
 
 class Memory:
@@ -143,5 +144,7 @@ def verdicts(rows: pl.DataFrame, found: pl.DataFrame, ids: pl.Series) -> pl.Data
     detail = pl.format(
         "Jaccard {} with the one kept of {} rows", pl.col("similarity").round(3), "size"
     )
-    said = found.select("row", reason=pl.lit("near_duplicate"), detail=detail, ref=ids)
+    said = found.select(
+        "row", "similarity", reason=pl.lit("near_duplicate"), detail=detail, ref=ids
+    ).select("row", "reason", "detail", "ref", "similarity")
     return rows.join(said, on="row", how="left", maintain_order="left")

@@ -99,7 +99,8 @@ def judge_shards(signed_shards: Sequence[Path], targets: Sequence[Path]) -> None
     """Find the near-duplicates among all rows of signed shards.
 
     The n-th target (Parquet) gets a row for each of the n-th shard's, in order: `row_id`, and
-    `reason`, `detail` and `ref` as `near_duplicates` gives them. Each appears whole or not at all.
+    `reason`, `detail`, `ref` and `similarity` as `near_duplicates` gives them. Each appears whole
+    or not at all.
 
     Raises ValueError where a file is not a signature file, or was signed with other settings.
     """

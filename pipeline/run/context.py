@@ -17,6 +17,7 @@ from pipeline.run.calling import call_of
 from pipeline.run.events import Listener, Progress, note
 from pipeline.run.lock import Lease
 from pipeline.run.prepare import Prepared
+from pipeline.schema import DROP_COLUMNS
 from pipeline.signals import Ending
 from pipeline.stage import (
     OPERATIONAL,
@@ -103,6 +104,7 @@ class Context:
                 version=step.stage.version,
                 fingerprint="",
                 columns=self.prepared.columns[index],
+                drop_columns=DROP_COLUMNS,
                 settings={},
             )
         if not state.parts:

@@ -211,7 +211,7 @@ class Drafting:
             f"ROUGE-L {nearest.f:.4f}: {nearest.lcs} tokens in common of {nearest.n_tokens} "
             f"and {nearest.entry_tokens}"
         )
-        return nearest, Drop("not_novel", detail)
+        return nearest, Drop("not_novel", detail, similarity=nearest.f)
 
     def check_stall(self) -> None:
         """Raise `StallError` where hardly anything new comes any more; what was made is valid."""

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import polars as pl
 
+from filters.verdict import verdict
 from pipeline import redact
 from pipeline.errors import StallError, SynthError
 from pipeline.shortage import shortage
@@ -74,13 +75,11 @@ class Guard:
         if isinstance(found, pl.DataFrame):
             return found
         if frame.height == 1:
-            return pl.DataFrame(
-                {"reason": [found.reason], "detail": [found.detail], "ref": [None]},
-                schema={"reason": pl.String, "detail": pl.String, "ref": pl.String},
-            )
+            return verdict([found.reason], [found.detail])
         self._recent.pop()  # the halves count, not the whole
         half = frame.height // 2
-        return pl.concat([self.judge(frame[:half], act), self.judge(frame[half:], act)])
+        halves = (self.judge(frame[:half], act), self.judge(frame[half:], act))
+        return pl.concat(halves, how="diagonal")  # a row that fails was compared with none
 
     def judge_parts(self, act: Callable[[], pl.DataFrame]) -> pl.DataFrame | None:
         """Verdicts for rows that are not all in memory; null where a row is at fault.

@@ -15,7 +15,6 @@ from pipeline.run.inputs.columns import Batch
 from pipeline.run.inputs.text import too_large
 from pipeline.run.judging import recut
 from pipeline.run.source import Source
-from pipeline.schema import DROP_COLUMNS, arrow_schema
 from pipeline.stage import Drop, Row
 from pipeline.stages.read_input import TEXTS, Config, Reading, row_of
 from pipeline.store import StageFolder
@@ -55,8 +54,8 @@ def _said_of(left_out: Sequence[str]) -> str:
 def _take_shards(context: Context, folder: StageFolder, source: Source) -> None:
     """Rows of a run go on as they are."""
     size = context.prepared.recipe.settings.shard_rows
-    schema = arrow_schema(folder.state.columns)
-    none = arrow_schema((*folder.state.columns, *DROP_COLUMNS)).empty_table()
+    schema, of_dropped = folder.schemas
+    none = of_dropped.empty_table()
     at = 0
     for table in recut(source.shards, size):
         table = table.slice(0, source.total - at)
@@ -123,10 +122,9 @@ def _publish(context: Context, folder: StageFolder, source: Source, held: list[B
     assert source.how is not None
     first = folder.next_slot
     batch = Batch.joined(held)
-    names = folder.state.columns
     try:
         batch.columns.validate(full=True)
-        kept, dropped = flat_rows(first, batch, source.how, source.config, names)
+        kept, dropped = flat_rows(first, batch, source.how, source.config, folder.schemas)
     except pa.ArrowInvalid:  # a text is not Unicode: its row alone is dropped
         entries = [
             entry
@@ -135,16 +133,18 @@ def _publish(context: Context, folder: StageFolder, source: Source, held: list[B
         ]
         rows = [entry for entry in entries if not isinstance(entry, Drop)]
         drops = [entry.row | entry.columns() for entry in entries if isinstance(entry, Drop)]
-        kept = pa.Table.from_pylist(rows, arrow_schema(names))
-        dropped = pa.Table.from_pylist(drops, arrow_schema((*names, *DROP_COLUMNS)))
+        of_kept, of_dropped = folder.schemas
+        kept = pa.Table.from_pylist(rows, of_kept)
+        dropped = pa.Table.from_pylist(drops, of_dropped)
     folder.publish_tables(kept, dropped, next_slot=first + batch.rows, journal=0)
     context.tell(folder, source.total, folder.next_slot)
 
 
 def flat_rows(
-    first: int, batch: Batch, how: Reading, config: Config, names: Sequence[str]
+    first: int, batch: Batch, how: Reading, config: Config, schemas: tuple[pa.Schema, pa.Schema]
 ) -> tuple[pa.Table, pa.Table]:
     """What `read` gives for rows of texts alone, all at once: kept, and dropped."""
+    schema, of_dropped = schemas
     fields = how.shape.fields
     texts = {name: batch.columns[fields[name]] for name in TEXTS if name in fields}
     row_ids = pa.array([row_of(first + at, 0, how)["row_id"] for at in range(batch.rows)])
@@ -156,7 +156,6 @@ def flat_rows(
         "source": _said(batch, fields.get("source"), how.source),
         "license": _said(batch, fields.get("license"), how.license),
     }
-    schema = arrow_schema(names)
     columns = [
         found[name] if name in found else pa.nulls(batch.rows, kind)
         for name, kind in zip(schema.names, schema.types, strict=True)
@@ -172,11 +171,10 @@ def flat_rows(
     ]
     is_kept = pa.array([drop is None for drop in drops])
     dropped = whole.filter(pc.invert(is_kept))
-    for name in DROP_COLUMNS:
-        values = [drop[name] for drop in drops if drop is not None]
-        dropped = dropped.append_column(name, pa.array(values, pa.string()))
-    listed = arrow_schema((*names, *DROP_COLUMNS))
-    return whole.filter(is_kept).combine_chunks(), dropped.cast(listed).combine_chunks()
+    for field in list(of_dropped)[len(schema) :]:
+        values = [drop[field.name] for drop in drops if drop is not None]
+        dropped = dropped.append_column(field.name, pa.array(values, field.type))
+    return whole.filter(is_kept).combine_chunks(), dropped.cast(of_dropped).combine_chunks()
 
 
 def _one(column: pa.Array | pa.ChunkedArray) -> pa.Array:

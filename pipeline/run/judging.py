@@ -19,7 +19,7 @@ from pipeline.run.apart import judge_apart
 from pipeline.run.aside import aside
 from pipeline.run.context import Context
 from pipeline.run.guard import Guard
-from pipeline.schema import DROP_COLUMNS, arrow_schema
+from pipeline.schema import COLUMNS
 from pipeline.stage import ExportStage, FilterStage, Parts, Row, columns_read
 from pipeline.stages import export
 from pipeline.stages import filter as filter_stage
@@ -50,7 +50,7 @@ def run_filter_stage(context: Context, index: int, step: Step) -> None:
             continue
         first = number * size
         found = verdicts.slice(first, table.num_rows)
-        kept, dropped = _split(table, found, folder.state.columns)
+        kept, dropped = _split(table, found, folder)
         folder.publish_tables(kept, dropped, next_slot=first + table.num_rows, journal=0)
         context.tell(folder, total, folder.next_slot)
     if step.stage.measure is not None and folder.state.parts:
@@ -116,18 +116,19 @@ def recut(shards: Sequence[Path], size: int) -> Iterator[pa.Table]:
 
 
 def _split(
-    table: pa.Table, verdicts: pl.DataFrame, columns: tuple[str, ...]
+    table: pa.Table, verdicts: pl.DataFrame, folder: StageFolder
 ) -> tuple[pa.Table, pa.Table]:
     keep = verdicts["reason"].is_null()
-    mask = pa.array(keep.to_list())
-    schema = arrow_schema(columns)
-    kept = table.filter(mask).select(schema.names).cast(schema)
-    gone = table.filter(pa.array((~keep).to_list())).select(schema.names)
-    for name, column in zip(DROP_COLUMNS, ("reason", "detail", "ref"), strict=True):
-        values = verdicts.filter(~keep)[column].to_list()
-        gone = gone.append_column(name, pa.array(values, pa.string()))
-    whole = arrow_schema((*columns, *DROP_COLUMNS))
-    return kept.combine_chunks(), gone.select(whole.names).cast(whole).combine_chunks()
+    kept_schema, dropped_schema = folder.schemas
+    kept = table.filter(pa.array(keep.to_list())).select(kept_schema.names).cast(kept_schema)
+    gone = table.filter(pa.array((~keep).to_list())).select(kept_schema.names)
+    said = verdicts.filter(~keep)
+    for name in folder.state.drop_columns:
+        column = name.removeprefix("drop_")
+        values = said[column].to_list() if column in said.columns else [None] * said.height
+        gone = gone.append_column(name, pa.array(values, COLUMNS[name].type))
+    dropped = gone.select(dropped_schema.names).cast(dropped_schema)
+    return kept.combine_chunks(), dropped.combine_chunks()
 
 
 def run_export_stage(context: Context, index: int, step: Step) -> list[FileEntry]:

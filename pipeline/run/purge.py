@@ -28,7 +28,7 @@ from pipeline.manifest import HALVES, FileEntry, Half, Part, RunManifest, StageM
 from pipeline.run import card
 from pipeline.run.folder import check_links
 from pipeline.run.lock import locked
-from pipeline.schema import DROP_COLUMNS, arrow_schema
+from pipeline.schema import arrow_schema
 from pipeline.stage import FilterStage, Row, RowStage
 from pipeline.stages import STAGES
 from pipeline.teacher.blanking import PURGED, blank
@@ -248,8 +248,7 @@ def _part(
     halves: dict[Half, list[Row]] = {"kept": left, "dropped": dropped}
     entries = {}
     for half, its_rows in halves.items():
-        drops = DROP_COLUMNS if half == "dropped" else ()
-        table = pa.Table.from_pylist(its_rows, arrow_schema((*state.columns, *drops)))
+        table = pa.Table.from_pylist(its_rows, arrow_schema(state.columns_of(half)))
         name = part.half(half).path
         entries[half] = _shard(run, f"{state.folder}/{name}", table, files)
         entries[half].path = name

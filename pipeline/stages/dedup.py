@@ -126,8 +126,8 @@ def _merged(found: pl.DataFrame, alive: pl.Series, near: pl.DataFrame) -> pl.Dat
     """The verdicts `found`, and `near` for the rows that were left."""
     at = pl.Series("at", range(found.height))
     both = (
-        found.select("reason", "detail", "ref").with_columns(at).filter(~alive),
-        near.select("reason", "detail", "ref").with_columns(at.filter(alive)),
+        found.with_columns(at).filter(~alive),
+        near.select(found.columns).with_columns(at.filter(alive)),
     )
     return pl.concat(both).sort("at").drop("at")
 

@@ -10,7 +10,7 @@ input stays a column of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Annotated, Any
 
@@ -99,12 +99,12 @@ class _Child:
     row: Row
     drop: Drop | None = None
 
-    def judge(self, verdict: Verdict) -> None:
-        """Take the first rule that says no."""
+    def judge(self, verdict: Verdict, similarity: float | None = None) -> None:
+        """Take the first rule that says no; `similarity` is that with the parent."""
         reason, detail = verdict
         if self.drop is None and reason is not None:
             met = self.parent.place if reason in COMPARING else None
-            self.drop = Drop(reason, detail or "", met)
+            self.drop = Drop(reason, detail or "", met, similarity=similarity)
 
 
 def work(row: Row, config: Config, rng: Random) -> Conversation:
@@ -124,7 +124,7 @@ def work(row: Row, config: Config, rng: Random) -> Conversation:
             child.row["requests"] = (*child.parent.made_by, *child.requests)
             if child.drop is not None:
                 drop = child.drop
-                entries.append(Drop(drop.reason, drop.detail, drop.ref, child.row))
+                entries.append(replace(drop, row=child.row))
                 continue
             source = Source(
                 child.row["instruction"],
@@ -204,7 +204,8 @@ def _read(child: _Child, reply: Reply | Drop, config: Config) -> None:
         child.judge(too_long.judge(f"{instruction}\n{given}", **known))
     if config.copied is not None:
         for text, before in _alike(instruction, given, child.parent, config.copied):
-            child.judge(copied_parent.judge(text, before, threshold=config.copied))
+            reason, detail, score = copied_parent.judge(text, before, threshold=config.copied)
+            child.judge((reason, detail), score)
 
 
 def _alike(
@@ -216,7 +217,7 @@ def _alike(
     against the parent's, and against the whole parent, whose input may have moved into it.
     """
     whole = f"{parent.instruction}\n{parent.input}"
-    is_kept = copied_parent.judge(given, parent.input, threshold=threshold)[0] is not None
+    is_kept = copied_parent.judge(given, parent.input, threshold=threshold).reason is not None
     if given and not is_kept:
         yield f"{instruction}\n{given}", whole
     else:

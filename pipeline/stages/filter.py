@@ -3,7 +3,7 @@
 Filters run in the recipe's order, each on the rows that those before it left; a row is dropped by
 the first rule that meets it. A filter of one's own is named `path/file.py:function`: it takes
 columns by the names of its positional parameters and its settings by keyword, and gives `reason`
-and `detail` (and, where it compares rows, `ref`) for each row.
+and `detail` (and, where it compares rows, `ref` and `similarity`) for each row.
 """
 
 from __future__ import annotations
@@ -41,6 +41,13 @@ FILTERS: dict[str, Filter] = {
     "agreement": agreement,
     "pair_rating": pair_rating,
 }
+VERDICT = {
+    "reason": pl.String,
+    "detail": pl.String,
+    "ref": pl.String,
+    "similarity": pl.Float64,
+}
+"""What is said of each row; the first is null where it is kept, the last two may be missing."""
 DEFAULT = ("word_count", "keywords", "opening", "outputs", "instances")
 """The filters that apply where a recipe names none: those that any data has columns for."""
 
@@ -127,7 +134,7 @@ def parameters(function: Filter) -> tuple[list[str], list[str]]:
 
 
 def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
-    """One verdict a row, in order: `reason` (null is keep), `detail`, `ref`."""
+    """One verdict a row, in order: `reason` (null is keep), `detail`, `ref`, `similarity`."""
     verdicts = []
     alive = frame.select("row_id").with_row_index("at").with_columns(frame.drop("row_id"))
     for name, settings in config.filters.items():
@@ -138,13 +145,8 @@ def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
         judged = alive.select("at").hstack(found)
         verdicts.append(judged.filter(pl.col("reason").is_not_null()))
         alive = alive.filter(found["reason"].is_null())
-    verdicts.append(
-        alive.select("at").with_columns(
-            reason=pl.lit(None, pl.String),
-            detail=pl.lit(None, pl.String),
-            ref=pl.lit(None, pl.String),
-        )
-    )
+    nulls = {name: pl.lit(None, kind) for name, kind in VERDICT.items()}
+    verdicts.append(alive.select("at").with_columns(**nulls))
     return pl.concat(verdicts).sort("at").drop("at")
 
 
@@ -171,7 +173,7 @@ def judge_parts(parts: Parts, config: Config, scratch: Path) -> pl.DataFrame:
 
 
 def _checked(name: str, found: object, height: int) -> pl.DataFrame:
-    """A filter's verdicts with all three columns. Raises `RecipeError` where they are none."""
+    """A filter's verdicts with all columns. Raises `RecipeError` where they are none."""
     wants = f"the filter {name} must give a DataFrame with 'reason' and 'detail', a row an entry"
     if not isinstance(found, pl.DataFrame):
         raise RecipeError(f"{wants}; it gives a {type(found).__name__}.")
@@ -179,9 +181,10 @@ def _checked(name: str, found: object, height: int) -> pl.DataFrame:
         raise RecipeError(f"{wants}; {', '.join(sorted(missing))} is missing.")
     if found.height != height:
         raise RecipeError(f"{wants}; it gives {found.height} rows for {height}.")
-    if "ref" not in found.columns:
-        found = found.with_columns(ref=pl.lit(None, pl.String))
-    return found.select(pl.col("reason", "detail", "ref").cast(pl.String))
+    return found.select(
+        (pl.col(column) if column in found.columns else pl.lit(None)).cast(kind).alias(column)
+        for column, kind in VERDICT.items()
+    )
 
 
 def reads(config: Config) -> tuple[str, ...]:

@@ -29,7 +29,10 @@ class Config(StageConfig):
 
 
 def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
-    """One verdict a row, in order; `ref` is the most similar row of those that were kept."""
+    """One verdict a row, in order; `ref` is the most similar row of those that were kept.
+
+    `similarity` is its ROUGE-L F1 with that row.
+    """
     texts = frame.select(
         pl.concat_str(*(pl.col(name).fill_null("") for name in config.columns), separator="\n")
     ).to_series()
@@ -37,8 +40,11 @@ def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
     ids = frame["row_id"]
     is_new = found["reason"].is_null()
     met = [None if at is None else ids[at] for at in found["ref"].to_list()]
-    return found.select("reason", "detail").with_columns(
-        ref=pl.Series(met, dtype=pl.String).set(is_new, None)
+    return found.select(
+        "reason",
+        "detail",
+        ref=pl.Series(met, dtype=pl.String).set(is_new, None),
+        similarity=pl.when(~is_new).then("score"),
     )
 
 

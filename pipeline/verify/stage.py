@@ -82,9 +82,8 @@ class CountedStage:
             self.report.notes.append(f"{where} was being replaced by a longer part.")
             self.is_readable = False
             return None
-        drops = schema.DROP_COLUMNS if half == "dropped" else ()
         try:
-            wanted = schema.arrow_schema((*self.state.columns, *drops))
+            wanted = schema.arrow_schema(self.state.columns_of(half))
         except KeyError as error:
             self.report.find(self.books, str(error))
             wanted = None

@@ -54,14 +54,18 @@ def test_parameters_are_columns_and_settings_have_defaults(judge: Filter) -> Non
 
 @pytest.mark.parametrize("judge", [*SINGLE, *COMPARING])
 def test_no_rows_and_rows_of_nulls_get_their_verdicts(judge: Filter) -> None:
-    names = ["reason", "detail"] if judge in SINGLE else ["reason", "detail", "ref"]
+    wanted = {"reason": pl.String, "detail": pl.String}
+    if judge in COMPARING:
+        wanted |= {"ref": pl.String}
+    if judge is exact:
+        wanted |= {"similarity": pl.Float64}
     for height in (0, 3):
         empty = pl.DataFrame({name: [None] * height for name in COLUMNS - {"row_id"}})
         frame = empty.cast(pl.String).with_columns(
             row_id=pl.Series([f"r{at}" for at in range(height)], dtype=pl.String)
         )
         found = apply(judge, frame)
-        assert found.schema == dict.fromkeys(names, pl.String)
+        assert found.schema == wanted
         assert found.height == height
 
 

@@ -34,6 +34,7 @@ def test_every_row_meets_the_first_row_that_the_slow_version_meets(
     refs = [None if first == at else f"r{first}" for at, first in enumerate(firsts)]
     assert found["ref"].to_list() == refs
     assert found["reason"].to_list() == [ref and "exact_duplicate" for ref in refs]
+    assert found["similarity"].to_list() == [ref and 1.0 for ref in refs]
 
 
 def test_spaces_do_not_tell_rows_apart_and_letters_do() -> None:

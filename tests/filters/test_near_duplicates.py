@@ -205,9 +205,8 @@ def test_the_best_rating_is_kept_then_the_longest_output_then_the_first():
 
 def test_a_dropped_row_names_the_kept_row_and_the_similarity():
     found = judge([LONG, LONG + " fourteen", "something else that is not like it at all"])
-    assert found.row(0) == (None, None, None)
-    assert found.row(1) == ("near_duplicate", "Jaccard 0.9 with the one kept of 2 rows", "r0")
-    assert found.row(2) == (None, None, None)
+    assert found.row(0) == found.row(2) == (None, None, None, None)
+    assert found.row(1) == ("near_duplicate", "Jaccard 0.9 with the one kept of 2 rows", "r0", 0.9)
 
 
 def test_a_chain_is_one_cluster_and_its_detail_tells():
@@ -216,6 +215,7 @@ def test_a_chain_is_one_cluster_and_its_detail_tells():
     found = judge(texts, threshold=0.8)
     assert found["ref"].to_list() == [None, "r0", "r0"]
     assert found["detail"][2] == "Jaccard 0.636 with the one kept of 3 rows"
+    assert found["similarity"][2] == 7 / 11
 
 
 def test_instruction_input_and_output_count_together():

@@ -48,11 +48,12 @@ def test_refs_are_those_of_comparing_with_each_kept_row(block, vectors, threshol
 
 def test_a_dropped_row_names_the_kept_one_and_the_cosine():
     found = judge([[1.0, 0.0], [3.0, 0.1], [0.0, 1.0]])
-    assert found.schema == {"reason": pl.String, "detail": pl.String, "ref": pl.String}
+    texts = {"reason": pl.String, "detail": pl.String, "ref": pl.String}
+    assert found.schema == texts | {"similarity": pl.Float64}
     assert found.rows() == [
-        (None, None, None),
-        ("semantic_duplicate", "cosine 0.9994", "r0"),
-        (None, None, None),
+        (None, None, None, None),
+        ("semantic_duplicate", "cosine 0.9994", "r0", 0.999445),
+        (None, None, None, None),
     ]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-DROP = ["drop_reason", "drop_detail", "drop_ref"]
+DROP = ["drop_reason", "drop_detail", "drop_ref"]  # of runs made before there was a fourth
 MAKE_ROWS = ("instances", "evolve", "ponder", "reformulate", "backtranslate")
 
 
@@ -117,7 +117,8 @@ def _check_stage(folder: Path, state: dict[str, Any], received: int | None) -> i
             n[half] = table.num_rows
             assert table.num_rows == entry["rows"]
             assert table.schema.metadata[b"synth.schema"] == b"1"
-            wanted = list(state["columns"]) + (DROP if half == "dropped" else [])
+            drops = state.get("drop_columns", DROP) if half == "dropped" else []
+            wanted = list(state["columns"]) + drops
             assert table.column_names == wanted
             ids.update(table["row_id"].to_pylist())
             if half == "dropped":

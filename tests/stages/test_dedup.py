@@ -50,6 +50,9 @@ def test_a_near_duplicate_is_dropped_after_the_exact_ones_and_the_longest_output
     found = dedup.judge(frame, dedup.Config())
     assert found["reason"].to_list() == ["near_duplicate", "exact_duplicate", None, None]
     assert found["ref"].to_list() == ["c", "a", None, None]
+    near, exact, *kept = found["similarity"].to_list()
+    assert 0.8 <= near < 1 == exact
+    assert kept == [None, None]
     exact_only = dedup.judge(frame, dedup.Config(near=False))
     assert exact_only["reason"].to_list() == [None, "exact_duplicate", None, None]
 

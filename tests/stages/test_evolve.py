@@ -391,6 +391,9 @@ def test_a_parent_word_for_word_is_a_copy_whatever_became_of_its_input(
 def test_a_parent_without_an_input_is_copied_only_without_one(said: str) -> None:
     entries = evolve(Teacher(evolve=ROW["instruction"] + said), rounds=1)
     assert reasons(entries) == ([] if said else ["copied_parent"])
+    assert [entry.similarity for entry in entries if isinstance(entry, Drop)] == (
+        [] if said else [1]
+    )
 
 
 @pytest.mark.parametrize("kind", ["breadth", "complicate"])

@@ -64,7 +64,7 @@ def test_a_filter_takes_its_settings() -> None:
 def test_a_row_that_was_met_is_named() -> None:
     rows = frame((LONG, "x", "a"), (LONG, "x", "a")).with_columns(root_id=pl.lit("one"))
     found = filter_stage.judge(rows, Config(filters={"instances": {}}))
-    assert found.rows() == [(None, None, None), ("repeated_instance", None, "r0")]
+    assert found.rows() == [(None,) * 4, ("repeated_instance", None, "r0", None)]
 
 
 def own(tmp_path: Path, code: str = OWN) -> str:
@@ -125,7 +125,7 @@ TEXTS = st.sampled_from(
 def test_every_row_has_one_verdict_in_its_place(rows: list[tuple[str, str, str]]) -> None:
     made = frame(*rows)
     found = filter_stage.judge(made, Config())
-    assert found.columns == ["reason", "detail", "ref"]
+    assert found.columns == ["reason", "detail", "ref", "similarity"]
     assert found.height == len(rows)
     alone = Config(filters={"word_count": {}, "keywords": {}, "opening": {}, "outputs": {}})
     one_by_one = [reasons(made.slice(n, 1), alone)[0] for n in range(len(rows))]

@@ -1,6 +1,7 @@
 """The novelty stage: rows against those before them."""
 
 import polars as pl
+import pytest
 
 from pipeline.stages.novelty import Config, judge, reads
 
@@ -23,6 +24,7 @@ def test_a_row_too_much_like_a_kept_one_before_it_names_that_row() -> None:
     assert found["reason"].to_list() == [None, "not_novel", None, "not_novel"]
     assert found["ref"].to_list() == [None, "a", None, "a"]
     assert found["detail"].to_list()[1].startswith("ROUGE-L 0.8")
+    assert found["similarity"].to_list() == pytest.approx([None, 5 / 6, None, 1.0])
 
 
 def test_a_higher_threshold_keeps_more() -> None:
