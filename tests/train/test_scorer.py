@@ -337,7 +337,9 @@ def test_a_raised_limit_measures_all_rows_by_the_tiny_model_of_all_rows(
         for name in ("grown", "fresh")
     )
     assert len(fresh) == 14
-    assert grown == fresh
+    assert [row[0] for row in grown] == [row[0] for row in fresh]
+    for one, other in zip(grown, fresh, strict=True):  # the last bits are those of a batch
+        assert one[1:] == pytest.approx(other[1:], rel=1e-5)
     left, right = (
         [row["row_id"] for row in books.rows(tmp_path / name, "balance")]
         for name in ("grown", "fresh")
