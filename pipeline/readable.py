@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -22,10 +23,8 @@ def check_folders(run: Path) -> None:
 
     What is in such a folder would else be taken for what is not there.
     """
-    for folder in (run, run / "stages"):
-        if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
-            raise _refusal(folder)
-    for folder in (run / "stages").glob("*"):
+    stages = run / "stages"
+    for folder in itertools.chain((run, stages), stages.glob("*")):
         if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
             raise _refusal(folder)
 

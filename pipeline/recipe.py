@@ -7,20 +7,20 @@ exists already.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from pipeline import yaml_text
 from pipeline.errors import Problems, RecipeError
 from pipeline.format_version import refuse_newer
 from pipeline.package_data import RECIPES
+from pipeline.recipe_text import RecipeText, hint
 from pipeline.stage import (
     IDENTITY,
     OPERATIONAL,
@@ -99,7 +99,7 @@ class Recipe:
         for step in self.steps:
             if step.name == name:
                 return step
-        raise RecipeError(f"the recipe has no stage {name!r}{_hint(name, self.step_names)}")
+        raise RecipeError(f"the recipe has no stage {name!r}{hint(name, self.step_names)}")
 
     @property
     def step_names(self) -> tuple[str, ...]:
@@ -168,7 +168,7 @@ def builtin_text(name: str) -> str:
     """A built-in recipe as it is written, with its comments."""
     path = RECIPES / f"{name}.yaml"
     if name not in builtin_names():
-        raise RecipeError(f"there is no recipe {name!r}{_hint(name, builtin_names())}")
+        raise RecipeError(f"there is no recipe {name!r}{hint(name, builtin_names())}")
     return path.read_text(encoding="utf-8")
 
 
@@ -189,7 +189,7 @@ def find(recipe: str) -> tuple[str, str]:
         return f"name: {recipe}\nstages:\n  - stage: {recipe}\n", f"stage {recipe}"
     known = (*builtin_names(), *(stage.name for stage in STAGES))
     raise RecipeError(
-        f"there is no recipe or stage {recipe!r}{_hint(recipe, known)} "
+        f"there is no recipe or stage {recipe!r}{hint(recipe, known)} "
         "A recipe of your own is named by its path, ending in .yaml, and a run by its folder."
     )
 
@@ -213,56 +213,62 @@ def parse(text: str, *, where: str, settings: Mapping[str, Any] | None = None) -
     tree, lines = yaml_text.load_with_lines(text, where=where)
     if not isinstance(tree, dict) or not isinstance(tree.get("stages"), list):
         raise RecipeError(f"{where}: a recipe is a mapping with a list of 'stages'.")
-    problems = Problems()
-    entries = []
-    for index, entry in enumerate(tree.pop("stages")):
-        if isinstance(entry, dict) and isinstance(entry.get("stage"), str):
-            if (wrong := _wrong_name(entry.get("name", entry["stage"]))) is not None:
-                line = lines.get(("stages", index), 1)
-                problems.add(RecipeError(f"{where}: line {line}: {wrong}"))
-            else:
-                entries.append((index, dict(entry)))
-        else:
-            line = lines.get(("stages", index), 1)
-            problems.add(
-                RecipeError(f"{where}: line {line}: each of 'stages' is a mapping with a 'stage'.")
-            )
+    source = RecipeText(where, lines, Problems())
+    entries = _entries(tree.pop("stages"), source)
     if isinstance(tree.get("format"), int):
         refuse_newer(where, tree["format"], FORMAT)
     named = {entry.get("name", entry["stage"]): entry for _, entry in entries}
     for path, value in (settings or {}).items():
-        _lay_over(tree, named, path, value, problems)
-    top = _validate(RecipeSettings, tree, (), lines, where, problems)
-    every = [
-        step
-        for index, entry in entries
-        for step in _parse_steps(entry, ("stages", index), lines, where, problems)
-    ]
-    left_out = [
-        (place, step)
-        for place, step in enumerate(every)
-        if step.when is not None
-        and isinstance(top, RecipeSettings)
-        and ((role := getattr(top, step.when)) is None or role.uri is None)
-    ]
-    steps = [step for step in every if step not in [one for _, one in left_out]]
-    for path in settings or ():
-        for name, role in {
-            (step.name, step.when) for _, step in left_out if step.name == path.partition(".")[0]
-        }:
-            problems.add(
-                RecipeError(f"--set {path}: {name} is left out: no {role} is named (--{role}).")
-            )
-    names = [step.name for step in steps]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        problems.add(
-            RecipeError(f"{where}: two stages are called {name!r}: give one a 'name' of its own.")
-        )
-    if not steps and not problems.errors:
-        problems.add(RecipeError(f"{where}: 'stages' is empty."))
-    problems.raise_if_any()
+        _lay_over(tree, named, path, value, source.problems)
+    top = source.validated(RecipeSettings, tree, ())
+    every = [step for index, entry in entries for step in _steps(entry, ("stages", index), source)]
+    left_out = [(at, step) for at, step in enumerate(every) if _is_left_out(step, top)]
+    out = [step for _, step in left_out]
+    steps = [step for step in every if step not in out]
+    _refuse_settings_of(out, settings or (), source)
+    _check_names(steps, source)
+    source.problems.raise_if_any()
     assert isinstance(top, RecipeSettings)
     return Recipe(top, tuple(steps), tuple(left_out))
+
+
+def _entries(stages: list[Any], source: RecipeText) -> list[tuple[int, dict[str, Any]]]:
+    """The entries of `stages` that can be read, each with its place there."""
+    entries = []
+    for index, entry in enumerate(stages):
+        if not isinstance(entry, dict) or not isinstance(entry.get("stage"), str):
+            source.refuse("each of 'stages' is a mapping with a 'stage'.", ("stages", index))
+        elif (wrong := _wrong_name(entry.get("name", entry["stage"]))) is not None:
+            source.refuse(wrong, ("stages", index))
+        else:
+            entries.append((index, dict(entry)))
+    return entries
+
+
+def _is_left_out(step: Step, top: Settings | None) -> bool:
+    """Whether a step stands only where somebody has a role that nobody has."""
+    if step.when is None or not isinstance(top, RecipeSettings):
+        return False
+    role = getattr(top, step.when)
+    return role is None or role.uri is None
+
+
+def _refuse_settings_of(out: list[Step], paths: Iterable[str], source: RecipeText) -> None:
+    """Whoever sets something of a step that is left out takes it to be there."""
+    for path in paths:
+        named = path.partition(".")[0]
+        for role in {step.when for step in out if step.name == named}:
+            source.problems.add(
+                RecipeError(f"--set {path}: {named} is left out: no {role} is named (--{role}).")
+            )
+
+
+def _check_names(steps: list[Step], source: RecipeText) -> None:
+    names = [step.name for step in steps]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        source.refuse(f"two stages are called {name!r}: give one a 'name' of its own.")
+    if not steps and not source.problems.errors:
+        source.refuse("'stages' is empty.")
 
 
 def _wrong_name(name: object) -> str | None:
@@ -273,29 +279,18 @@ def _wrong_name(name: object) -> str | None:
     return None
 
 
-def _parse_steps(
-    entry: dict[str, Any],
-    path: tuple[str | int, ...],
-    lines: Mapping[tuple[str | int, ...], int],
-    where: str,
-    problems: Problems,
-) -> list[Step]:
+def _steps(entry: dict[str, Any], path: tuple[str | int, ...], source: RecipeText) -> list[Step]:
     """The step that an entry of `stages` is, and its second half where it has one."""
     kind = entry.pop("stage")
     name = str(entry.pop("name", kind))
     by_name = {stage.name: stage for stage in STAGES}
     if kind not in by_name:
-        line = lines.get(path, 1)
-        problems.add(
-            RecipeError(f"{where}: line {line}: there is no stage {kind!r}{_hint(kind, by_name)}")
-        )
+        source.refuse(f"there is no stage {kind!r}{hint(kind, by_name)}", path)
         return []
     stage = by_name[kind]
     when = entry.pop("when", None)
     if when not in (None, *ROLES):
-        problems.add(
-            RecipeError(f"{where}: {name}.when: it is {' or '.join(ROLES)}, not {when!r}.")
-        )
+        source.refuse(f"{name}.when: it is {' or '.join(ROLES)}, not {when!r}.")
         return []
     halves: list[tuple[str, Stage]] = [(name, stage)]
     if isinstance(stage, ChainStage) and stage.then is not None:
@@ -309,48 +304,10 @@ def _parse_steps(
             if key in half.config.model_fields
             or (number == 0 and not any(key in other.config.model_fields for other in others))
         }
-        config = _validate(half.config, own, path, lines, where, problems, label=name)
+        config = source.validated(half.config, own, path, label=name)
         if isinstance(config, StageConfig):
             steps.append(Step(label, half, config, when, name if number else None))
     return steps
-
-
-def _validate(
-    model: type[Settings],
-    tree: dict[str, Any],
-    path: tuple[str | int, ...],
-    lines: Mapping[tuple[str | int, ...], int],
-    where: str,
-    problems: Problems,
-    label: str = "",
-) -> Settings | None:
-    try:
-        return model.model_validate(tree)
-    except ValidationError as error:
-        for found in error.errors(include_url=False):
-            at = (*path, *found["loc"])
-            line = next((lines[at[:end]] for end in range(len(at), -1, -1) if at[:end] in lines), 1)
-            key = ".".join(str(part) for part in ((label,) if label else ()) + found["loc"])
-            text = found["msg"]
-            if found["type"] == "extra_forbidden":
-                known = _fields_at(model, found["loc"][:-1])
-                text = f"there is no such setting{_hint(str(found['loc'][-1]), known)}"
-            elif found["loc"][-1:] == ("key",):
-                text += ": it names a variable, as env:NAME; the key itself stays out of a recipe."
-            elif found["type"] != "missing":
-                text += f" (it is {found['input']!r})."
-            problems.add(RecipeError(f"{where}: line {line}: {key}: {text}"))
-        return None
-
-
-def _fields_at(model: type[BaseModel], loc: Sequence[str | int]) -> list[str]:
-    for part in loc:
-        info = model.model_fields.get(str(part))
-        inner = info.annotation if info else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        model = inner
-    return list(model.model_fields)
 
 
 def _lay_over(
@@ -370,7 +327,7 @@ def _lay_over(
         known = [*RecipeSettings.model_fields, *named]
         problems.add(
             RecipeError(
-                f"--set {path}: the recipe has no setting or stage {first!r}{_hint(first, known)}"
+                f"--set {path}: the recipe has no setting or stage {first!r}{hint(first, known)}"
             )
         )
         return
@@ -387,10 +344,3 @@ def parse_setting(text: str) -> tuple[str, Any]:
     if not equals or not path:
         raise RecipeError(f"--set {text}: write it as stage.key=value.")
     return path.strip(), yaml_text.load(value, where=f"--set {path}") if value else ""
-
-
-def _hint(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    if close:
-        return f": did you mean {close[0]!r}?"
-    return f"; there are {', '.join(known)}." if known else "."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 
 ERRNO = {
     errno.ENOMEM: "memory",
@@ -10,26 +12,56 @@ ERRNO = {
     errno.ENFILE: "open files",
     errno.EAGAIN: "threads",
 }
-SAYS = {
-    "can't start new thread": "threads",
-    "Resource temporarily unavailable": "threads",
-    "Cannot allocate memory": "memory",
-    "memory allocation": "memory",
-    "failed to map segment": "memory",
-    "Ctx create failed": "memory",
-    "error return without exception set": "memory",
-}
-"""The words of libraries that translate the system's error into one of their own."""
+NUMBER = re.compile(
+    r"\(os error (\d+)\)|\bOs \{ code: (\d+),"  # Rust: polars, tokenizers, safetensors
+    r"|\bError code (\d+) \(|: Cannot allocate memory \((\d+)\)"  # PyTorch
+)
+"""The system's number in the text of an error that has no `errno`."""
+SAYS: tuple[tuple[type[BaseException], str, str], ...] = (
+    (RuntimeError, r"\Acan't start new thread\Z", "threads"),
+    (SystemError, "error return without exception set", "memory"),
+    (ImportError, "failed to map segment from shared object", "memory"),
+    (OSError, "failed to map segment from shared object|ZSTD_[CD]Ctx create failed", "memory"),
+    *(
+        (kind, rf"\A{os.strerror(number)}\Z", what)  # of C++, as Cython hands it on
+        for kind in (OSError, RuntimeError)
+        for number, what in ERRNO.items()
+    ),
+)
+"""What the interpreter and libraries say that give not even a number."""
+RUST = ("PanicException", "SafetensorError")
+"""Errors that are known by name alone; polars' panics are no `Exception`."""
 
 
 def shortage(error: BaseException) -> str | None:
     """Of what this process may have no more: memory, files, threads; null for any other error.
 
+    The type and the number decide. A text is looked at only where it is a library's own and there
+    is neither: of any other error it may quote a row.
+
     >>> shortage(MemoryError()), shortage(OSError("no")), shortage(OSError(errno.EMFILE, "files"))
     ('memory', None, 'open files')
+    >>> shortage(RuntimeError("can't start new thread")), shortage(ValueError("memory allocation"))
+    ('threads', None)
     """
     if isinstance(error, MemoryError):
         return "memory"
-    if isinstance(error, OSError) and error.errno in ERRNO:
-        return ERRNO[error.errno]
-    return next((what for says, what in SAYS.items() if says in str(error)), None)
+    if isinstance(error, OSError) and error.errno is not None:
+        return ERRNO.get(error.errno)
+    text = str(error)
+    for kind, says, what in SAYS:
+        if isinstance(error, kind) and re.search(says, text):
+            return what
+    return _numbered(error, text)
+
+
+def _numbered(error: BaseException, text: str) -> str | None:
+    """The same by the system's number in a library's text."""
+    is_of_a_library = (
+        isinstance(error, OSError | RuntimeError)
+        or type(error) is Exception  # tokenizers has no class of its own
+        or type(error).__name__ in RUST
+    )
+    if not is_of_a_library or (found := NUMBER.search(text)) is None:
+        return None
+    return ERRNO.get(int(next(filter(None, found.groups()))))

@@ -8,9 +8,7 @@ nothing, and answers with the names that the template uses too.
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
 import resource
 import signal
 import sys
@@ -19,54 +17,63 @@ from typing import Any
 import jinja2
 from jinja2 import meta
 
-from pipeline.signals import ENDING
+from pipeline import signals
 from pipeline.template_limits import CPU_S, MAX_CHARACTERS
 from pipeline.templates import ENVIRONMENT
 
-PR_SET_PDEATHSIG = 1
+LAX = ENVIRONMENT.overlay(undefined=jinja2.ChainableUndefined)
+"""For trials: what is missing is taken for nothing."""
 MEMORY = 2**30
 """Bytes that may be held beside what the interpreter holds at its start."""
 
 
+Compiled = dict[tuple[str, bool], jinja2.Template]
+"""Templates by their text, and whether they are for trials."""
+
+
 def main() -> None:
     """Answer until nobody asks any more."""
-    for number in ENDING:  # the parent ends this process; and it ends with the parent
-        signal.signal(number, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(sys.argv[1]):
-        os._exit(1)
+    signals.leave_to(int(sys.argv[1]))
+    _limit_memory()
+    compiled: Compiled = {}
+    for line in sys.stdin.buffer:
+        answer = _answer(json.loads(line), compiled)
+        sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def _answer(asked: dict[str, Any], compiled: Compiled) -> dict[str, Any]:
+    """What is answered to one line: a text, what took too long, or an error."""
+    key = asked["text"], asked["is_trial"]
+    environment = LAX if asked["is_trial"] else ENVIRONMENT
+    answer: dict[str, Any] = {}
+    signal.setitimer(signal.ITIMER_PROF, CPU_S)  # SIGPROF is left to end the process
+    try:
+        if asked["is_trial"]:
+            tree = environment.parse(asked["text"])
+            answer["used"] = sorted(meta.find_undeclared_variables(tree))
+        if key not in compiled:
+            compiled[key] = environment.from_string(asked["text"])
+        text = compiled[key].render(asked["values"])
+        if len(text) > MAX_CHARACTERS:
+            answer["long"] = f"writes more than {MAX_CHARACTERS} characters"
+        else:
+            answer["text"] = text
+    except MemoryError:
+        answer["long"] = f"takes more than {MEMORY // 2**20} MiB of memory"
+    except Exception as error:  # noqa: BLE001 - it is handed on to who asked
+        line_number = getattr(error, "lineno", None)
+        said = str(error)[:500]
+        answer |= {"error": type(error).__name__, "said": said, "line": line_number}
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    return answer
+
+
+def _limit_memory() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     most = MEMORY + _held()
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    lax = ENVIRONMENT.overlay(undefined=jinja2.ChainableUndefined)
-    compiled: dict[tuple[str, bool], jinja2.Template] = {}
-    for line in sys.stdin.buffer:
-        asked = json.loads(line)
-        key = asked["text"], asked["is_trial"]
-        environment = lax if asked["is_trial"] else ENVIRONMENT
-        signal.setitimer(signal.ITIMER_PROF, CPU_S)  # SIGPROF is left to end the process
-        answer: dict[str, Any] = {}
-        try:
-            if asked["is_trial"]:
-                tree = environment.parse(asked["text"])
-                answer["used"] = sorted(meta.find_undeclared_variables(tree))
-            if key not in compiled:
-                compiled[key] = environment.from_string(asked["text"])
-            text = compiled[key].render(asked["values"])
-            if len(text) > MAX_CHARACTERS:
-                answer["long"] = f"writes more than {MAX_CHARACTERS} characters"
-            else:
-                answer["text"] = text
-        except MemoryError:
-            answer["long"] = f"takes more than {MEMORY // 2**20} MiB of memory"
-        except Exception as error:  # noqa: BLE001 - it is handed on to who asked
-            line_number = getattr(error, "lineno", None)
-            said = str(error)[:500]
-            answer |= {"error": type(error).__name__, "said": said, "line": line_number}
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
-        sys.stdout.buffer.flush()
 
 
 def _held() -> int:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from pipeline import open_run, templates
-from pipeline.run.estimate import Estimate, estimate
+from pipeline.run.estimate import estimate
 from pipeline.run.execute import execute
+from pipeline.run.plan import Estimate
 from pipeline.run.prepare import Options, Prepared, prepare
 
 PRICED = "prices={m: {input: 1, output: 10}}"

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from filters.novelty.index import NoveltyIndex
+from filters.novelty.index import NoveltyIndex, Verdicts
 from filters.rouge import Rule, Tokens
 
 
@@ -29,24 +29,13 @@ def novelty(
     if against is not None:
         index.add(against.fill_null("").to_list())
     verdicts = index.filter(instruction.fill_null("").to_list())
-
-    # Entries are the rows of `against` and then the accepted rows: find their row numbers.
-    accepted = pl.Series(verdicts.accepted)
-    row_of_entry = pl.concat(
-        [
-            pl.int_range(n_against, eager=True),
-            pl.int_range(len(instruction), eager=True).filter(accepted) + n_against,
-        ]
-    )
-    met = pl.Series(verdicts.entry >= 0)
-    ref = row_of_entry.gather(pl.select(pl.when(met).then(pl.Series(verdicts.entry))).to_series())
     measured = pl.DataFrame(
         {
-            "accepted": accepted,
+            "accepted": verdicts.accepted,
             "lcs": verdicts.lcs,
             "m": verdicts.n_tokens,
             "n": verdicts.entry_tokens,
-            "ref": ref,
+            "ref": _rows_met(verdicts, n_against),
             "score": verdicts.f,
         }
     )
@@ -60,3 +49,16 @@ def novelty(
         ref="ref",
         score=pl.when(has_met).then("score"),
     )
+
+
+def _rows_met(verdicts: Verdicts, n_against: int) -> pl.Series:
+    """The row of each entry that was met: those of `against` come first, then those accepted."""
+    accepted = pl.Series(verdicts.accepted)
+    row_of_entry = pl.concat(
+        [
+            pl.int_range(n_against, eager=True),
+            pl.int_range(len(accepted), eager=True).filter(accepted) + n_against,
+        ]
+    )
+    entry = pl.Series(verdicts.entry)
+    return row_of_entry.gather(pl.select(pl.when(entry >= 0).then(entry)).to_series())

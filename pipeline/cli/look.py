@@ -61,7 +61,8 @@ def status(
 def show(
     run: RunArgument,
     stage: Annotated[
-        str | None, typer.Argument(help="A stage; default the last one with rows.")
+        str | None,
+        typer.Argument(help="A stage; default the last one with rows, with --dropped all."),
     ] = None,
     dropped: Annotated[bool, typer.Option("--dropped", help="What it dropped, and why.")] = False,
     where: Annotated[
@@ -84,12 +85,12 @@ def show(
     from pipeline.inspect import open_run
 
     found = open_run(run)
-    half: Half = "dropped" if dropped else "kept"
-    state = found.stage(stage)
     if tree is not None:
-        _show_tree(found, state.name, tree, as_json=as_json)
+        _show_tree(found, found.stage(stage).name, tree, as_json=as_json)
         return
-    frame, total = _rows(found, state.name, half, where, limit, sample)
+    half: Half = "dropped" if dropped else "kept"
+    scans = _scans(found, stage, half)
+    frame, total = _rows(found, scans, where, limit, sample)
     if as_json:
         for row in frame.iter_rows(named=True):
             _print_json(row)
@@ -100,7 +101,22 @@ def show(
         sys.stdout.writelines(line + "\n" for line in _row_lines(row, width, full=full))
     chosen = f"{frame.height} of {total} rows" if frame.height < total else f"{total} rows"
     matching = " that match" if where is not None else ""
-    sys.stderr.write(f"{chosen} {half} by {state.name}{matching}.\n")
+    sys.stderr.write(f"{chosen} {half} by {', '.join(scans)}{matching}.\n")
+
+
+def _scans(run: Run, stage: str | None, half: Half) -> dict[str, pl.LazyFrame]:
+    """The rows to be shown by stage: the one that is named, or the last that has rows.
+
+    Without a name dropped rows are those of all stages that dropped some; `drop_stage` says which.
+    """
+    import polars as pl
+
+    last = run.stage(stage).name
+    if stage is not None or half == "kept":
+        return {last: run.scan(last, half)}
+    begun = [state for state in run.stage_manifests if state.parts]
+    names = [state.name for state in begun if state.dropped] or [state.name for state in begun]
+    return {name: run.scan(name, half).with_columns(drop_stage=pl.lit(name)) for name in names}
 
 
 def _show_tree(run: Run, stage: str, row_id: str, *, as_json: bool) -> None:
@@ -149,13 +165,14 @@ def _print_json(tree: object, indent: int | None = None) -> None:
 
 
 def _rows(
-    run: Run, stage: str, half: Half, where: str | None, limit: int, sample: int | None
+    run: Run, scans: dict[str, pl.LazyFrame], where: str | None, limit: int, sample: int | None
 ) -> tuple[pl.DataFrame, int]:
-    """The chosen rows in order, and how many there were to choose from."""
+    """The chosen rows, stage by stage in order, and how many there were to choose from."""
     import polars as pl
 
-    frame = run.scan(stage, half)
+    stages = " or ".join(scans)
     try:
+        frame = pl.concat(scans.values(), how="diagonal")
         if where is not None:
             frame = frame.filter(_condition(frame, where))
         total = frame.select(pl.len()).collect().item()
@@ -165,10 +182,10 @@ def _rows(
         frame = frame.with_row_index("at").filter(pl.col("at").is_in(chosen)).drop("at")
         return frame.collect(), total
     except (pl.exceptions.ComputeError, OSError) as error:
-        if (refused := not_permitted(error, f"a shard of {stage}")) is not None:
+        if (refused := not_permitted(error, f"a shard of {stages}")) is not None:
             raise refused from error
         raise DamagedError(
-            f"a shard of {stage} cannot be read: {error}. See  synth verify {run.path}"
+            f"a shard of {stages} cannot be read: {error}. See  synth verify {run.path}"
         ) from error
 
 
@@ -197,6 +214,7 @@ def _row_lines(row: dict[str, Any], width: int, *, full: bool) -> Iterator[str]:
     facts = []
     if "drop_reason" in row:
         detail = f": {row['drop_detail']}" if row["drop_detail"] else ""
+        facts.append(("stage", row.get("drop_stage")))
         facts += [("dropped", f"{row['drop_reason']}{detail}"), ("it met", row["drop_ref"])]
     facts += [(name, row.get(name)) for name in (*TEXTS, "reasoning")]
     facts.append(("final answer", row.get("final_answer")))

@@ -120,7 +120,7 @@ def run(
         data=str(data),
         seconds=state.seconds,
     )
-    _exit(nothing_left)
+    _exit_if_empty(nothing_left)
 
 
 def _nothing_left(run: Path, state: RunManifest) -> str | None:
@@ -144,7 +144,7 @@ def _nothing_left(run: Path, state: RunManifest) -> str | None:
     )
 
 
-def _exit(nothing_left: str | None) -> None:
+def _exit_if_empty(nothing_left: str | None) -> None:
     """End with the code of a stop where no row is left, so that no scheduler goes on with it."""
     if nothing_left is not None:
         raise typer.Exit(StallError.exit_code)
@@ -206,7 +206,7 @@ def replay(
         status=state.status,
         kept=state.kept,
     )
-    _exit(nothing_left)
+    _exit_if_empty(nothing_left)
 
 
 def repair(run: Annotated[str, typer.Argument(help="A run directory.")]) -> None:
@@ -244,7 +244,7 @@ def purge(
         f"{found.replies} replies in the journal have no text any more.",
         *(
             ["data/README.md was changed by hand and is left as it is: mend its counts."]
-            if found.own_card
+            if found.has_own_card
             else []
         ),
         *(
@@ -252,7 +252,7 @@ def purge(
                 "scorer/ is removed: the tiny models in it learned from the row. Measures stay; a "
                 "raised --limit trains new ones on the rows that are there then, and measures anew."
             ]
-            if found.models
+            if found.has_lost_models
             else []
         ),
         "Copies may remain in",

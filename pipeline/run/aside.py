@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from pipeline.errors import StorageError
 from pipeline.signals import Ending
 
 LOOK_EVERY_S = 0.1
@@ -17,7 +18,8 @@ def aside(compute: Callable[[], T], ending: Ending) -> T:
     """What `compute` gives or raises.
 
     Raises `InterruptedRunError` once a signal has come: what the thread is at is then nobody's, and
-    ends with the process.
+    ends with the process. Raises `StorageError` where the thread ends without either, as it does
+    where there is no memory left to keep the error in.
     """
     given: list[T] = []
     raised: list[BaseException] = []
@@ -35,4 +37,9 @@ def aside(compute: Callable[[], T], ending: Ending) -> T:
         ending.check()
     if raised:
         raise raised[0]
+    if not given:
+        raise StorageError(
+            "a computation ended without a word, as it does where there is no memory left. Nothing "
+            "that was received is lost; start the same command again where it may have more."
+        )
     return given[0]

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import math
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from decimal import Decimal
-from random import Random
 from statistics import mean
-from typing import Any
 
-from pipeline import store
 from pipeline.inspect import Run, open_run
 from pipeline.manifest import StageManifest
 from pipeline.recipe import Step
+from pipeline.run.example_requests import (
+    BYTES_A_TOKEN,
+    EXAMPLES,
+    Expected,
+    example_requests,
+    prompt_tokens,
+    requests_a_row,
+)
+from pipeline.run.plan import Asking, Estimate
 from pipeline.run.prepare import Prepared
-from pipeline.seed_tasks import TaskPool
 from pipeline.stage import (
     ChainStage,
     DraftStage,
-    Drop,
     FilterStage,
     ImportStage,
     LLMStage,
-    Reply,
-    Request,
-    Row,
     RowStage,
     Sampling,
 )
@@ -38,77 +36,7 @@ from pipeline.teacher.journal_reader import JournalReader
 from pipeline.teacher.ledger import Spend
 from pipeline.teacher.settings import Price
 
-BYTES_A_TOKEN = 4
-EXAMPLES = 32  # prompts that are rendered for each stage
 ROWS_A_TASK = 2.5  # what a stage that makes rows is taken to make of each
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """What one stage would ask. Tokens are of the requests still to be sent; null is not known.
-
-    `worst` takes every reply to be as long as `max_tokens` lets it, and a conversation to ask as
-    often and as much as its stage ever can.
-    """
-
-    stage: str
-    requests: int
-    already_asked: int
-    input_tokens: int
-    output_tokens: int
-    worst_output_tokens: int | None
-    cost_usd: str | None
-    worst_cost_usd: str | None
-    worst_requests: int = 0
-    worst_input_tokens: int | None = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """A number that is expected, and the highest that it can be."""
-
-    usual: float
-    most: float
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A plan: one entry an asking stage, what they sum up to, and what was assumed."""
-
-    run: str
-    recipe: str
-    teacher: str
-    stages: tuple[Asking, ...]
-    assumptions: tuple[str, ...]
-
-    @property
-    def total(self) -> Asking:
-        """The sum over the stages; null where one of them is not known."""
-        return Asking(
-            stage="total",
-            requests=sum(one.requests for one in self.stages),
-            already_asked=sum(one.already_asked for one in self.stages),
-            input_tokens=sum(one.input_tokens for one in self.stages),
-            output_tokens=sum(one.output_tokens for one in self.stages),
-            worst_output_tokens=_sum([one.worst_output_tokens for one in self.stages]),
-            cost_usd=_sum_money([one.cost_usd for one in self.stages]),
-            worst_cost_usd=_sum_money([one.worst_cost_usd for one in self.stages]),
-            worst_requests=sum(one.worst_requests for one in self.stages),
-            worst_input_tokens=_sum([one.worst_input_tokens for one in self.stages]),
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """As plain data, the total included."""
-        return dataclasses.asdict(self) | {"total": dataclasses.asdict(self.total)}
-
-    def as_text(self) -> str:
-        """For people."""
-        lines = [f"{self.recipe} in {self.run}, teacher {self.teacher}. Nothing is sent.", ""]
-        if self.stages:
-            lines += [*_table((*self.stages, self.total)), ""]
-        else:
-            lines += ["No stage of this recipe asks a teacher.", ""]
-        return "\n".join([*lines, *(f"* {line}" for line in self.assumptions)]) + "\n"
 
 
 def estimate(prepared: Prepared) -> Estimate:
@@ -119,13 +47,12 @@ def estimate(prepared: Prepared) -> Estimate:
         JournalReader(journal) if run is not None and journal.is_file() else nullcontext() as reader
     ):
         stages = tuple(_stages(prepared, run, reader))
-    is_offline = prepared.teacher.scheme == "offline"
     return Estimate(
         run=str(prepared.run),
         recipe=prepared.recipe.settings.name,
         teacher=prepared.teacher.model,
         stages=stages,
-        assumptions=tuple(_assumptions(prepared, run, stages, is_offline=is_offline)),
+        assumptions=tuple(_assumptions(prepared, run, stages)),
     )
 
 
@@ -158,7 +85,7 @@ def _stages(prepared: Prepared, run: Run | None, reader: JournalReader | None) -
         elif isinstance(stage, RowStage):
             a_row = Expected(1.0, 1.0)
             if isinstance(stage, ChainStage):
-                a_row = _requests_a_row(prepared, index, step, run)
+                a_row = requests_a_row(prepared, index, step, run)
             asked = _asked(stage, step.name, reader)
             left_of = _left(step, rows, a_row, asked, begun)
             yield _asking(prepared, index, step, left_of, asked, run, reader)
@@ -167,7 +94,8 @@ def _stages(prepared: Prepared, run: Run | None, reader: JournalReader | None) -
             rows = Expected(rows.usual * begun.kept / begun.candidates, rows.most)
 
 
-def _asked(stage: Any, name: str, reader: JournalReader | None) -> int:  # noqa: ANN401 - RowStage
+def _asked(stage: RowStage, name: str, reader: JournalReader | None) -> int:
+    """How many replies the journal has for a stage: of a conversation there are several a row."""
     if reader is None:
         return 0
     return reader.replies(name) if isinstance(stage, ChainStage) else reader.answered_slots(name)
@@ -206,18 +134,6 @@ def _made(step: Step, rows: Expected, begun: StageManifest | None) -> Expected:
     return Expected(rows.usual * usual, rows.most * most)
 
 
-def _requests_a_row(prepared: Prepared, index: int, step: Step, run: Run | None) -> Expected:
-    """How often a conversation asks: of some of the rows where it depends on them."""
-    stage = step.stage
-    assert isinstance(stage, ChainStage)
-    if (about := stage.requests_about) is not None:
-        rows = itertools.islice(_example_rows(prepared, index, run), EXAMPLES)
-        if found := [about(row, step.config) for row in rows]:
-            return Expected(mean(found), max(found))
-    most = stage.most_requests_a_row or stage.requests_a_row
-    return Expected(stage.requests_a_row(step.config), most(step.config))
-
-
 def _slots(step: Step, begun: StageManifest | None) -> int:
     """Requests to the target: at the yield so far where there is one, else at the expected one."""
     config = step.config
@@ -239,8 +155,8 @@ def _asking(
     reader: JournalReader | None,
 ) -> Asking:
     left, most_left = round(requests.usual), round(requests.most)
-    examples = _examples(prepared, index, step, run)
-    prompts = [_tokens_of(prepared, step, request) for request in examples]
+    examples = example_requests(prepared, index, step, run)
+    prompts = [prompt_tokens(prepared, step, request) for request in examples]
     n_in = math.ceil(left * mean(prompts)) if prompts else 0
     most_in = _most_input(step, most_left, prompts)
     limits = [found.max_tokens for _, found in step.config if isinstance(found, Sampling)]
@@ -280,84 +196,6 @@ def _most_input(step: Step, requests: int, prompts: list[float]) -> int | None:
     return math.ceil(requests * (max(prompts) + added if added else mean(prompts)))
 
 
-def _examples(prepared: Prepared, index: int, step: Step, run: Run | None) -> Iterator[Request]:
-    """Requests as the stage would make them, from rows that are there or stand in for them.
-
-    Of a stage that says what stands in for its replies, whole conversations; else `EXAMPLES`.
-    """
-    if isinstance(step.stage, ChainStage) and step.stage.stand_in is not None:
-        for number, row in enumerate(
-            itertools.islice(_example_rows(prepared, index, run), EXAMPLES)
-        ):
-            yield from _conversation(step.stage, row, step, number)
-    else:
-        yield from itertools.islice(_single_examples(prepared, index, step, run), EXAMPLES)
-
-
-def _single_examples(
-    prepared: Prepared, index: int, step: Step, run: Run | None
-) -> Iterator[Request]:
-    stage = step.stage
-    if isinstance(stage, DraftStage):
-        assert prepared.seeds is not None
-        pool = TaskPool(prepared.seeds.tasks)
-        for slot in range(EXAMPLES):
-            rng = Random(f"{prepared.recipe.settings.seed}:{step.name}:{slot}")
-            yield stage.ask(pool, 0, step.config, rng)
-    elif isinstance(stage, LLMStage):
-        for row in _example_rows(prepared, index, run):
-            yield stage.ask(row, step.config, Random(0))
-    elif isinstance(stage, ChainStage):
-        for row in _example_rows(prepared, index, run):
-            yield from _conversation(stage, row, step)
-
-
-def _conversation(stage: ChainStage, row: Row, step: Step, number: int = 0) -> Iterator[Request]:
-    """The requests of a conversation; replies are what the stage says, else the row's own text."""
-    own_text = str(row.get("output") or row.get("instruction") or "")
-    stand_in = stage.stand_in or (lambda request, row: own_text)
-    work = stage.work(row, step.config, Random(number))
-    try:
-        requests = next(work)
-        while True:
-            yield from requests
-            requests = work.send([Reply(stand_in(request, row)) for request in requests])
-    except StopIteration:
-        return
-
-
-def _example_rows(prepared: Prepared, index: int, run: Run | None) -> Iterator[Row]:
-    """Rows of the stage before where it has some, else of the source, else the seed tasks."""
-    before = prepared.steps[index - 1].name
-    columns = prepared.columns[index - 1]
-    if run is not None and before in run.stages and run.stage(before).kept:
-        yield from store.read_rows(run.shards(before, "kept"))
-    elif prepared.source is not None:
-        for found in prepared.source.rows():
-            if not isinstance(found, Drop):
-                yield dict.fromkeys(columns) | found
-    elif prepared.seeds is not None:
-        for task in prepared.seeds.tasks:
-            first_input, first_output = task.instances[0]
-            known = {
-                "row_id": task.id,
-                "root_id": task.id,
-                "instruction": task.instruction,
-                "input": first_input,
-                "output": first_output,
-                "is_classification": task.is_classification,
-            }
-            yield dict.fromkeys(columns) | known
-
-
-def _tokens_of(prepared: Prepared, step: Step, request: Request) -> float:
-    if not request.template:
-        return sum(len(str(value).encode()) for value in request.values.values()) / BYTES_A_TOKEN
-    template = prepared.templates[request.template]
-    text = (template.system or "") + template.prompt(request.values, step.name)
-    return len(text.encode()) / BYTES_A_TOKEN
-
-
 def _reply_tokens(
     prepared: Prepared, step: Step, max_tokens: int | None, reader: JournalReader | None
 ) -> float:
@@ -374,9 +212,8 @@ def _reply_tokens(
     return (max_tokens or 0) / 2
 
 
-def _assumptions(
-    prepared: Prepared, run: Run | None, stages: tuple[Asking, ...], *, is_offline: bool
-) -> Iterator[str]:
+def _assumptions(prepared: Prepared, run: Run | None, stages: tuple[Asking, ...]) -> Iterator[str]:
+    """What the figures take for granted, a sentence each."""
     settings = prepared.recipe.settings
     yield from prepared.recipe.said_of_left_out()
     if not stages:
@@ -396,25 +233,11 @@ def _assumptions(
     )
     if any(isinstance(s.stage, FilterStage) for s in prepared.steps[:-1]):
         yield "filters are taken to drop nothing, or what they have dropped so far"
+    asked = {asking.stage: asking for asking in stages}
     for index, step in enumerate(prepared.steps):
         if isinstance(step.stage, ChainStage):
-            requests = _requests_a_row(prepared, index, step, run)
-            rows = step.stage.rows_a_row(step.config)
-            yield f"{step.name}: {requests.usual:g} requests about a row, and {rows:g} rows of it"
-            if step.stage.most_rows_a_row is not None:
-                most = step.stage.most_rows_a_row(step.config)
-                (asking,) = (one for one in stages if one.stage == step.name)
-                n_in = asking.worst_input_tokens
-                yield (
-                    f"{step.name}: at worst {requests.most:g} requests about a row, and {most:g} "
-                    f"rows of it; {asking.worst_requests:,} requests in all, with "
-                    f"{'an unknown number of' if n_in is None else f'{n_in:,}'} input tokens"
-                )
-            if step.stage.stand_in is not None:
-                yield (
-                    f"{step.name}: its prompts are those of whole conversations about up to "
-                    f"{EXAMPLES} rows, with replies that stand in for real ones"
-                )
+            requests = requests_a_row(prepared, index, step, run)
+            yield from _about_conversations(step, requests, asked[step.name])
     if any(isinstance(s.stage, LLMStage) and s.stage.makes_rows for s in prepared.steps):
         yield f"a stage that makes rows makes {ROWS_A_TASK:g} of each, or as many as so far"
     yield (
@@ -423,14 +246,38 @@ def _assumptions(
     )
     for name in prepared.judged_by_teacher:
         yield f"{name}: no judge is named, so the teacher judges (--judge names one)"
+    yield from _about_prices(prepared)
+
+
+def _about_conversations(step: Step, requests: Expected, asking: Asking) -> Iterator[str]:
+    stage, config = step.stage, step.config
+    assert isinstance(stage, ChainStage)
+    rows = stage.rows_a_row(config)
+    yield f"{step.name}: {requests.usual:g} requests about a row, and {rows:g} rows of it"
+    if stage.most_rows_a_row is not None:
+        n_in = asking.worst_input_tokens
+        yield (
+            f"{step.name}: at worst {requests.most:g} requests about a row, and "
+            f"{stage.most_rows_a_row(config):g} rows of it; {asking.worst_requests:,} requests in "
+            f"all, with {'an unknown number of' if n_in is None else f'{n_in:,}'} input tokens"
+        )
+    if stage.stand_in is not None:
+        yield (
+            f"{step.name}: its prompts are those of whole conversations about up to "
+            f"{EXAMPLES} rows, with replies that stand in for real ones"
+        )
+
+
+def _about_prices(prepared: Prepared) -> Iterator[str]:
+    prices = prepared.recipe.settings.prices
     judge = prepared.judge.uri.model if prepared.judge is not None else None
-    if judge is not None and judge != "offline" and judge not in settings.prices:
+    if judge is not None and judge != "offline" and judge not in prices:
         yield f"no price for the judge {judge}: put one under 'prices' in the recipe"
-    if is_offline:
+    if prepared.teacher.scheme == "offline":
         yield "the offline teacher costs nothing"
     elif prepared.teacher.scheme == "st":
         yield "a model on this machine costs nothing"
-    elif prepared.teacher.model not in settings.prices:
+    elif prepared.teacher.model not in prices:
         yield (
             f"no price: put  prices: {{{prepared.teacher.model}: {{input: 0.15, output: 0.60}}}}  "
             "(dollars for a million tokens) into the recipe"
@@ -442,45 +289,3 @@ def _money(price: Price | None, input_tokens: int, output_tokens: int | None) ->
         return None
     spent = Spend(input_tokens, output_tokens).usd(price)
     return str(spent.quantize(Decimal("0.01")) if spent >= 1 else spent.quantize(Decimal("0.0001")))
-
-
-def _sum(found: list[int | None]) -> int | None:
-    known = [one for one in found if one is not None]
-    return sum(known) if len(known) == len(found) else None
-
-
-def _sum_money(found: list[str | None]) -> str | None:
-    known = [Decimal(one) for one in found if one is not None]
-    return str(sum(known, Decimal(0))) if len(known) == len(found) else None
-
-
-def _table(stages: tuple[Asking, ...]) -> list[str]:
-    head = (
-        "stage",
-        "requests",
-        "asked before",
-        "input tokens",
-        "output tokens",
-        "at worst",
-        "cost",
-        "at worst",
-    )
-    rows = [
-        (
-            one.stage,
-            f"{one.requests:,}",
-            f"{one.already_asked:,}",
-            f"{one.input_tokens:,}",
-            f"{one.output_tokens:,}",
-            "?" if one.worst_output_tokens is None else f"{one.worst_output_tokens:,}",
-            "?" if one.cost_usd is None else f"${one.cost_usd}",
-            "?" if one.worst_cost_usd is None else f"${one.worst_cost_usd}",
-        )
-        for one in stages
-    ]
-    widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
-    lines = []
-    for row in (head, *rows):
-        cells = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-        lines.append("  ".join((row[0].ljust(widths[0]), *cells)))
-    return lines

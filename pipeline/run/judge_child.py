@@ -6,7 +6,6 @@ wrong, or where it is when SIGUSR2 comes. What the user's code prints goes to st
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import json
 import os
@@ -15,16 +14,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline import redact
+from pipeline import redact, signals
 from pipeline.errors import SynthError
-from pipeline.signals import ENDING
-
-PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
     """Judge, as told; gives the exit code."""
-    _leave_signals_to(int(sys.argv[1]))
+    signals.leave_to(int(sys.argv[1]))
     given: dict[str, Any] = json.load(sys.stdin)
     for key in given["keys"]:
         redact.remember(key)
@@ -50,15 +46,6 @@ def _judge(given: dict[str, Any]) -> None:
     frame = store.read_frame(shards, filter_stage.reads(config))
     guard = Guard(given["name"])
     guard.judge(frame, lambda part: filter_stage.judge(part, config)).write_ipc(given["out"])
-
-
-def _leave_signals_to(parent: int) -> None:
-    """The parent ends this process; and it ends with the parent, however that ends."""
-    for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -119,20 +119,10 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     problems = Problems()
     options = of_run(options)
     old = old_run(options, problems)
-    try:
-        found = find_recipe(options, old)
-    except SynthError as error:
-        problems.add(error)
-        _check_what_is_named(options, environment, problems)
-        problems.raise_if_any()
-        raise
+    found = _recipe(options, environment, old, problems)
     run = Path(options.out or f"runs/{found.settings.name}")
     existing = existing_run(run, problems)
     found = _keep_window(found, existing)
-    if options.until is not None and options.until not in found.step_names:
-        problems.add(
-            RecipeError(f"--until {options.until}: the stages are {', '.join(found.step_names)}.")
-        )
     needs_key = bool(asked_roles(found)) and options.needs_key
     models = find_models(found, environment, problems, needs_key=needs_key)
     check_roles(found, problems)
@@ -184,6 +174,24 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         decision=settings.decision,
         is_replay=options.is_replay,
     )
+
+
+def _recipe(
+    options: Options, environment: Mapping[str, str] | None, old: Path | None, problems: Problems
+) -> Recipe:
+    """The recipe; where it is wrong, raises that, with what else can be said without it."""
+    try:
+        found = find_recipe(options, old)
+    except SynthError as error:
+        problems.add(error)
+        _check_what_is_named(options, environment, problems)
+        problems.raise_if_any()
+        raise
+    if options.until is not None and options.until not in found.step_names:
+        problems.add(
+            RecipeError(f"--until {options.until}: the stages are {', '.join(found.step_names)}.")
+        )
+    return found
 
 
 def _check_leaderboard(

@@ -45,16 +45,16 @@ TEXTS = ("instruction", "input", "output", "other_output")
 class Purged:
     """What was taken out, and where copies may remain.
 
-    `own_card` says that the data card was changed by hand and was left as it is, `models` that the
-    tiny models of the run, which had learned from its rows, were removed.
+    `has_own_card` says that the data card was changed by hand and was left as it is,
+    `has_lost_models` that its tiny models, which had learned from the rows, were removed.
     """
 
     rows: list[str]
     replies: int = 0
     files: list[str] = field(default_factory=list)
     copies: list[str] = field(default_factory=list)
-    own_card: bool = False
-    models: bool = False
+    has_own_card: bool = False
+    has_lost_models: bool = False
 
 
 def purge(
@@ -153,9 +153,14 @@ def _prepare(run: Run, rows: pl.DataFrame, wanted: set[str]) -> None:
         states.append(new)
         before = new if state.exported is None else before
     data = [_data_file(run, entry, wanted, files) for entry in run.manifest.data]
-    own_card = _write_run(run, states, data, folder, files)
-    plan = {"rows": sorted(wanted), "keys": sorted(keys), "files": files, "own_card": own_card}
-    plan["models"] = (run.path / SCORER).is_dir()
+    has_own_card = _write_run(run, states, data, folder, files)
+    plan = {
+        "rows": sorted(wanted),
+        "keys": sorted(keys),
+        "files": files,
+        "own_card": has_own_card,
+        "models": (run.path / SCORER).is_dir(),
+    }
     sync_tree(folder)
     manifest.replace_bytes(folder / "plan.json", json.dumps(plan, indent=1).encode())
     crashpoint("purge_planned")
@@ -325,8 +330,8 @@ def _carry_out(path: Path, plan: dict[str, Any], epoch: int) -> Purged:
     """Put the new files into their places; what was put there before is passed over."""
     folder = path / FOLDER
     done = Purged(rows=list(plan["rows"]), files=list(plan["files"]))
-    done.own_card = bool(plan.get("own_card"))
-    done.models = bool(plan.get("models"))
+    done.has_own_card = bool(plan.get("own_card"))
+    done.has_lost_models = bool(plan.get("models"))
     journal = path / "journal.sqlite"
     if journal.is_file():
         done.replies = blank(journal, [bytes.fromhex(key) for key in plan["keys"]], epoch)

@@ -188,7 +188,6 @@ def _open_files(path: Path, config: Config) -> Source:
             licence,
             config.turns,
             config.answers or (),
-            is_reference_named="reference" in config.columns,
             named=frozenset(config.columns),
         ),
         left_out=tuple(name for name in names if name not in taken),

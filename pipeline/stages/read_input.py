@@ -88,9 +88,8 @@ class Config(StageConfig):
 class Reading:
     """How the rows of one file are read: their shape, and what is known of all of them.
 
-    A field that is only called `reference` may hold anything, and what is no text or number is
-    left out; where the recipe names the field, such a row is dropped. So it is with those of
-    `rating` and `embedding`, where they are among `named`.
+    A field that is only called `reference`, `rating` or `embedding` may hold anything, and what is
+    none is left out; where it is among those that the recipe `named`, such a row is dropped.
     """
 
     shape: Shape
@@ -98,7 +97,6 @@ class Reading:
     license: str | None = None
     turns: Literal["conversation", "user"] = "conversation"
     answers: tuple[str, ...] = ()
-    is_reference_named: bool = False
     named: frozenset[Target] = frozenset()
 
 
@@ -113,14 +111,9 @@ def read(number: int, found: dict[str, Any], how: Reading) -> list[Row | Drop]:
         own = found.get(how.shape.fields.get(target, ""))
         is_said = isinstance(own, str) and own.strip() and is_unicode(own)
         row[target] = own if is_said else fallback
-    if "reference" in how.shape.fields:
-        right = _reference(found.get(how.shape.fields["reference"]))
-        if isinstance(right, Drop) and how.is_reference_named:
-            return [_drop(right, row)]
-        row["reference"] = None if isinstance(right, Drop) else right
-    for target, measured in MEASURES.items():
+    for target, value_of in BESIDE.items():
         if target in how.shape.fields:
-            value = measured(found.get(how.shape.fields[target]))
+            value = value_of(found.get(how.shape.fields[target]))
             if isinstance(value, Drop) and target in how.named:
                 return [_drop(value, row)]
             row[target] = None if isinstance(value, Drop) else value
@@ -179,6 +172,8 @@ def _vector(found: object) -> npt.NDArray[np.float32] | Drop | None:
 
 MEASURES: dict[Target, Callable[[object], Any]] = {"rating": _rating, "embedding": _vector}
 """How numbers that rows were given elsewhere are read."""
+BESIDE: dict[Target, Callable[[object], Any]] = {"reference": _reference, **MEASURES}
+"""How all that stands beside a row's texts is read."""
 
 
 def _answers(found: dict[str, Any], names: tuple[str, ...]) -> list[dict[str, str]] | Drop:

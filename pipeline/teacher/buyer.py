@@ -31,7 +31,7 @@ from pipeline.teacher.journal import FAILURE, INTENT, REPLY, Journal, Record
 from pipeline.teacher.ledger import Ledger, Spend, billed_at_most, worst_case
 from pipeline.teacher.pace import Pace
 from pipeline.teacher.settings import TeacherSettings
-from pipeline.teacher.turns import Turns
+from pipeline.teacher.waiting_line import OrderedSemaphore
 
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 60.0
@@ -63,7 +63,7 @@ class Buyer:
         self.settings = settings
         self.bought: Counter[str] = Counter()
         self.answered_as: set[str] = set()
-        self._turns = Turns(concurrency)
+        self._free = OrderedSemaphore(concurrency)
         self._failing_since: float | None = None
         self._stop = asyncio.Event()
         self._stopped_by: SynthError | None = None
@@ -96,7 +96,7 @@ class Buyer:
         """Send a call until a reply comes, and journal it."""
         failing_since: float | None = None
         backoff_s = 0.0
-        async with self._turns.taken(call.slot):
+        async with self._free.taken(call.slot):
             try:
                 while True:
                     await self._pace.leave(is_retry=backoff_s > 0)

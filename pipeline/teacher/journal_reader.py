@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 from pipeline.errors import DamagedError
 from pipeline.readable import not_permitted
-from pipeline.teacher.journal import REPLY, USAGE, ModelUsage, Record, check_format, crc_of
+from pipeline.teacher.journal import REPLY, ModelUsage, Record, check_format, crc_of
+from pipeline.teacher.journal_sql import USAGE
 
 
 class JournalReader:

@@ -17,7 +17,7 @@ from decimal import Decimal
 from pipeline.errors import BudgetError
 from pipeline.teacher.call import Call
 from pipeline.teacher.settings import Budget, Price
-from pipeline.teacher.turns import Line
+from pipeline.teacher.waiting_line import WaitingLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Ledger:
     reserved: dict[str, Spend] = field(default_factory=_spends)
     requests: int = 0
     in_flight: int = 0
-    _line: Line = field(default_factory=Line)
+    _line: WaitingLine = field(default_factory=WaitingLine)
 
     async def reserve(self, model: str, worst: Spend, place: int = 0) -> None:
         """Set the worst case of a request aside; waits while requests in flight may leave room.

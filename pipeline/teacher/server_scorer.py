@@ -16,6 +16,7 @@ import json
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
+from pipeline.teacher.answer_passes import Message, alone_passes, exchanges, given_passes
 from pipeline.teacher.call import Call, Received
 from pipeline.teacher.openai_teacher import OpenAITeacher
 
@@ -40,25 +41,13 @@ class ServerScorer:
 
     async def send(self, call: Call) -> Received:
         """Measure one row; what the server says in place of a measurement comes back as it is."""
-        turns = call.body.get("messages")
-        measured: list[tuple[list[int], list[int]]] = []
-        cut = 0
         try:
-            for before, answer in _exchanges(call.body):
-                asked = {"messages": before, "add_generation_prompt": True}
-                text = {"prompt": answer, "add_special_tokens": False}
-                written, answered = await _all(self._tokens(call, asked), self._tokens(call, text))
-                prompt, context = written
-                fitted = answered[0][: max(context - 1 - len(prompt), 0)]  # one is left to write
-                cut += len(answered[0]) - len(fitted)
-                if fitted:
-                    measured.append((prompt, fitted))
+            answers, cut = await self._answers(call)
         except _NotMeasured as error:
-            if turns and error.received.status == 400:  # its chat template refuses the turns
-                return self._reply([], 0, 0, 0)
+            if call.body.get("messages") and error.received.status == 400:
+                return self._reply([], 0, 0, 0)  # its chat template refuses the turns
             return error.received
-        given = _joined(measured)
-        alone = [([prompt[0], *answer], [(1, 1 + len(answer))]) for prompt, answer in measured]
+        given, alone = given_passes(answers), alone_passes(answers)
         passes = given + alone
         found: list[tuple[float, int]] = []
         try:
@@ -68,8 +57,23 @@ class ServerScorer:
             return error.received
         lost = [total for total, _ in found]
         sums = [sum(lost[: len(given)]), sum(lost[len(given) :])]
-        n = sum(len(answer) for _, answer in measured)
+        n = sum(len(answer) for _, answer in answers)
         return self._reply(sums, n, cut, sum(billed for _, billed in found))
+
+    async def _answers(self, call: Call) -> tuple[list[tuple[list[int], list[int]]], int]:
+        """Prompts and answers as tokens, as far as they fit; and how many tokens were cut."""
+        found: list[tuple[list[int], list[int]]] = []
+        cut = 0
+        for before, answer in _exchanges(call.body):
+            asked = {"messages": before, "add_generation_prompt": True}
+            text = {"prompt": answer, "add_special_tokens": False}
+            written, answered = await _all(self._tokens(call, asked), self._tokens(call, text))
+            prompt, context = written
+            fitted = answered[0][: max(context - 1 - len(prompt), 0)]  # one is left to write
+            cut += len(answered[0]) - len(fitted)
+            if fitted:
+                found.append((prompt, fitted))
+        return found, cut
 
     def _reply(self, sums: Sequence[float], measured: int, cut: int, used: int) -> Received:
         means = [total / measured for total in sums] if measured else [None, None]
@@ -138,31 +142,12 @@ class ServerScorer:
         return tree
 
 
-def _exchanges(body: Mapping[str, Any]) -> list[tuple[list[dict[str, str]], str]]:
-    """Each answer of a row with the turns before it (`pipeline.train.scorer.exchanges`)."""
-    turns = body.get("messages")
-    if not turns:
-        text = "\n\n".join(part for part in (body["instruction"], body["input"]) if part)
-        return [([{"role": "user", "content": text}], body["output"])]
-    roles = [turn["role"] for turn in turns]
-    return [
-        (turns[:at], turns[at]["content"])
-        for at, role in enumerate(roles)
-        if role == "assistant" and "user" in roles[:at]
-    ]
-
-
-def _joined(
-    measured: Sequence[tuple[list[int], list[int]]],
-) -> list[tuple[list[int], list[tuple[int, int]]]]:
-    """Answers after their prompts, in one request those whose prompts go on from the one before."""
-    found: list[tuple[list[int], list[tuple[int, int]]]] = []
-    for prompt, answer in measured:
-        if not found or prompt[: len(found[-1][0])] != found[-1][0]:
-            found.append((prompt, []))
-        spans = [*found[-1][1], (len(prompt), len(prompt) + len(answer))]
-        found[-1] = ([*prompt, *answer], spans)
-    return found
+def _exchanges(body: Mapping[str, Any]) -> list[tuple[Sequence[Message], str]]:
+    """Each answer of a row with the turns before it."""
+    if turns := body.get("messages"):
+        return exchanges(turns)
+    text = "\n\n".join(part for part in (body["instruction"], body["input"]) if part)
+    return [([{"role": "user", "content": text}], body["output"])]
 
 
 async def _all(*asked: Coroutine[Any, Any, T]) -> list[T]:

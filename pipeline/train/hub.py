@@ -35,22 +35,30 @@ def is_wanted(name: str) -> bool:
 
 def cached(name: str, revision: str) -> Path | None:
     """The whole snapshot of a model in this machine's cache, a folder called after its commit."""
-    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
     try:
-        folder = snapshot_download(
-            name,
-            revision=revision or None,
-            local_files_only=True,
-            allow_patterns=list(WANTED),
-            ignore_patterns=list(UNWANTED),
-        )
+        folder = _snapshot(name, revision, is_local=True)
     except HFValidationError as error:
         raise RecipeError(f"{name} cannot be a model of the hub: {first_line(error)}.") from error
     except OSError:  # not there, or not all of it
         return None
-    return Path(folder) if _is_whole(Path(folder)) else None
+    return folder if _is_whole(folder) else None
+
+
+def _snapshot(name: str, revision: str, *, is_local: bool) -> Path:
+    """The folder of a snapshot, which may lack files where it is `is_local`, of the cache alone."""
+    from huggingface_hub import snapshot_download
+
+    return Path(
+        snapshot_download(
+            name,
+            revision=revision or None,
+            local_files_only=is_local,
+            allow_patterns=list(WANTED),
+            ignore_patterns=list(UNWANTED),
+        )
+    )
 
 
 def fetched(name: str, revision: str, *, scheme: str) -> Path:
@@ -61,7 +69,7 @@ def fetched(name: str, revision: str, *, scheme: str) -> Path:
     """
     if (found := cached(name, revision)) is not None:
         return found
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import constants
     from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError, its transport's
         HTTPError,
         LocalEntryNotFoundError,
@@ -80,14 +88,7 @@ def fetched(name: str, revision: str, *, scheme: str) -> Path:
             f"forbids asking the hub: run  {by_hand}  where there is a network, or name a folder."
         )
     try:
-        folder = Path(
-            snapshot_download(
-                name,
-                revision=revision or None,
-                allow_patterns=list(WANTED),
-                ignore_patterns=list(UNWANTED),
-            )
-        )
+        folder = _snapshot(name, revision, is_local=False)
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise RecipeError(
             f"{named} is not on the hub, or not for everybody: check its name, or set HF_TOKEN to "

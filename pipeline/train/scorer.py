@@ -23,6 +23,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.errors import TeacherError
+from pipeline.teacher.answer_passes import exchanges
 from pipeline.teacher.call import Call, Received
 from pipeline.train import tiny, token_loss
 from pipeline.train.batching import Batches
@@ -54,17 +55,12 @@ class Texts(NamedTuple):
         return said or [self.instruction, self.given, self.output]
 
 
-def exchanges(texts: Texts, *, has_template: bool) -> list[tuple[Sequence[Message], str]]:
-    """Each answer with the turns before it; what is said before the first user turn is none."""
-    if not texts.messages:
-        asked = turns(texts.instruction, texts.given, has_template=has_template)
-        return [(asked, texts.output)]
-    roles = [message["role"] for message in texts.messages]
-    return [
-        (texts.messages[:at], texts.messages[at]["content"])
-        for at, role in enumerate(roles)
-        if role == "assistant" and "user" in roles[:at]
-    ]
+def _exchanges(texts: Texts, *, has_template: bool) -> list[tuple[Sequence[Message], str]]:
+    """Each answer of a row with the turns before it."""
+    if texts.messages:
+        return exchanges(texts.messages)
+    asked = turns(texts.instruction, texts.given, has_template=has_template)
+    return [(asked, texts.output)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +83,7 @@ class Loaded:
         try:
             return [
                 token_loss.Example(self.ids.prompt(before), self.ids.data(answer))
-                for before, answer in exchanges(texts, has_template=self.ids.has_template)
+                for before, answer in _exchanges(texts, has_template=self.ids.has_template)
             ]
         except UnwritableError:
             if not texts.messages:
@@ -219,7 +215,7 @@ def load_or_train(
 
 def _written(ids: PromptIds, texts: Texts) -> list[int]:
     """A row as the tiny model reads it."""
-    answers = exchanges(texts, has_template=ids.has_template)
+    answers = _exchanges(texts, has_template=ids.has_template)
     before, answer = answers[-1] if answers else (texts.messages, "")
     return [*ids.prompt(before), *ids.data(answer)]
 

@@ -3,9 +3,9 @@
 With s the mean cross-entropy in nats over an answer's tokens (no end token among them):
 conditional perplexity is exp(s(A|Q)); the IFD of Li et al. 2023 (Cherry, arXiv:2308.12032) is
 s(A|Q) / s(A); that of Superfiltering (arXiv:2402.00530) is exp(s(A|Q) - s(A)). Both losses are
-taken over the same tokens: "alone" leaves of the prompt only its first token, which is bos or
-what a chat template begins with. An answer that does
-not fit into the context beside its prompt is cut there, for both.
+taken over the same tokens: "alone" leaves of the prompt only its first token, which is bos or what
+a chat template begins with. An answer that does not fit into the context beside its prompt is cut
+there, for both.
 
 Of a conversation every answer is measured, given all that was said before it, and alone; the means
 are over the tokens of all answers, so that each token counts once. Where the prompt of an answer
@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from pipeline.teacher.answer_passes import Pass, alone_passes, given_passes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,15 +49,6 @@ class Losses:
     shown: int = 0
 
 
-Pass = tuple[list[int], list[tuple[int, int]]]
-"""The ids that a model reads in one pass, and from where to where their losses count."""
-
-
-def losses(model: PreTrainedModel, examples: Sequence[Example], *, context: int) -> list[Losses]:
-    """Measure each example, in order; `context` is the most tokens that the model reads."""
-    return conversation_losses(model, [[example] for example in examples], context=context)
-
-
 def conversation_losses(
     model: PreTrainedModel, conversations: Sequence[Sequence[Example]], *, context: int
 ) -> list[Losses]:
@@ -63,16 +56,13 @@ def conversation_losses(
     passes: list[Pass] = []
     halves = []
     for answers in conversations:
-        fitted = [(example, _fit(example, context)) for example in answers]
-        measured = [(example, answer) for example, answer in fitted if answer]
-        given = _joined(measured)
-        alone: list[Pass] = [
-            ([example.prompt[0], *answer], [(1, 1 + len(answer))]) for example, answer in measured
-        ]
-        passes += given + alone
+        fitted = [(example.prompt, _fit(example, context)) for example in answers]
+        measured = [(prompt, answer) for prompt, answer in fitted if answer]
+        both = given_passes(measured), alone_passes(measured)
+        passes += both[0] + both[1]
         n = sum(len(answer) for _, answer in measured)
         cut = sum(len(example.answer) for example in answers) - n
-        halves.append((given, alone, n, cut))
+        halves.append((*both, n, cut))
     sums = iter(_sums(model, passes))
     found = []
     for given, alone, n, cut in halves:
@@ -82,19 +72,6 @@ def conversation_losses(
             found.append(Losses(lost / n, lost_alone / n, n, cut, shown))
         else:
             found.append(Losses(None, None, 0, cut))
-    return found
-
-
-def _joined(measured: Sequence[tuple[Example, list[int]]]) -> list[Pass]:
-    """Answers with their prompts: in one pass those whose prompts go on from the one before."""
-    found: list[Pass] = []
-    for example, answer in measured:
-        prompt = list(example.prompt)
-        if not found or prompt[: len(found[-1][0])] != found[-1][0]:
-            found.append((prompt, []))
-        spans = found[-1][1]
-        spans.append((len(prompt), len(prompt) + len(answer)))
-        found[-1] = ([*prompt, *answer], spans)
     return found
 
 

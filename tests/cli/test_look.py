@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,26 @@ def test_show_prints_the_first_rows_of_the_last_stage(
     shown = [line for line in out.splitlines() if line and not line.startswith(" ")]
     assert shown == kept["row_id"][:3].to_list()
     assert err == f"3 of {kept.height} rows kept by dedup.\n"
+
+
+def test_show_dropped_without_a_stage_takes_those_of_all_stages(
+    small_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = open_run(small_run)
+    dropped = {state.name: state.dropped for state in run.stage_manifests if state.dropped}
+    assert len(dropped) > 1
+    look.show(str(small_run), dropped=True, limit=10_000, as_json=True)
+    out, _ = capsys.readouterr()
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert Counter(row["drop_stage"] for row in rows) == dropped
+    assert {row["row_id"] for row in rows if row["drop_stage"] == "bootstrap"} == set(
+        run.dropped("bootstrap")["row_id"]
+    )
+    look.show(str(small_run), dropped=True, where="drop_stage = 'bootstrap'", limit=1)
+    out, err = capsys.readouterr()
+    assert "  stage        bootstrap\n  dropped      " in out
+    total = f"1 of {dropped['bootstrap']} rows dropped by {', '.join(dropped)} that match.\n"
+    assert err == total
 
 
 def test_show_dropped_says_why(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:

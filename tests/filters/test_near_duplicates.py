@@ -372,8 +372,11 @@ def test_shards_of_few_rows_or_of_none_are_judged(texts, refs, tmp_path):
     assert found["ref"].to_list() == refs
 
 
-def test_no_shards_are_no_error():
+def test_no_shards_are_no_error_and_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     judge_shards([], [])
+    sign_shards([], [], Settings())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_shards_that_were_signed_otherwise_are_refused(tmp_path):

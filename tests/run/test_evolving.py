@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from pipeline.cli.commands import app
 from pipeline.errors import BudgetError, RecipeError
 from pipeline.inspect import open_run
-from pipeline.run.estimate import Estimate, estimate
+from pipeline.run.estimate import estimate
+from pipeline.run.plan import Estimate
 from pipeline.run.prepare import Options, prepare
 from pipeline.run.replay import replay
 from pipeline.tree import tree_of

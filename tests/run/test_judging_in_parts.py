@@ -179,3 +179,15 @@ def test_a_full_disk_is_no_fault_of_a_row() -> None:
     with pytest.raises(OSError, match="No space"):
         Guard("dedup").judge_parts(lambda: pl.concat(full()))
     assert Guard("dedup").judge_parts(lambda: pl.concat([])) is None  # which raises ValueError
+
+
+def test_a_row_that_speaks_of_want_of_memory_is_still_a_row_at_fault() -> None:
+    def quoting() -> pl.DataFrame:
+        raise ValueError("no task: 'mmap failed: Cannot allocate memory'")
+
+    def lacking() -> pl.DataFrame:
+        raise RuntimeError("can't start new thread")
+
+    assert Guard("dedup").judge_parts(quoting) is None
+    with pytest.raises(RuntimeError, match="new thread"):
+        Guard("dedup").judge_parts(lacking)

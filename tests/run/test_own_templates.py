@@ -7,7 +7,7 @@ import pytest
 from pipeline import templates
 from pipeline.errors import RecipeError
 from pipeline.package_data import PROMPTS
-from pipeline.run import estimate
+from pipeline.run.example_requests import example_requests
 from pipeline.run.prepare import Options, prepare
 from pipeline.stage import AskingStage
 from tests.conftest import RunSynth
@@ -185,7 +185,7 @@ def test_our_own_templates_use_all_that_their_stage_gives_them(
     n_requests = 0
     for index, step in enumerate(prepared.steps):
         if isinstance(step.stage, AskingStage):
-            for request in estimate._examples(prepared, index, step, None):
+            for request in example_requests(prepared, index, step, None):
                 variables = templates.load(request.template).variables
                 assert set(request.values) == set(variables), request.template
                 n_requests += 1

@@ -150,7 +150,7 @@ def test_the_right_answer_is_a_text_or_a_number(right: object, taken: str | None
     assert isinstance(row, dict)
     assert row["reference"] == taken
     columns = {"instruction": "q", "reference": "ref"}
-    (named,) = rows_of({"q": "a", "ref": right}, columns=columns, is_reference_named=True)
+    (named,) = rows_of({"q": "a", "ref": right}, columns=columns, named=frozenset({"reference"}))
     if isinstance(named, Drop):
         assert (named.reason, named.row["row_id"]) == ("not_text", "import-000007-00")
         assert isinstance(right, list | bool)

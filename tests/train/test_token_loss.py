@@ -8,14 +8,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed (synth[train])")
 
+from pipeline.teacher.answer_passes import given_passes  # noqa: E402 - torch has to be there first
 from pipeline.train import tiny  # noqa: E402 - torch has to be there first
 from pipeline.train.prompt_ids import PromptIds, UnwritableError, turns  # noqa: E402
 from pipeline.train.token_loss import (  # noqa: E402
     Example,
     Losses,
-    _joined,
     conversation_losses,
-    losses,
 )
 
 ROWS = [
@@ -35,6 +34,11 @@ def model_and_ids() -> tuple[object, PromptIds]:
     torch.set_num_threads(1)
     tokenizer = tiny.make_tokenizer((text for row in ROWS for text in row if text), SIZE)
     return tiny.make_model(tokenizer, SIZE, seed=7).eval(), PromptIds(tokenizer)
+
+
+def losses(model: object, examples: list[Example], context: int) -> list[Losses]:
+    """Of rows with one answer each."""
+    return conversation_losses(model, [[one] for one in examples], context=context)  # type: ignore[arg-type]
 
 
 def one_by_one(model: object, example: Example, context: int) -> Losses:
@@ -68,7 +72,7 @@ def test_batched_losses_equal_one_row_at_a_time_in_float64(
         for instruction, given, output in ROWS
     ]
     expected = [one_by_one(model, example, SIZE.context) for example in examples]
-    found = losses(model, examples, context=SIZE.context)  # type: ignore[arg-type]
+    found = losses(model, examples, context=SIZE.context)
     for got, want in zip(found, expected, strict=True):
         assert (got.tokens, got.cut) == (want.tokens, want.cut)
         assert (got.given is None) == (want.given is None)
@@ -128,7 +132,7 @@ def test_the_losses_of_a_conversation_equal_its_answers_one_at_a_time_in_float64
         assert (got.tokens, got.cut) == (want.tokens, want.cut)
         assert got.given == pytest.approx(want.given, rel=1e-4)
         assert got.alone == pytest.approx(want.alone, rel=1e-4)
-    (alone,) = losses(model, examples[1], context=SIZE.context)  # type: ignore[arg-type]
+    (alone,) = losses(model, examples[1], context=SIZE.context)
     assert found[1].given == pytest.approx(alone.given, rel=1e-6)
 
 
@@ -137,11 +141,11 @@ def test_a_conversation_is_one_pass_where_its_prompts_go_on_and_more_where_they_
 ) -> None:
     model, ids = model_and_ids
     ids.has_template = True
-    answers = [(one, list(one.answer)) for one in examples_of(ids, TALK[:5])]
-    ((tokens, spans),) = _joined(answers)
+    answers = [(one.prompt, one.answer) for one in examples_of(ids, TALK[:5])]
+    ((tokens, spans),) = given_passes(answers)
     assert [tokens[start:end] for start, end in spans] == [answer for _, answer in answers]
     forgets = [Example([1, 5, 6], [7, 8]), Example([1, 9], [7]), Example([1, 9, 7, 2], [8, 8])]
-    assert len(_joined([(one, list(one.answer)) for one in forgets])) == 2
+    assert len(given_passes([(one.prompt, one.answer) for one in forgets])) == 2
     (got,) = conversation_losses(model, [forgets], context=128)  # type: ignore[arg-type]
     want = mean_of([one_by_one(model, one, 128) for one in forgets])
     assert (got.given, got.alone) == pytest.approx((want.given, want.alone), rel=1e-4)
@@ -162,7 +166,7 @@ def test_a_prompt_that_fills_the_context_leaves_nothing_to_measure(
 ) -> None:
     model, ids = model_and_ids
     answer = ids.data("An answer.")
-    found = losses(model, [Example([5] * 200, answer)], context=128)  # type: ignore[arg-type]
+    found = losses(model, [Example([5] * 200, answer)], context=128)
     assert found == [Losses(None, None, 0, len(answer))]
 
 

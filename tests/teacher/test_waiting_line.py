@@ -9,25 +9,25 @@ import pytest
 from pipeline.errors import BudgetError
 from pipeline.teacher.ledger import Ledger, Spend
 from pipeline.teacher.settings import Budget
-from pipeline.teacher.turns import Turns
+from pipeline.teacher.waiting_line import OrderedSemaphore
 
 
 def served(places: list[int], most: int = 1) -> list[int]:
     """In which order those get a turn who come while others have all of them."""
     order: list[int] = []
 
-    async def one(turns: Turns, place: int) -> None:
-        async with turns.taken(place):
+    async def one(semaphore: OrderedSemaphore, place: int) -> None:
+        async with semaphore.taken(place):
             order.append(place)
             await asyncio.sleep(0)
 
     async def run() -> None:
-        turns = Turns(most)
+        semaphore = OrderedSemaphore(most)
         async with asyncio.TaskGroup() as group:
             for _ in range(most):
-                group.create_task(one(turns, -1))
+                group.create_task(one(semaphore, -1))
             for place in places:
-                group.create_task(one(turns, place))
+                group.create_task(one(semaphore, place))
 
     asyncio.run(run())
     return order[most:]
@@ -43,9 +43,9 @@ def test_the_lowest_place_is_next_whoever_came_first() -> None:
 def test_no_more_are_in_at_once_than_may_be_and_none_is_left_behind(most: int) -> None:
     inside, highest, through = 0, 0, 0
 
-    async def one(turns: Turns, place: int) -> None:
+    async def one(semaphore: OrderedSemaphore, place: int) -> None:
         nonlocal inside, highest, through
-        async with turns.taken(place):
+        async with semaphore.taken(place):
             inside += 1
             highest = max(highest, inside)
             try:
@@ -55,8 +55,8 @@ def test_no_more_are_in_at_once_than_may_be_and_none_is_left_behind(most: int) -
         through += 1
 
     async def run() -> None:
-        turns = Turns(most)
-        tasks = [asyncio.create_task(one(turns, place)) for place in range(200)]
+        semaphore = OrderedSemaphore(most)
+        tasks = [asyncio.create_task(one(semaphore, place)) for place in range(200)]
         await asyncio.sleep(0.002)
         for task in tasks[50::7]:
             task.cancel()
@@ -69,13 +69,13 @@ def test_no_more_are_in_at_once_than_may_be_and_none_is_left_behind(most: int) -
 
 def test_one_that_is_cancelled_with_its_turn_in_hand_gives_it_on() -> None:
     async def run() -> None:
-        turns, order = Turns(1), []
+        semaphore, order = OrderedSemaphore(1), []
 
         async def one(place: int) -> None:
-            async with turns.taken(place):
+            async with semaphore.taken(place):
                 order.append(place)
 
-        async with turns.taken(0):
+        async with semaphore.taken(0):
             first, second = (asyncio.create_task(one(place)) for place in (1, 2))
             await asyncio.sleep(0)
         first.cancel()  # it was let in, and has not run since

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Line:
+class WaitingLine:
     """Who waits, by place; equal places in the order in which they came."""
 
     def __init__(self) -> None:
@@ -46,13 +46,13 @@ class Line:
         return False
 
 
-class Turns:
+class OrderedSemaphore:
     """A semaphore that lets in by place."""
 
     def __init__(self, most: int) -> None:
         """`most` are in at once."""
         self._free = most
-        self._line = Line()
+        self._line = WaitingLine()
 
     @asynccontextmanager
     async def taken(self, place: int) -> AsyncIterator[None]:
