@@ -128,7 +128,7 @@ def choose(samples: Sequence[Sample | Drop], row: Row, config: Config) -> Row | 
     reached = True
     if reference:
         wanted = final_answer(reference) or reference
-        reaching = [one for one in whole if one.final and is_same_answer(one.final, wanted)]
+        reaching = [one for one in whole if _reaches(one, wanted, reference)]
         reached, chosen = bool(reaching), (reaching or [chosen])[0]
     made: Row = {
         "output": chosen.output,
@@ -145,6 +145,13 @@ def choose(samples: Sequence[Sample | Drop], row: Row, config: Config) -> Row | 
     return made
 
 
+def _reaches(sample: Sample, wanted: str, reference: str) -> bool:
+    """Whether a sample comes to what is wanted; one that says all of the reference does, too."""
+    if sample.final and is_same_answer(sample.final, wanted):
+        return True
+    return sample.output.casefold().split() == reference.casefold().split()
+
+
 def reads(config: Config) -> tuple[str, ...]:
     """The task, and what its settings name."""
     named = ["output_constraints"] if config.constraints else []
@@ -159,7 +166,7 @@ def reads(config: Config) -> tuple[str, ...]:
 
 STAGE = ChainStage(
     name="respond",
-    version=1,
+    version=2,
     summary="answer each instruction: steps, several samples, a vote, a reference",
     config=Config,
     prompts=lambda config: (_template(config),),

@@ -178,6 +178,17 @@ def test_the_old_output_can_be_the_reference() -> None:
     assert isinstance(answered([Reply("14")], config), Drop)
 
 
+def test_an_answer_that_says_all_of_the_reference_reaches_it_though_nothing_is_announced() -> None:
+    old = "item,count\nbricks,36\nroses,2"
+    config, row = Config(samples=2, reference="output"), ROW | {"output": old}
+    found = answered([Reply("item,count\nroses,2"), Reply(f"{old}\n")], config, row)
+    assert not isinstance(found, Drop)
+    assert (found["output"], found["final_answer"], found["agreement"]) == (old, None, None)
+    missed = answered([Reply("item,count\nroses,2")] * 2, config, row)
+    assert isinstance(missed, Drop)
+    assert missed.reason == "reference_not_reached"
+
+
 @given(
     st.lists(st.tuples(st.sampled_from(TEXTS), st.sampled_from(["stop", "length"])), min_size=1),
     st.sampled_from([None, "15", "Oslo"]),
