@@ -160,7 +160,7 @@ def _one_round(row: Row, sources: Sequence[Source], config: Config, key: int, nu
         child.requests += _comparisons(child)
     replies = yield [request for child in compared for request in child.requests[1:]]
     for at, child in enumerate(compared):
-        _compare(child, replies[2 * at], replies[2 * at + 1])
+        _compare(child, replies[2 * at], replies[2 * at + 1], config)
     answered = [child for child in compared if child.drop is None]
     for child in answered:
         child.requests.append(Request("respond", _texts(child), sampling="respond_sampling"))
@@ -233,12 +233,19 @@ def _comparisons(child: _Child) -> list[Request]:
     ]
 
 
-def _compare(child: _Child, first: Reply | Drop, second: Reply | Drop) -> None:
+def _compare(child: _Child, first: Reply | Drop, second: Reply | Drop, config: Config) -> None:
+    """Take the two verdicts in; one that was cut off before it was said is missing, not a no."""
     for reply in (first, second):
         if isinstance(reply, Drop) and child.drop is None:
             child.drop = reply
-    if not isinstance(first, Drop) and not isinstance(second, Drop):
-        child.judge(information_gain.judge(*(clean_reply(said.text) for said in (first, second))))
+    if isinstance(first, Drop) or isinstance(second, Drop):
+        return
+    said = [clean_reply(reply.text) for reply in (first, second)]
+    verdicts = [information_gain.says_different(text) for text in said]
+    for reply, verdict in zip((first, second), verdicts, strict=True):
+        if config.drop_cut_off and reply.is_cut_off and verdict is None and False not in verdicts:
+            child.judge(("cut_off", f"the comparison: {reply.finish_reason}"))
+    child.judge(information_gain.judge(*said))
 
 
 def _answer(child: _Child, reply: Reply | Drop, config: Config) -> None:
@@ -299,7 +306,7 @@ def _stand_in(request: Request, row: Row) -> str:
 
 STAGE = ChainStage(
     name="evolve",
-    version=2,
+    version=3,
     summary="rewrite tasks into harder and other ones, answer them, eliminate what failed",
     config=Config,
     prompts=prompts,

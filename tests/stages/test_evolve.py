@@ -194,6 +194,29 @@ def test_one_order_that_says_equal_is_enough() -> None:
     assert (found.ref, found.detail) == (ROW["row_id"], "not equal; the other way round equal")
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "drop_cut_off", "reason"),
+    [
+        (("<think>Both name fruit", "length"), ("Not Equal", "stop"), True, "cut_off"),
+        (("<think>Both name fruit", "length"), ("", "unknown"), True, "cut_off"),
+        (("<think>Both name fruit", "length"), ("Equal", "stop"), True, "no_information_gain"),
+        (("<think>Both name fruit", "length"), ("Not Equal", "stop"), False, "no_information_gain"),
+        (("Perhaps.", "stop"), ("Not Equal", "stop"), True, "no_information_gain"),
+        (("Not Equal: the second", "length"), ("Not Equal", "stop"), True, None),
+    ],
+)
+def test_a_comparison_that_was_cut_off_before_its_verdict_is_called_so(
+    first: tuple[str, str], second: tuple[str, str], drop_cut_off: bool, reason: str | None
+) -> None:
+    said = iter([first, second])
+    teacher = Teacher(compare=lambda request: Reply(*next(said)))
+    entries = evolve(teacher, rounds=1, drop_cut_off=drop_cut_off)
+    assert reasons(entries) == ([reason] if reason else [])
+    if reason == "cut_off":
+        assert isinstance(entries[1], Drop)
+        assert entries[1].detail == "the comparison: length"
+
+
 def test_what_a_teacher_thinks_first_is_neither_an_answer_nor_a_verdict() -> None:
     thought = "<think>As an AI language model I am sorry; it is not equal.</think>\n\n"
     entries = evolve(Teacher(respond=f"{thought}An apple and a pear."), rounds=1)
