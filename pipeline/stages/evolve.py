@@ -3,8 +3,8 @@
 Source: Xu et al. 2023, "WizardLM" (arXiv:2304.12244), section 3: five operations in depth and one
 in breadth with equal chance, and four rules of elimination; a failed rewriting leaves its parent to
 the next round. Where we differ: the comparison is asked in both orders, three rules are added that
-can be switched off (a copied parent, a text that is too long, a reply that was cut off), and an
-input stays a column of its own.
+can be switched off (a copied parent, a text that is too long, a reply that was cut off), a teacher
+that refuses to rewrite has made no task, and an input stays a column of its own.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from pipeline.stages.evolution import (
     Operation,
     Source,
     descends,
+    is_refused,
     measures,
     read_task,
     with_given,
@@ -196,6 +197,9 @@ def _read(child: _Child, reply: Reply | Drop, config: Config) -> None:
         child.judge(("empty_instruction", reply.text[:200]))
     if config.drop_cut_off and reply.is_cut_off:
         child.judge(("cut_off", f"the rewriting: {reply.finish_reason}"))
+    words = config.refusal_words
+    if is_refused(instruction) and not refusal.APOLOGY.search(child.parent.instruction):
+        child.judge(refusal.judge(instruction, words=words, characters=2 * words))
     added = given.replace(child.parent.input, "", 1)  # what was there before tells nothing
     child.judge(prompt_leak.judge(f"{instruction}\n{added}"))
     if config.longest is not None or config.longest_packed is not None:

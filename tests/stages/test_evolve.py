@@ -416,6 +416,32 @@ def test_a_parent_without_an_input_is_copied_only_without_one(said: str) -> None
     assert reasons(entries) == ([] if said else ["copied_parent"])
 
 
+@pytest.mark.parametrize(
+    ("said", "parent", "settings", "is_dropped"),
+    [
+        ("I'm sorry, but I can't assist with that request.", ROW, {}, True),
+        ("Sorry, I cannot rewrite this prompt.", ROW, {}, True),
+        ("We are truly sorry; this is not possible.", ROW, {}, True),
+        ("很抱歉，我无法改写这条指令。", ROW, {}, True),
+        ("I'm sorry, but I can't assist with that.", ROW, {"refusal_words": 0}, False),
+        ("Write a letter that says sorry for a fruit which never came north.", ROW, {}, False),
+        (
+            "Sorry is the hardest word to say: name three songs about it, and their years.",
+            ROW | {"instruction": "Name a song in which somebody is sorry."},
+            {},
+            False,
+        ),
+    ],
+)
+def test_a_refusal_to_rewrite_is_no_task(
+    said: str, parent: Row, settings: dict[str, Any], is_dropped: bool
+) -> None:
+    teacher = Teacher(evolve=said)
+    entries = evolve(teacher, parent, rounds=1, **settings)
+    assert reasons(entries) == (["refusal"] if is_dropped else [])
+    assert (["compare", "compare"] in teacher.asked) is not is_dropped
+
+
 @pytest.mark.parametrize("kind", ["breadth", "complicate"])
 def test_a_phrase_of_the_prompt_in_the_input_leaks_too(kind: str) -> None:
     leak = Teacher(evolve="Write about boats.\nInput: #Given Prompt#: the rewritten prompt is here")
