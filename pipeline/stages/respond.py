@@ -21,6 +21,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from filters import refusal, stop_words
 from pipeline.stage import (
     IDENTITY,
     AskingConfig,
@@ -40,6 +41,9 @@ ANSWER_LINE = re.compile(
     r"^[ \t]*(?:#{1,6}[ \t]*)?\**(?:Final )?(?:Answer|答案|最终答案)\**[ \t]*[:：]\**[ \t]*",
     re.MULTILINE | re.IGNORECASE,
 )
+
+APOLOGY = 40  # words of an answer in which an apology is all there is
+SHORT = 2  # stop words that can be an answer: "No", "at once"
 
 
 class Config(AskingConfig):
@@ -116,14 +120,16 @@ def read(reply: Reply | Drop, config: Config) -> Sample | Drop:
 def choose(samples: Sequence[Sample | Drop], row: Row, config: Config) -> Row | Drop:
     """The first sample with the answer that wins, or that the reference asks for.
 
-    Where no sample has a final answer there is no vote, and the first whole one stands.
+    Where no sample has a final answer there is no vote, and the first whole one stands. A refusal
+    is as short as a final answer; it neither votes nor stands unless all samples refuse.
     """
     whole = [sample for sample in samples if isinstance(sample, Sample)]
     if not whole:
         return next(sample for sample in samples if isinstance(sample, Drop))
-    finals = [sample.final for sample in whole]
+    telling = [sample for sample in whole if _tells(sample)] or whole
+    finals = [sample.final for sample in telling]
     told = vote(finals)
-    chosen = whole[told.winner or 0]
+    chosen = telling[told.winner or 0]
     reference = (row[config.reference] or "").strip() if config.reference else ""
     reached = True
     if reference:
@@ -143,6 +149,15 @@ def choose(samples: Sequence[Sample | Drop], row: Row, config: Config) -> Row | 
         said = f"{chosen.final or 'no final answer'}, not {wanted}"
         return Drop("reference_not_reached", said[:200], row=made)
     return made
+
+
+def _tells(sample: Sample) -> bool:
+    """Whether a sample is more than an apology, or than a phrase of stop words ("No" is more)."""
+    is_phrase = len(sample.output.split()) > SHORT and stop_words.judge(sample.output)[0]
+    return (
+        not is_phrase
+        and refusal.judge(sample.output, words=APOLOGY, characters=2 * APOLOGY)[0] is None
+    )
 
 
 def _reaches(sample: Sample, wanted: str, reference: str) -> bool:
