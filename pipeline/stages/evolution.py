@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import polars as pl
 from pydantic import Field
 
-from filters import prompt_leak
+from filters import prompt_leak, refusal
 from filters.script import is_han_kana_hangul
 from filters.stop_words import ENGLISH
 from pipeline.stage import IDENTITY, Request, Row, Settings
@@ -21,6 +21,11 @@ INPUT = re.compile(r"[#*_ \t]*(?:(?:Its )?Input|输入|輸入)[#*_ \t]*[:：]\**
 MARKER = re.compile(r".*Prompt#:|\ANew Prompt:(?=\s)", re.DOTALL)
 OUTPUT = re.compile(r"[#*_ \t]*(?:Output|输出|輸出)[#*_ \t]*[:：]", re.IGNORECASE)
 FENCE = re.compile(r"[ \t]*(`{3,}(?=[^`]*$)|~{3,})")
+REFUSED = re.compile(
+    rf"\W*(?:(?:I|we)\W*(?:a?m|a?re)\s+(?:\w+\s+)?|unfortunately\W+|很|非常)?"
+    rf"(?:{refusal.APOLOGY.pattern})",
+    re.IGNORECASE,
+)
 CONSTRAINT = re.compile(
     r"\b(?:must(?: not)?|do not|don't|at (?:most|least)|no more than|exactly|only|without|below|"
     r"within|avoid|end with|begin with|write it for)\b|必须|不要|不得|至少|最多|只能|不超过|仅",
@@ -131,6 +136,15 @@ def _fence_after(line: str, marks: str, fence: str) -> str:
         return marks
     is_end = marks.startswith(fence) and line.strip() == marks
     return "" if is_end else fence
+
+
+def is_refused(text: str) -> bool:
+    """Whether a text that should be a task begins with an apology instead.
+
+    >>> is_refused("I'm so sorry, but I can't rewrite this."), is_refused("Write: sorry!")
+    (True, False)
+    """
+    return REFUSED.match(text) is not None
 
 
 def measures(kept: pl.DataFrame) -> dict[str, Any]:

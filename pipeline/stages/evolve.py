@@ -3,8 +3,8 @@
 Source: Xu et al. 2023, "WizardLM" (arXiv:2304.12244), section 3: five operations in depth and one
 in breadth with equal chance, and four rules of elimination; a failed rewriting leaves its parent to
 the next round. Where we differ: the comparison is asked in both orders, three rules are added that
-can be switched off (a copied parent, a text that is too long, a reply that was cut off), and an
-input stays a column of its own.
+can be switched off (a copied parent, a text that is too long, a reply that was cut off), a teacher
+that refuses to rewrite has made no task, and an input stays a column of its own.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from pipeline.stages.evolution import (
     Operation,
     Source,
     descends,
+    is_refused,
     measures,
     read_task,
     with_given,
@@ -160,7 +161,7 @@ def _one_round(row: Row, sources: Sequence[Source], config: Config, key: int, nu
         child.requests += _comparisons(child)
     replies = yield [request for child in compared for request in child.requests[1:]]
     for at, child in enumerate(compared):
-        _compare(child, replies[2 * at], replies[2 * at + 1])
+        _compare(child, replies[2 * at], replies[2 * at + 1], config)
     answered = [child for child in compared if child.drop is None]
     for child in answered:
         child.requests.append(Request("respond", _texts(child), sampling="respond_sampling"))
@@ -196,6 +197,9 @@ def _read(child: _Child, reply: Reply | Drop, config: Config) -> None:
         child.judge(("empty_instruction", reply.text[:200]))
     if config.drop_cut_off and reply.is_cut_off:
         child.judge(("cut_off", f"the rewriting: {reply.finish_reason}"))
+    words = config.refusal_words
+    if is_refused(instruction) and not refusal.APOLOGY.search(child.parent.instruction):
+        child.judge(refusal.judge(instruction, words=words, characters=2 * words))
     added = given.replace(child.parent.input, "", 1)  # what was there before tells nothing
     child.judge(prompt_leak.judge(f"{instruction}\n{added}"))
     if config.longest is not None or config.longest_packed is not None:
@@ -234,12 +238,19 @@ def _comparisons(child: _Child) -> list[Request]:
     ]
 
 
-def _compare(child: _Child, first: Reply | Drop, second: Reply | Drop) -> None:
+def _compare(child: _Child, first: Reply | Drop, second: Reply | Drop, config: Config) -> None:
+    """Take the two verdicts in; one that was cut off before it was said is missing, not a no."""
     for reply in (first, second):
         if isinstance(reply, Drop) and child.drop is None:
             child.drop = reply
-    if not isinstance(first, Drop) and not isinstance(second, Drop):
-        child.judge(information_gain.judge(*(clean_reply(said.text) for said in (first, second))))
+    if isinstance(first, Drop) or isinstance(second, Drop):
+        return
+    said = [clean_reply(reply.text) for reply in (first, second)]
+    verdicts = [information_gain.says_different(text) for text in said]
+    for reply, verdict in zip((first, second), verdicts, strict=True):
+        if config.drop_cut_off and reply.is_cut_off and verdict is None and False not in verdicts:
+            child.judge(("cut_off", f"the comparison: {reply.finish_reason}"))
+    child.judge(information_gain.judge(*said))
 
 
 def _answer(child: _Child, reply: Reply | Drop, config: Config) -> None:
@@ -300,7 +311,7 @@ def _stand_in(request: Request, row: Row) -> str:
 
 STAGE = ChainStage(
     name="evolve",
-    version=2,
+    version=3,
     summary="rewrite tasks into harder and other ones, answer them, eliminate what failed",
     config=Config,
     prompts=prompts,

@@ -21,6 +21,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from filters import refusal, stop_words
 from pipeline.stage import (
     IDENTITY,
     AskingConfig,
@@ -40,6 +41,9 @@ ANSWER_LINE = re.compile(
     r"^[ \t]*(?:#{1,6}[ \t]*)?\**(?:Final )?(?:Answer|答案|最终答案)\**[ \t]*[:：]\**[ \t]*",
     re.MULTILINE | re.IGNORECASE,
 )
+
+APOLOGY = 40  # words of an answer in which an apology is all there is
+SHORT = 2  # stop words that can be an answer: "No", "at once"
 
 
 class Config(AskingConfig):
@@ -116,19 +120,21 @@ def read(reply: Reply | Drop, config: Config) -> Sample | Drop:
 def choose(samples: Sequence[Sample | Drop], row: Row, config: Config) -> Row | Drop:
     """The first sample with the answer that wins, or that the reference asks for.
 
-    Where no sample has a final answer there is no vote, and the first whole one stands.
+    Where no sample has a final answer there is no vote, and the first whole one stands. A refusal
+    is as short as a final answer; it neither votes nor stands unless all samples refuse.
     """
     whole = [sample for sample in samples if isinstance(sample, Sample)]
     if not whole:
         return next(sample for sample in samples if isinstance(sample, Drop))
-    finals = [sample.final for sample in whole]
+    telling = [sample for sample in whole if _tells(sample)] or whole
+    finals = [sample.final for sample in telling]
     told = vote(finals)
-    chosen = whole[told.winner or 0]
+    chosen = telling[told.winner or 0]
     reference = (row[config.reference] or "").strip() if config.reference else ""
     reached = True
     if reference:
         wanted = final_answer(reference) or reference
-        reaching = [one for one in whole if one.final and is_same_answer(one.final, wanted)]
+        reaching = [one for one in whole if _reaches(one, wanted, reference)]
         reached, chosen = bool(reaching), (reaching or [chosen])[0]
     made: Row = {
         "output": chosen.output,
@@ -145,6 +151,22 @@ def choose(samples: Sequence[Sample | Drop], row: Row, config: Config) -> Row | 
     return made
 
 
+def _tells(sample: Sample) -> bool:
+    """Whether a sample is more than an apology, or than a phrase of stop words ("No" is more)."""
+    is_phrase = len(sample.output.split()) > SHORT and stop_words.judge(sample.output)[0]
+    return (
+        not is_phrase
+        and refusal.judge(sample.output, words=APOLOGY, characters=2 * APOLOGY)[0] is None
+    )
+
+
+def _reaches(sample: Sample, wanted: str, reference: str) -> bool:
+    """Whether a sample comes to what is wanted; one that says all of the reference does, too."""
+    if sample.final and is_same_answer(sample.final, wanted):
+        return True
+    return sample.output.casefold().split() == reference.casefold().split()
+
+
 def reads(config: Config) -> tuple[str, ...]:
     """The task, and what its settings name."""
     named = ["output_constraints"] if config.constraints else []
@@ -159,7 +181,7 @@ def reads(config: Config) -> tuple[str, ...]:
 
 STAGE = ChainStage(
     name="respond",
-    version=1,
+    version=2,
     summary="answer each instruction: steps, several samples, a vote, a reference",
     config=Config,
     prompts=lambda config: (_template(config),),

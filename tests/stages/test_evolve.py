@@ -194,6 +194,29 @@ def test_one_order_that_says_equal_is_enough() -> None:
     assert (found.ref, found.detail) == (ROW["row_id"], "not equal; the other way round equal")
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "drop_cut_off", "reason"),
+    [
+        (("<think>Both name fruit", "length"), ("Not Equal", "stop"), True, "cut_off"),
+        (("<think>Both name fruit", "length"), ("", "unknown"), True, "cut_off"),
+        (("<think>Both name fruit", "length"), ("Equal", "stop"), True, "no_information_gain"),
+        (("<think>Both name fruit", "length"), ("Not Equal", "stop"), False, "no_information_gain"),
+        (("Perhaps.", "stop"), ("Not Equal", "stop"), True, "no_information_gain"),
+        (("Not Equal: the second", "length"), ("Not Equal", "stop"), True, None),
+    ],
+)
+def test_a_comparison_that_was_cut_off_before_its_verdict_is_called_so(
+    first: tuple[str, str], second: tuple[str, str], drop_cut_off: bool, reason: str | None
+) -> None:
+    said = iter([first, second])
+    teacher = Teacher(compare=lambda request: Reply(*next(said)))
+    entries = evolve(teacher, rounds=1, drop_cut_off=drop_cut_off)
+    assert reasons(entries) == ([reason] if reason else [])
+    if reason == "cut_off":
+        assert isinstance(entries[1], Drop)
+        assert entries[1].detail == "the comparison: length"
+
+
 def test_what_a_teacher_thinks_first_is_neither_an_answer_nor_a_verdict() -> None:
     thought = "<think>As an AI language model I am sorry; it is not equal.</think>\n\n"
     entries = evolve(Teacher(respond=f"{thought}An apple and a pear."), rounds=1)
@@ -394,6 +417,32 @@ def test_a_parent_without_an_input_is_copied_only_without_one(said: str) -> None
     assert [entry.similarity for entry in entries if isinstance(entry, Drop)] == (
         [] if said else [1]
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "parent", "settings", "is_dropped"),
+    [
+        ("I'm sorry, but I can't assist with that request.", ROW, {}, True),
+        ("Sorry, I cannot rewrite this prompt.", ROW, {}, True),
+        ("We are truly sorry; this is not possible.", ROW, {}, True),
+        ("很抱歉，我无法改写这条指令。", ROW, {}, True),
+        ("I'm sorry, but I can't assist with that.", ROW, {"refusal_words": 0}, False),
+        ("Write a letter that says sorry for a fruit which never came north.", ROW, {}, False),
+        (
+            "Sorry is the hardest word to say: name three songs about it, and their years.",
+            ROW | {"instruction": "Name a song in which somebody is sorry."},
+            {},
+            False,
+        ),
+    ],
+)
+def test_a_refusal_to_rewrite_is_no_task(
+    said: str, parent: Row, settings: dict[str, Any], is_dropped: bool
+) -> None:
+    teacher = Teacher(evolve=said)
+    entries = evolve(teacher, parent, rounds=1, **settings)
+    assert reasons(entries) == (["refusal"] if is_dropped else [])
+    assert (["compare", "compare"] in teacher.asked) is not is_dropped
 
 
 @pytest.mark.parametrize("kind", ["breadth", "complicate"])

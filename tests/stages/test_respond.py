@@ -152,6 +152,18 @@ def test_a_row_without_a_usable_sample_is_dropped_by_name(
     assert found.reason == reason
 
 
+@pytest.mark.parametrize(
+    "nothing", ["I'm sorry, but I can't help with that.", "And so it is.", "抱歉，我无法回答。"]
+)
+def test_a_refusal_neither_votes_nor_stands_where_another_sample_says_more(nothing: str) -> None:
+    poem = "Rain on the roof,\nand the lamp is lit."
+    found = kept([nothing, poem, nothing], Config(samples=3))
+    assert (found["output"], found["votes"], found["agreement"]) == (poem, 0, None)
+    found = kept([nothing, "No.", "Yes.", "No."], Config(samples=4))
+    assert (found["output"], found["votes"]) == ("No.", 3)
+    assert kept([nothing, nothing], Config(samples=2))["output"] == nothing
+
+
 def test_only_an_answer_that_reaches_the_reference_is_kept_even_if_it_lost_the_vote() -> None:
     config = Config(samples=3, reference="reference")
     found = kept(["16", "16", "The answer is 15 euros."], config, reference="15")
@@ -176,6 +188,17 @@ def test_the_old_output_can_be_the_reference() -> None:
     config = Config(reference="output")
     assert kept(["15"], config)["reference"] == "The answer is 15."
     assert isinstance(answered([Reply("14")], config), Drop)
+
+
+def test_an_answer_that_says_all_of_the_reference_reaches_it_though_nothing_is_announced() -> None:
+    old = "item,count\nbricks,36\nroses,2"
+    config, row = Config(samples=2, reference="output"), ROW | {"output": old}
+    found = answered([Reply("item,count\nroses,2"), Reply(f"{old}\n")], config, row)
+    assert not isinstance(found, Drop)
+    assert (found["output"], found["final_answer"], found["agreement"]) == (old, None, None)
+    missed = answered([Reply("item,count\nroses,2")] * 2, config, row)
+    assert isinstance(missed, Drop)
+    assert missed.reason == "reference_not_reached"
 
 
 @given(

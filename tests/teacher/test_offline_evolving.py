@@ -56,6 +56,30 @@ def test_a_deeper_task_is_longer_and_is_known_again(operation: str) -> None:
     assert found > 45
 
 
+@pytest.mark.parametrize("operation", DEPTH)
+def test_a_deeper_task_keeps_the_input_of_its_parent_and_is_answered_for_it(operation: str) -> None:
+    met = 0
+    for seed, source in enumerate(_drafts(150)):
+        task = grammar.recognise(source.instruction)
+        assert task is not None
+        if not task.family.field:
+            continue
+        given, answer = task.family.instance(task.slots, Random(seed))
+        given = f"{task.family.field}: {given.strip()}" if seed % 2 else given.strip()
+        child = _evolved(operation, Source(source.instruction, given), seed)
+        if child is None:
+            continue
+        if operation == "complicate":
+            assert child.input.startswith(f"{given}\n\nData (")
+        else:
+            assert child.input == given
+        reply = _ask("respond", child.values, seed)
+        if reply.finish_reason == "stop" and reply.text not in (*evolving.SORRY, *evolving.NOTHING):
+            met += 1
+            assert reply.text.startswith(answer)
+    assert met > 30
+
+
 def test_constraints_and_steps_are_really_added() -> None:
     for operation, pattern in (("constraints", CONSTRAINT), ("reasoning", STEP)):
         grown = [

@@ -20,6 +20,7 @@ from pipeline.teacher.offline import answering, flaws, grammar, words
 from pipeline.teacher.offline.families import FAMILIES
 from pipeline.teacher.offline.phrasing import Phrasing, parse
 from pipeline.teacher.offline.reply import REFUSAL, Answer
+from pipeline.teacher.offline.solving import solve
 
 # of a reply to "evolve-..."
 COPY_RATE = 0.03  # the task as it was
@@ -34,7 +35,7 @@ SORRY_RATE = 0.02
 NOTHING_RATE = 0.012
 ANSWER_CUT_RATE = 0.02
 
-DERIVED = 16  # inputs that a task of the grammar is given here, so that they can be answered
+DERIVED = 16  # inputs to choose from for a task that comes without one that can be answered
 LEAKS = ("#Rewritten Prompt#: {}", "Here is the rewritten prompt: {}", "{} (the given prompt)")
 NOTHING = ("It is what it is.", "...", "And so it is.", "That is that, then.")
 SORRY = (
@@ -67,12 +68,13 @@ class Evolved:
 
     @property
     def pair(self) -> tuple[str, str] | None:
-        """Input and answer of the task behind it; null where the input is not one of ours."""
+        """Input and answer of the task behind it; null where the input cannot be answered."""
         for number in range(DERIVED):
             pair = _derived(self.task, number)
             if not self.task.family.field or pair[0] == self.base_input:
                 return pair
-        return None
+        output = solve(self.task, self.base_input, Random(self.base_input))
+        return None if output is None else (self.base_input, output)
 
 
 SENTENCES: tuple[tuple[str, str, str], ...] = (
