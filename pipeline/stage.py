@@ -15,6 +15,7 @@ in `STAGE = ...`, one of
 from __future__ import annotations
 
 import enum
+import json
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,12 @@ Role = Literal["teacher", "judge", "scorer"]
 """Whom a stage asks: who writes, who rates, who measures token loss."""
 Endpoint = Literal["embeddings", "score"]
 """What a stage has to be asked through that wants no text."""
+
+OURS = {
+    *("model", "messages", "prompt", "input", "stream"),
+    *("max_completion_tokens", "n", "best_of"),
+}
+"""Parameters that no recipe adds to a request: what it asks, of whom, and how much may come."""
 
 NOT_ASKED = "not_asked"
 """Why a replay drops a row to which the journal holds no reply."""
@@ -110,6 +117,20 @@ class Sampling(Settings):
     max_tokens: Annotated[int | None, Field(ge=1), IDENTITY] = None
     seed: Annotated[int | None, IDENTITY] = None
     extra: Annotated[dict[str, Any], IDENTITY] = {}
+
+    @field_validator("extra")
+    @classmethod
+    def _leaves_ours_alone(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """What is counted before a request leaves is not to be said a second time beside it."""
+        if taken := sorted(given.keys() & OURS):
+            raise ValueError(f"{', '.join(taken)} stand in a request already, or make it cost more")
+        if own := sorted(given.keys() & cls.model_fields.keys()):
+            raise ValueError(f"{', '.join(own)} are settings of their own, beside 'extra'")
+        try:
+            json.dumps(given, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"it cannot be sent as JSON: {error}") from error
+        return given
 
     def parameters(self) -> dict[str, Any]:
         """What goes into a request's body, without what is null or empty."""

@@ -48,7 +48,7 @@ class Holder:
     epoch: int
 
     def is_here(self) -> bool:
-        """Whether it is a process of this very machine."""
+        """Whether it is a process of this very machine that can be seen from here."""
         return self.host == socket.gethostname() and self.boot == _boot()
 
     def is_alive(self) -> bool:
@@ -224,9 +224,13 @@ def _write(handle: int, content: dict[str, object]) -> None:
 
 
 def _boot() -> str:
-    """This boot of this machine; a process number means nothing after another."""
+    """This boot of this machine and this namespace of processes: a number means nothing in others.
+
+    Containers that share their machine's host name each have a process 1.
+    """
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return ""
 

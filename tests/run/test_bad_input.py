@@ -152,6 +152,18 @@ BAD_RECIPES = [
         recipe=recipe("{stage: bootstrap, sampling: {max_tokens: 0}}", *ALL[1:])),
     Bad("a stop that is a number", ("bootstrap.sampling.stop",),
         recipe=recipe("{stage: bootstrap, sampling: {stop: 5}}", *ALL[1:])),
+    *(
+        Bad(f"extra {given}", ("line 3", "bootstrap.sampling.extra", said),
+            recipe=recipe(f"{{stage: bootstrap, sampling: {{extra: {given}}}}}", *ALL[1:]))
+        for given, said in (
+            ("{n: 5}", "n stand in a request already, or make it cost more"),
+            ("{model: dearer, messages: []}", "messages, model stand in"),
+            ("{max_completion_tokens: 100000}", "cost more"),
+            ("{max_tokens: 100000}", "max_tokens are settings of their own"),
+            ("{since: 2020-01-01}", "cannot be sent as JSON"),
+            ("{bias: .nan}", "cannot be sent as JSON"),
+        )
+    ),
     Bad("no window", ("bootstrap.window",),
         recipe=recipe("{stage: bootstrap, window: 0}", *ALL[1:])),
     Bad("no seed task shown", ("from_drafts must be below",),

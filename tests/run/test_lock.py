@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -54,6 +55,26 @@ def test_a_process_number_that_was_given_anew_is_not_the_holder(tmp_path: Path) 
     _leave(tmp_path, host=socket.gethostname(), boot=lock._boot(), pid=os.getpid(), started="1")
     with lock.locked(tmp_path) as lease:
         assert lease.epoch == 4
+
+
+def test_a_holder_in_another_container_of_this_machine_is_not_taken_for_dead(
+    tmp_path: Path,
+) -> None:
+    apart = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if shutil.which("unshare") is None or subprocess.run([*apart, "true"], check=False).returncode:
+        pytest.skip("no namespace of processes can be made here (unshare --pid)")
+    taker = (
+        "import sys, pathlib\nfrom pipeline.run import lock\nlock.take(pathlib.Path(sys.argv[1]))"
+    )
+    with lock.locked(tmp_path) as lease:
+        second = subprocess.run(
+            [*apart, sys.executable, "-c", taker, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert f"LockedError: another process works on {tmp_path}" in second.stderr
+        lease.check()
 
 
 def test_a_holder_on_another_machine_keeps_the_run_for_its_lease(tmp_path: Path) -> None:
