@@ -69,9 +69,7 @@ COLUMNS: dict[str, Column] = {
     ),
     "root_id": Column(pa.string(), "the task that the row descends from; splits keep it together"),
     "parent_id": Column(pa.string(), "the row that this one was made from; null for a root"),
-    "round": Column(
-        pa.int64(), "how many rewritings away from the row that it was started from; 0 for that"
-    ),
+    "round": Column(pa.int64(), "the round of evolution that made it; 0 for what it began with"),
     "operation": Column(pa.string(), "how the row was rewritten from its parent; null for a root"),
     "instruction": Column(pa.string(), "what to do"),
     "input": Column(pa.string(), "the text to do it on; empty where none is needed"),

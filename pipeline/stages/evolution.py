@@ -78,7 +78,6 @@ class Source:
 
     instruction: str
     input: str
-    generation: int = 0
     path: str = ""
     place: int | str = 0
     made_by: tuple[Request, ...] = ()
@@ -148,7 +147,7 @@ def is_refused(text: str) -> bool:
 
 
 def measures(kept: pl.DataFrame) -> dict[str, Any]:
-    """`by_round`, rewritings from the start: rows, mean words, constraints and steps; and domains.
+    """`by_round`, 0 for what it began with: rows, mean words, constraints and steps; and domains.
 
     Words of an instruction are counted (signs where it is in Han, kana or hangul), and in it the
     words that limit (must, only, at most) and that order (first, then, finally). A domain stands

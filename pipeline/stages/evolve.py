@@ -110,18 +110,18 @@ class _Child:
 
 def work(row: Row, config: Config, rng: Random) -> Conversation:
     """Evolve one starting row for `rounds` rounds; all its children, and itself if it goes on."""
-    root = Source(
-        row["instruction"], row.get("input") or "", row.get("round") or 0, place=row["row_id"]
-    )
+    root = Source(row["instruction"], row.get("input") or "", place=row["row_id"])
+    before = row.get("round") or 0  # of a row that a run before has evolved
     entries: list[Row | Drop] = []
     if config.keep_roots:
-        entries.append({"row_id": row["row_id"], "requests": (), "round": root.generation})
+        entries.append({"row_id": row["row_id"], "requests": (), "round": before})
     sources = [root]
     key = rng.getrandbits(64)
     for number in range(1, config.rounds + 1):
         children = yield from _one_round(row, sources, config, key, number)
         following: dict[str, list[Source]] = {}
         for child in children:
+            child.row["round"] = before + number
             child.row["requests"] = (*child.parent.made_by, *child.requests)
             if child.drop is not None:
                 drop = child.drop
@@ -130,7 +130,6 @@ def work(row: Row, config: Config, rng: Random) -> Conversation:
             source = Source(
                 child.row["instruction"],
                 child.row["input"],
-                child.row["round"],
                 f"{child.parent.path}/{number}{child.operation}",
                 len(entries),
                 (*child.parent.made_by, child.requests[0]),
@@ -175,7 +174,6 @@ def _row(row: Row, parent: Source, operation: str) -> Row:
     made = {
         "origin": "teacher",
         "parent_id": parent.place,
-        "round": parent.generation + 1,
         "operation": operation,
     }
     return {name: value for name, value in descends(row).items() if name != "row_id"} | made

@@ -77,37 +77,41 @@ def test_four_rounds_keep_over_five_hundred_rows_and_every_rule_fires(evolved: P
 def test_every_row_leads_back_to_its_root(evolved: Path, self_instruct: Path) -> None:
     received = {row["row_id"]: row for row in books.rows(evolved, "import")}
     by_id = {row["row_id"]: row for row in _all_rows(evolved)}
-    n_walked = 0
+    n_walked = late = 0
     for row in by_id.values():
         step, at = 0, row
         while at["row_id"] not in received:
             parent = by_id[str(at["parent_id"])]
             assert parent.get("drop_reason") is None, "an eliminated row has no children"
-            assert at["round"] == parent["round"] + 1  # type: ignore[operator]
+            assert at["round"] > parent["round"]  # type: ignore[operator]
             at, step = parent, step + 1
         n_walked += step > 0
-        assert step == row["round"]
+        late += step < row["round"]  # type: ignore[operator]
         assert row["root_id"] == received[str(at["row_id"])]["root_id"]
     assert n_walked > 500
+    assert late > 20, "an eliminated child leaves its parent to a later round"
     assert {row["row_id"] for row in _all_rows(evolved) if row["round"] == 0} == set(received)
 
 
 def test_a_row_names_the_rewritings_of_its_lineage_and_its_own_requests(evolved: Path) -> None:
     rows = {row["row_id"]: row for row in books.rows(evolved, "evolve")}
+    depth: dict[str, int] = {}
     asked = {record["key"].hex() for record in books.records(evolved)}
     for row in rows.values():
         own = [one for one in row["requests"] if one["stage"] == "evolve"]
         if row["round"] == 0:
             assert own == []
+            depth[row["row_id"]] = 0
             continue
+        above = depth[row["parent_id"]]  # it was made before
+        depth[row["row_id"]] = above + 1
         names = [one["template"].partition("@")[0] for one in own]
         assert names[-3:] == ["compare", "compare", "respond"]
-        assert len(names) == row["round"] + 3
+        assert len(names) == above + 4
         assert names[-4] == f"evolve-{row['operation']}"
         assert {one["key"] for one in own} <= asked
-        if (parent := rows[row["parent_id"]])["round"]:
-            theirs = [one for one in parent["requests"] if one["stage"] == "evolve"]
-            assert own[: parent["round"]] == theirs[: parent["round"]]
+        theirs = [one for one in rows[row["parent_id"]]["requests"] if one["stage"] == "evolve"]
+        assert own[:above] == theirs[:above]
 
 
 def test_length_constraints_and_steps_grow_each_round_and_breadth_brings_domains(

@@ -93,7 +93,7 @@ def test_a_deeper_child_replaces_its_parent_and_a_new_one_stands_beside_it() -> 
     assert [row.get("parent_id") for row in broader[1:]] == [
         ROW["row_id"], ROW["row_id"], 1, ROW["row_id"], 2, 1, 3,
     ]  # fmt: skip
-    assert sorted(row["round"] for row in broader) == [0, 1, 1, 1, 2, 2, 2, 3]
+    assert sorted(row["round"] for row in broader) == [0, 1, 2, 2, 3, 3, 3, 3]
 
 
 def test_a_child_keeps_where_it_comes_from_and_nothing_that_its_parent_said() -> None:
