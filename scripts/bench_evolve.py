@@ -2,10 +2,11 @@
 
     python scripts/bench_evolve.py --rows 20000               memory, the teacher as fast as it is
     python scripts/bench_evolve.py --rows 2000 --rps 200      a teacher of 200 replies a second
+    python scripts/bench_evolve.py --rows 20000 --whole       the stages after `evolve` too
 
 Memory is the resident size of the run's process: once a tenth of the rows are through (`evolve`
-commits them in order), at the end of `evolve`, which is the last stage here, and the highest of
-all. The goal is the first and 100 MiB and 1.5 KiB a kept row. The rate counts replies from the
+commits them in order), at the end of `evolve`, the last stage here without --whole, and the highest
+of all. The goal is the first and 100 MiB and 1.5 KiB a kept row. The rate counts replies from the
 first to the last, all that the limiter let through, and the goal is 95 % of it. A limiter starts
 with one second of replies in hand, which are left out.
 """
@@ -41,6 +42,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--rps", type=float, help="replies a second that the teacher allows")
     parser.add_argument("--latency", type=float, default=0.05, help="median seconds of a reply")
+    parser.add_argument("--whole", action="store_true", help="go on to the end of the recipe")
     return parser.parse_args()
 
 
@@ -96,7 +98,8 @@ def main() -> int:
         line = [sys.executable, "-c", CLI, "run", "evol-instruct", "--json"]
         line += ["--input", str(folder / "rows.jsonl"), "--out", str(folder / "run")]
         line += ["--teacher", f"openai:test-model@{server.url}"]
-        line += ["--until", "evolve", "--set", f"teacher.concurrency={given.concurrency}"]
+        line += [] if given.whole else ["--until", "evolve"]
+        line += ["--set", f"teacher.concurrency={given.concurrency}"]
         line += ["--set", f"evolve.rounds={given.rounds}"]
         line += ["--set", f"shard_rows={max(given.rows // 2, 50)}"]  # 10,000, as ever, of 20,000
         started = time.monotonic()
