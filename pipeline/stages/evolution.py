@@ -19,6 +19,14 @@ from pipeline.stages.says_none import says_none
 
 INPUT = re.compile(r"[#*_ \t]*(?:(?:Its )?Input|输入|輸入)[#*_ \t]*[:：]\**[ \t]*", re.IGNORECASE)
 MARKER = re.compile(r".*Prompt#:|\ANew Prompt:(?=\s)", re.DOTALL)
+ANNOUNCED = re.compile(
+    r"\**(?:(?:sure|certainly|of course|okay|absolutely)\b[^\n]*|here(?:'s|’s| is)\b[^\n]*"
+    r"\b(?:task|prompt|instruction|question|version)\b[^\n]*):\**[ \t]*\n\s*(?=\S)",
+    re.IGNORECASE,
+)
+WRAPPED = re.compile(
+    r"""(?:\*\*(?P<bold>(?:(?!\*\*).)+)\*\*|"(?P<quoted>[^"]+)"|“(?P<curly>[^“”]+)”)""", re.DOTALL
+)
 OUTPUT = re.compile(r"[#*_ \t]*(?:Output|输出|輸出)[#*_ \t]*[:：]", re.IGNORECASE)
 FENCE = re.compile(r"[ \t]*(`{3,}(?=[^`]*$)|~{3,})")
 REFUSED = re.compile(
@@ -99,15 +107,28 @@ def read_task(text: str, parent: Source, kind: str) -> tuple[str, str]:
 
     Without a part that begins with `Input:`, or with one that says that there is none, a deeper
     task keeps the input of its parent, and a new one has none. What goes up to a marker that begins
-    an answer ("#New Prompt#:", "New Prompt:") is taken off, as h2o-wizardlm does; phrases that the
-    prompt forbids are left where they are: they are a reason to drop a row.
+    an answer ("#New Prompt#:", "New Prompt:") is taken off, as h2o-wizardlm does, and so is what
+    chat models set before a task ("Sure, here is a harder version:") and round it, bold or quotes,
+    unless the parent is like that. Phrases that the prompt forbids are left where they are:
+    they are a reason to drop a row.
     """
     instruction, given = _parted(clean_reply(text).strip())
-    if prompt_leak.judge(instruction)[0] is None and (marker := MARKER.match(instruction)):
-        instruction = instruction[marker.end() :].strip()
+    if prompt_leak.judge(instruction)[0] is None:
+        if marker := MARKER.match(instruction):
+            instruction = instruction[marker.end() :].strip()
+        instruction = _bare(instruction, parent.instruction)
     if says_none(given):
         given = parent.input if kind == "depth" else ""
     return instruction, given
+
+
+def _bare(text: str, parent: str) -> str:
+    """A task without the line that announces it, and without what it is wrapped in."""
+    if (line := ANNOUNCED.match(text)) and not ANNOUNCED.match(parent):
+        text = text[line.end() :]
+    if (wrapped := WRAPPED.fullmatch(text)) and not WRAPPED.fullmatch(parent):
+        text = next(inner for inner in wrapped.groups() if inner is not None).strip()
+    return text
 
 
 def _parted(text: str) -> tuple[str, str]:

@@ -321,16 +321,31 @@ def test_an_input_is_kept_replaced_or_left_out() -> None:
     [
         ("Sure:\n#New Prompt#:\nName a bird.", "Name a bird."),
         ("New Prompt: Name a bird.", "Name a bird."),
+        ("Sure, here is a harder version:\n\nName a bird.", "Name a bird."),
+        ("**Here's the new task:**\nName a bird.", "Name a bird."),
+        ('"Name a bird."', "Name a bird."),
+        ("**Name a bird.**", "Name a bird."),
+        ("Certainly:\n“Name a bird.”", "Name a bird."),
+        ("Here is a list of birds:\nwren, tit", "Here is a list of birds:\nwren, tit"),
+        ("Here is the rewritten prompt:\na", "Here is the rewritten prompt:\na"),
+        ('"a" and "b"', '"a" and "b"'),
+        ("**a** and **b**", "**a** and **b**"),
+        ("Here is a new task:", "Here is a new task:"),
         ("Prompt#:", ""),
         ("Write a new prompt: it is for a play.", "Write a new prompt: it is for a play."),
         ("#Created Prompt#: Name a bird.", "#Created Prompt#: Name a bird."),
         ("#Given Prompt#: a #New Prompt#: b", "#Given Prompt#: a #New Prompt#: b"),
     ],
 )
-def test_a_marker_before_the_task_goes_and_a_forbidden_phrase_stays(text: str, wanted: str) -> None:
+def test_what_announces_a_task_goes_and_a_forbidden_phrase_stays(text: str, wanted: str) -> None:
     assert read_task(text, Source("Name a fruit.", ""), "breadth") == (wanted, "")
     with_input = read_task(f"{text}\nInput: Prompt#: 1", Source("Name a fruit.", ""), "breadth")
     assert with_input == (wanted, "Prompt#: 1")
+
+
+@pytest.mark.parametrize("text", ['"To be?"', "Here is my question:\nWhat is it?", "**Bold.**"])
+def test_a_task_looks_as_its_parent_looks(text: str) -> None:
+    assert read_task(text, Source(text, ""), "depth") == (text, "")
 
 
 FENCED = "Write a program.\n```\nInput: 5\nOutput: 6\n```\nfor the case"
