@@ -93,12 +93,15 @@ def not_written(run: Path, error: OSError) -> StorageError:
     """What to say where the system does not write: which file, and how much room there is."""
     place = Path(error.filename) if isinstance(error.filename, str) else run
     free = free_bytes(place if place.is_dir() else place.parent)
-    room = ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT) and free is not None:
-        room = f" {free} bytes are free there, make room for {NEEDED}."
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    room = (
+        f" {free} bytes are free there, make room for {NEEDED}."
+        if is_full and free is not None
+        else ""
+    )
     return StorageError(
         f"{place} cannot be written: {error.strerror or error}.{room} Nothing that was received is "
-        "lost; start the same command again once there is room."
+        f"lost; start the same command again once {'there is room' if is_full else 'it can be'}."
     )
 
 

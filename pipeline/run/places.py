@@ -66,7 +66,7 @@ def said_of(named: str, folders: Sequence[Path]) -> str:
     return f"{named} (looked for in {' and '.join(map(str, folders))})"
 
 
-def copies(runs: Sequence[Path | None]) -> Path | None:
+def folder_of_copies(runs: Sequence[Path | None]) -> Path | None:
     """The folder `inputs` of the first of these that is a run and has one."""
     for run in runs:
         if run is not None and (run / "run.json").is_file() and (run / "inputs").is_dir():

@@ -19,7 +19,6 @@ from pipeline.run import places
 from pipeline.run.columns import columns_of_steps
 from pipeline.run.folder import check_writable, existing_run
 from pipeline.run.options import Options, find_recipe, folders_of, of_run, old_run
-from pipeline.run.places import copies
 from pipeline.run.prompts import find_prompts
 from pipeline.run.roles import (
     Model,
@@ -129,9 +128,9 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     check_prices(found, models, problems)
     _check_budget(found, problems)
     folders = folders_of(options, old)
-    kept = copies((run if existing is not None else None, old, folders[0]))
-    prompts = find_prompts(found, folders, kept, problems)
-    seeds = _seeds(found, folders, kept, problems)
+    copies = places.folder_of_copies((run if existing is not None else None, old, folders[0]))
+    prompts = find_prompts(found, folders, copies, problems)
+    seeds = _seeds(found, folders, copies, problems)
     made = [(run, existing)] if existing is not None else []
     made += [(old, manifest.read(RunManifest, old / "run.json"))] if old is not None else []
     source = _source(options, found, folders, seeds, made, problems)
@@ -276,7 +275,7 @@ def _check_budget(found: Recipe, problems: Problems) -> None:
 
 
 def _seeds(
-    found: Recipe, folders: Sequence[Path], kept: Path | None, problems: Problems
+    found: Recipe, folders: Sequence[Path], copies: Path | None, problems: Problems
 ) -> seed_tasks.SeedFile | None:
     configs = [step.config for step in found.steps]
     config = next((config for config in configs if isinstance(config, DraftConfig)), None)
@@ -284,7 +283,7 @@ def _seeds(
         return None
     at_least = 1 if config is None else config.demonstrations
     named = found.settings.seeds
-    copy = None if kept is None else kept / "seeds.jsonl"
+    copy = None if copies is None else copies / "seeds.jsonl"
     try:
         if named != places.BUILTIN and not places.is_there(named):
             if copy is None or not copy.is_file():

@@ -13,18 +13,18 @@ from pipeline.stage import ChainStage, prompts_of
 
 
 def find_prompts(
-    found: Recipe, folders: Sequence[Path], kept: Path | None, problems: Problems
+    found: Recipe, folders: Sequence[Path], copies: Path | None, problems: Problems
 ) -> dict[str, templates.Template]:
     """Every template that the recipe asks with, by name; what is wrong goes to `problems`.
 
-    `folders` are where its paths begin, `kept` is the folder of a run's own copies, for where the
+    `folders` are where its paths begin, `copies` is the folder of a run's own, for where the
     templates are there no more.
     """
     named = found.settings.prompts
     folder = Path(named) if named else None
     if named and not is_there(named):
-        folder = kept
-        if kept is None:
+        folder = copies
+        if copies is None:
             problems.add(RecipeError(f"prompts: {said_of(named, folders)} is not a folder."))
     elif folder is not None and not folder.is_dir():
         problems.add(RecipeError(f"prompts: {folder} is not a folder."))

@@ -152,15 +152,17 @@ class RecentRows:
         self.items += given + len(reasons)
         self.given += given
         self.dropped.update(reasons)
-        while len(self._rows) > self.most or self.items - self._first() >= self.most:
-            given, reasons = self._rows.popleft()
-            self.items -= given + len(reasons)
-            self.given -= given
-            self.dropped.subtract(reasons)
+        while len(self._rows) > self.most or self.items - self._oldest_items() >= self.most:
+            self._forget(*self._rows.popleft())
 
-    def _first(self) -> int:
+    def _oldest_items(self) -> int:
         given, reasons = self._rows[0]
         return given + len(reasons)
+
+    def _forget(self, given: int, reasons: list[str]) -> None:
+        self.items -= given + len(reasons)
+        self.given -= given
+        self.dropped.subtract(reasons)
 
     def is_stalled(self) -> bool:
         """Whether less than `stall_below` was given, and nothing among the last `REPLIES` items."""

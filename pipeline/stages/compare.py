@@ -133,8 +133,8 @@ def measures(kept: pl.DataFrame) -> dict[str, Any]:
     if not judged:
         return {}
     names = dict.fromkeys(name for one in found for name in (one["first"], one["second"]))
-    ranked = len(names) > 2
-    shown = (TIE,) if ranked else (*names, TIE)
+    is_ranked = len(names) > 2
+    shown = (TIE,) if is_ranked else (*names, TIE)
     told: dict[str, Any] = {
         f"share_{name}": round(sum(one["preferred"] == name for one in judged) / len(judged), 4)
         for name in shown
@@ -142,7 +142,7 @@ def measures(kept: pl.DataFrame) -> dict[str, Any]:
     told["share_flipped"] = round(sum(one["is_flipped"] for one in judged) / len(judged), 4)
     if len(judged) < len(found):
         told["pairs_without_verdict"] = len(found) - len(judged)
-    if ranked:
+    if is_ranked:
         told["comparisons"] = len(judged)
         told["leaderboard"] = {
             one.name: {

@@ -172,7 +172,7 @@ class Journal:
                 batch, done = self._waiting, self._done
                 self._waiting, self._done = [], None
                 full = await self._aside(functools.partial(self._commit_at_all, batch))
-                self._committed(batch, done, full)
+                self._note_commit(batch, done, full)
         except Exception as error:  # noqa: BLE001 - else what waits would wait for ever
             self._failed = self._translated(error)
             for futures in (done, self._done):
@@ -197,7 +197,7 @@ class Journal:
                 return answer.result()
         return told.result()
 
-    def _committed(
+    def _note_commit(
         self, batch: list[tuple[Any, ...]], done: Waiting, full: StorageError | None
     ) -> None:
         self.committed = batch[-1][0]

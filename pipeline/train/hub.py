@@ -34,7 +34,10 @@ def is_wanted(name: str) -> bool:
 
 
 def cached(name: str, revision: str) -> Path | None:
-    """The whole snapshot of a model in this machine's cache, a folder called after its commit."""
+    """The snapshot of a model in this machine's cache, a folder called after its commit.
+
+    Null where it is not there, or not whole. Raises `RecipeError` for what can be no name there.
+    """
     from huggingface_hub.errors import HFValidationError
 
     try:

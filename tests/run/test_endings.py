@@ -108,5 +108,6 @@ def test_a_disk_that_fails_is_named_in_the_manifest_where_that_can_still_be_writ
 def test_a_write_that_fails_otherwise_wants_no_room(tmp_path: Path) -> None:
     said = str(not_written(tmp_path, OSError(errno.EIO, "Input/output error")))
     assert said.startswith(f"{tmp_path} cannot be written: Input/output error. Nothing")
+    assert said.endswith("start the same command again once it can be.")
     of_file = OSError(errno.EDQUOT, "Disk quota exceeded", str(tmp_path / "a" / "b"))
     assert str(tmp_path / "a" / "b") in str(not_written(tmp_path, of_file))
