@@ -196,6 +196,18 @@ BAD_RECIPES = [
         recipe=recipe(*ALL, top="format: true\n")),
     Bad("true for a filter's number", ("line 6", "'word_count'", "at_least", "not true or false"),
         recipe=recipe(*ALL[:3], "{stage: filter, filters: {word_count: {at_least: true}}}")),
+    *(
+        Bad(f"{given} for a filter", ("line 6", f"'{name}'", setting, said),
+            recipe=recipe(*ALL[:3], f"{{stage: filter, filters: {{{name}: {{{given}}}}}}}"))
+        for name, setting, given, said in (
+            ("word_count", "at_most", "at_most: many", "valid integer"),
+            ("word_count", "at_most", "at_most: 2020-01-01", "valid integer"),
+            ("keywords", "words", "words: 5", "sequence"),
+            ("keywords", "words", "words: [1]", "valid string"),
+            ("instances", "drop", "drop: all", "'task'"),
+            ("refusal", "words", "words: .inf", "valid integer"),
+        )
+    ),
     Bad("a role that nobody has", ("bootstrap.when", "'nobody'"),
         recipe=recipe("{stage: bootstrap, when: nobody}", *ALL[1:])),
 ]  # fmt: skip
