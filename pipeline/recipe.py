@@ -55,7 +55,7 @@ class RecipeSettings(Settings):
     seeds: Annotated[str, OPERATIONAL] = "builtin"  # its content is identity
     prompts: Annotated[str | None, OPERATIONAL] = None  # their content is identity
     shard_rows: Annotated[int, Field(ge=1), IDENTITY] = 10_000
-    reserve_mib: Annotated[float, Field(ge=0), OPERATIONAL] = 64.0
+    reserve_mib: Annotated[float, Field(ge=0, le=2**20), OPERATIONAL] = 64.0
     teacher: TeacherSettings = TeacherSettings()
     judge: TeacherSettings | None = None
     scorer: TeacherSettings | None = None
@@ -331,7 +331,7 @@ def _validate(
             at = (*path, *found["loc"])
             line = next((lines[at[:end]] for end in range(len(at), -1, -1) if at[:end] in lines), 1)
             key = ".".join(str(part) for part in ((label,) if label else ()) + found["loc"])
-            text = found["msg"]
+            text = " ".join(found["msg"].split())  # a file that is named may have its words in it
             if found["type"] == "extra_forbidden":
                 known = _fields_at(model, found["loc"][:-1])
                 text = f"there is no such setting{_hint(str(found['loc'][-1]), known)}"

@@ -125,6 +125,8 @@ BAD_RECIPES = [
     Bad("a prompts folder that is not there", ("prompts", "nowhere"),
         recipe=recipe(*ALL, top="prompts: nowhere\n")),
     Bad("no rows in a shard", ("shard_rows",), recipe=recipe(*ALL, top="shard_rows: 0\n")),
+    Bad("a reserve beyond all disks", ("reserve_mib", "1e+16"),
+        recipe=recipe(*ALL, top="reserve_mib: 1.0e+16\n")),
     Bad("a seed that is text", ("line 2", "seed", "'many'"),
         recipe=recipe(*ALL, top="seed: many\n")),
     Bad("a cap below nothing", ("budget.usd", "-1"),
