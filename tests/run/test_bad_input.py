@@ -266,6 +266,11 @@ BAD_COMMANDS = [
     ),
     Bad("a password in the address", ("teacher.key=env:",),
         options={"teacher": "openai:m@http://u:secret@host/v1"}),
+    *(
+        Bad(f"a key after a {mark}", ("'?' or a '#'", "teacher.key=env:"),
+            options={"teacher": f"openai:m@http://127.0.0.1:9/v1{mark}key=secret"})
+        for mark in "?#"
+    ),
     Bad("no key for OpenAI", ("OPENAI_API_KEY",), options={"teacher": "openai:gpt-5"}),
     Bad("no key for OpenAI by address", ("OPENAI_API_KEY",),
         options={"teacher": "openai:gpt-5@https://api.openai.com/v1"}),
