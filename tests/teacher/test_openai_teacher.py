@@ -94,5 +94,5 @@ def test_nothing_for_a_server_on_this_machine_goes_to_a_proxy(
         monkeypatch.delenv(name, raising=False)
     asyncio.run(talk(server.url.replace("127.0.0.1", host)))
     assert server.counts()["requests_chat"] == 1
-    with pytest.raises(Unanswered, match="127.0.0.1', 9"):
+    with pytest.raises(Unanswered, match=r"127\.0\.0\.1', 9"):
         asyncio.run(talk("http://teacher.example/v1"))  # any other goes through it
