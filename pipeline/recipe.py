@@ -55,7 +55,7 @@ class RecipeSettings(Settings):
     seeds: Annotated[str, OPERATIONAL] = "builtin"  # its content is identity
     prompts: Annotated[str | None, OPERATIONAL] = None  # their content is identity
     shard_rows: Annotated[int, Field(ge=1), IDENTITY] = 10_000
-    reserve_mib: Annotated[float, Field(ge=0), OPERATIONAL] = 64.0
+    reserve_mib: Annotated[float, Field(ge=0, le=2**20), OPERATIONAL] = 64.0
     teacher: TeacherSettings = TeacherSettings()
     judge: TeacherSettings | None = None
     scorer: TeacherSettings | None = None

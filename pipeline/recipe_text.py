@@ -45,7 +45,8 @@ class RecipeText:
         self, model: type[Settings], found: ErrorDetails, path: Place, label: str
     ) -> None:
         """Say what pydantic found, with the line of the nearest part that has one."""
-        loc, text = found["loc"], found["msg"]
+        loc = found["loc"]
+        text = " ".join(found["msg"].split())  # a file that is named may have its words in it
         at = (*path, *loc)
         place = next((at[:end] for end in range(len(at), -1, -1) if at[:end] in self.lines), ())
         key = ".".join(str(part) for part in ((label,) if label else ()) + loc)

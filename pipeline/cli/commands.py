@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -71,7 +72,7 @@ def run() -> int:
             code = end.code if isinstance(end.code, int) else 0
         sys.stdout.flush()
     except SynthError as error:
-        sys.stderr.write(f"synth: {safe(redact.text(str(error)))}\n")
+        _say(f"synth: {safe(redact.text(str(error)))}\n")
         return error.exit_code
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
         return 0
@@ -79,16 +80,23 @@ def run() -> int:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise  # polars' panics are no Exception
         if isinstance(error, OSError) and error.errno in DISK:
-            sys.stderr.write(f"synth: {safe(redact.text(str(error)))}\n")
+            _say(f"synth: {safe(redact.text(str(error)))}\n")
             return StorageError.exit_code
         if (what := shortage(error)) is not None:
-            sys.stderr.write(
+            _say(
                 f"synth: this process may have no more {what}. Nothing that was received is lost; "
                 "start the same command again where it may have more.\n"
             )
             return StorageError.exit_code
-        sys.stderr.write(
+        _say(
             f"{safe(redact.text(traceback.format_exc()))}synth: this is a bug: report it, please.\n"
         )
         return SynthError.exit_code
     return code
+
+
+def _say(text: str) -> None:
+    """Say why the command ends; where not even that can be written, its exit code says so alone."""
+    with suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()

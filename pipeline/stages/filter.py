@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import polars as pl
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
 from filters.agreement import agreement
@@ -48,6 +48,7 @@ VERDICT = {
     "similarity": pl.Float64,
 }
 """What is said of each row; the first is null where it is kept, the last two may be missing."""
+FINITE = ConfigDict(allow_inf_nan=False)
 DEFAULT = ("word_count", "keywords", "opening", "outputs", "instances")
 """The filters that apply where a recipe names none: those that any data has columns for."""
 
@@ -77,18 +78,23 @@ class Config(StageConfig):
                         f"{', '.join(known) or 'none'}"
                     )
             if name in FILTERS:
-                _check_flags(name, settings)
+                _check_types(name, settings)
         return given
 
 
-def _check_flags(name: str, settings: dict[str, Any]) -> None:
-    """Raise `ValueError` for true or false in the place of a number."""
+def _check_types(name: str, settings: dict[str, Any]) -> None:
+    """Raise `ValueError` for a value that is not of the type that one of our filters declares."""
     declared = inspect.signature(FILTERS[name], eval_str=True).parameters
     for setting, value in settings.items():
+        wanted = declared[setting].annotation
         try:
-            check_flag(declared[setting].annotation, value)
+            check_flag(wanted, value)
+            TypeAdapter(wanted, config=FINITE).validate_python(value, strict=True)
         except PydanticCustomError as error:
             raise ValueError(f"the filter {name!r}: {setting}: {error}") from error
+        except ValidationError as error:
+            said = error.errors(include_url=False)[0]["msg"]
+            raise ValueError(f"the filter {name!r}: {setting}: {said}") from error
 
 
 def find(name: str) -> Filter:

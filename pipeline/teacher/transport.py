@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import httpx2
 import openai
 
 from pipeline.teacher.settings import TeacherSettings
+from pipeline.teacher.uri import LOOPBACK
 
 MAX_REFUSAL = 65_536
 """Bytes that are read of the body of a refusal."""
 
 
 def open_client(url: str, key: str, settings: TeacherSettings) -> openai.AsyncOpenAI:
-    """A client for one server; connections are made as they are needed."""
+    """A client for one server; connections are made as they are needed.
+
+    A proxy of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) is used, but not for a server on
+    this machine: its key would go to the proxy in clear text.
+    """
+    host = urlsplit(url).hostname or ""
+    here = f"all://[{host}]" if ":" in host else f"all://{host}"
     timeout = httpx2.Timeout(settings.timeout_s, connect=settings.connect_timeout_s)
     return _Client(
         api_key=key,
@@ -32,6 +40,7 @@ def open_client(url: str, key: str, settings: TeacherSettings) -> openai.AsyncOp
             timeout=timeout,
             limits=httpx2.Limits(max_connections=settings.concurrency),
             follow_redirects=False,
+            mounts={here: None} if host in LOOPBACK else None,
         ),
     )
 
@@ -68,6 +77,18 @@ class _CarefulRequest(aiohttp.ClientRequest):
         return await super().send(conn)
 
 
+def _careful(transport: Any) -> httpx2.AsyncBaseTransport:  # noqa: ANN401 - the package's own
+    """The package's transport, with sessions of ours."""
+    transport.client = lambda: aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=transport.limits.max_connections, ssl=transport.ssl_context
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        request_class=_CarefulRequest,
+    )
+    return transport  # type: ignore[no-any-return]  # the package's own has more attributes
+
+
 class _BoundedClient(openai.DefaultAioHttpClient):
     """The package's aiohttp client; of a refusal's body it reads a bounded part.
 
@@ -75,15 +96,10 @@ class _BoundedClient(openai.DefaultAioHttpClient):
     """
 
     def _init_transport(self, *given: Any, **options: Any) -> httpx2.AsyncBaseTransport:  # noqa: ANN401 - passed on
-        transport: Any = super()._init_transport(*given, **options)
-        transport.client = lambda: aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=transport.limits.max_connections, ssl=transport.ssl_context
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            request_class=_CarefulRequest,
-        )
-        return transport  # type: ignore[no-any-return]  # the package's own has more attributes
+        return _careful(super()._init_transport(*given, **options))
+
+    def _init_proxy_transport(self, *given: Any, **options: Any) -> httpx2.AsyncBaseTransport:  # noqa: ANN401 - passed on
+        return _careful(super()._init_proxy_transport(*given, **options))
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:  # noqa: ANN401 - passed on
         """Send; of a response of 300 and above at most `MAX_REFUSAL` bytes come back, undecoded."""

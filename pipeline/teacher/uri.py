@@ -130,6 +130,11 @@ def folder_sha256(folder: str, is_read: Callable[[str], bool] = lambda name: Tru
 def _check_url(model: str, url: str) -> None:
     if "@" in url:
         raise RecipeError(USER_IN_ADDRESS)
+    if set(url) & {"?", "#"}:  # not repeated: a key may stand there
+        raise RecipeError(
+            f"the address of the teacher openai:{model} has a '?' or a '#': name it without. A key "
+            "stands in the environment and is named as teacher.key=env:NAME."
+        )
     try:
         parts = urlsplit(url)
         is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

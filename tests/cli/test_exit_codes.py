@@ -82,3 +82,14 @@ def test_a_finished_run_without_a_row_says_where_they_went(tmp_path: Path) -> No
     replayed = synth("replay", str(out))
     assert replayed.returncode == 4
     assert "No row is left" in replayed.stderr.splitlines()[-1]
+
+
+def test_a_run_whose_log_is_on_a_full_disk_ends_with_7_though_it_can_say_nothing(
+    tmp_path: Path,
+) -> None:
+    line = [sys.executable, "-m", "pipeline.cli", "run", "self-instruct", "--limit", "5"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*line, "--out", str(tmp_path / "run")], stdout=full, stderr=full, check=False
+        )
+    assert done.returncode == 7

@@ -125,6 +125,8 @@ BAD_RECIPES = [
     Bad("a prompts folder that is not there", ("prompts", "nowhere"),
         recipe=recipe(*ALL, top="prompts: nowhere\n")),
     Bad("no rows in a shard", ("shard_rows",), recipe=recipe(*ALL, top="shard_rows: 0\n")),
+    Bad("a reserve beyond all disks", ("reserve_mib", "1e+16"),
+        recipe=recipe(*ALL, top="reserve_mib: 1.0e+16\n")),
     Bad("a seed that is text", ("line 2", "seed", "'many'"),
         recipe=recipe(*ALL, top="seed: many\n")),
     Bad("a cap below nothing", ("budget.usd", "-1"),
@@ -196,6 +198,18 @@ BAD_RECIPES = [
         recipe=recipe(*ALL, top="format: true\n")),
     Bad("true for a filter's number", ("line 6", "'word_count'", "at_least", "not true or false"),
         recipe=recipe(*ALL[:3], "{stage: filter, filters: {word_count: {at_least: true}}}")),
+    *(
+        Bad(f"{given} for a filter", ("line 6", f"'{name}'", setting, said),
+            recipe=recipe(*ALL[:3], f"{{stage: filter, filters: {{{name}: {{{given}}}}}}}"))
+        for name, setting, given, said in (
+            ("word_count", "at_most", "at_most: many", "valid integer"),
+            ("word_count", "at_most", "at_most: 2020-01-01", "valid integer"),
+            ("keywords", "words", "words: 5", "sequence"),
+            ("keywords", "words", "words: [1]", "valid string"),
+            ("instances", "drop", "drop: all", "'task'"),
+            ("refusal", "words", "words: .inf", "valid integer"),
+        )
+    ),
     Bad("a role that nobody has", ("bootstrap.when", "'nobody'"),
         recipe=recipe("{stage: bootstrap, when: nobody}", *ALL[1:])),
 ]  # fmt: skip
@@ -252,6 +266,11 @@ BAD_COMMANDS = [
     ),
     Bad("a password in the address", ("teacher.key=env:",),
         options={"teacher": "openai:m@http://u:secret@host/v1"}),
+    *(
+        Bad(f"a key after a {mark}", ("'?' or a '#'", "teacher.key=env:"),
+            options={"teacher": f"openai:m@http://127.0.0.1:9/v1{mark}key=secret"})
+        for mark in "?#"
+    ),
     Bad("no key for OpenAI", ("OPENAI_API_KEY",), options={"teacher": "openai:gpt-5"}),
     Bad("no key for OpenAI by address", ("OPENAI_API_KEY",),
         options={"teacher": "openai:gpt-5@https://api.openai.com/v1"}),

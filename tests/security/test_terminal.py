@@ -143,3 +143,13 @@ def test_a_servers_error_forges_no_line(server: Server, tmp_path: Path, kind: st
     assert steers(log) == []
     assert all(isinstance(json.loads(told), dict) for told in log.decode().splitlines())
     assert b"63 rows" in log
+
+
+def test_the_columns_of_a_file_forge_no_line(tmp_path: Path) -> None:
+    benchmarks = tmp_path / "prompts.jsonl"
+    benchmarks.write_text(json.dumps({"a\nsynth: all is well\r\n": "x"}) + "\n")
+    done = synth("plan", "curate", "--input", str(benchmarks), "--set",
+                 f"decontaminate.benchmarks={benchmarks}")  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.decode().startswith("synth: recipe curate: line ")
+    assert b"\nsynth: all is well" not in done.stderr

@@ -74,3 +74,25 @@ def test_a_cookie_is_not_sent_back(server: Server) -> None:
     asyncio.run(talk())
     assert server.faults("cookies") == 3
     assert not any("cookie" in event["headers"] for event in server.history("request"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_nothing_for_a_server_on_this_machine_goes_to_a_proxy(
+    server: Server, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def talk(url: str) -> None:
+        teacher = OpenAITeacher(TeacherURI("openai", "m", (url,)), "k", TeacherSettings())
+        try:
+            await teacher.check()
+            await teacher.send(call(0))
+        finally:
+            await teacher.close()
+
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    asyncio.run(talk(server.url.replace("127.0.0.1", host)))
+    assert server.counts()["requests_chat"] == 1
+    with pytest.raises(Unanswered, match=r"127\.0\.0\.1', 9"):
+        asyncio.run(talk("http://teacher.example/v1"))  # any other goes through it
