@@ -22,13 +22,10 @@ SAYS: tuple[tuple[type[BaseException], str, str], ...] = (
     (SystemError, "error return without exception set", "memory"),
     (ImportError, "failed to map segment from shared object", "memory"),
     (OSError, "failed to map segment from shared object|ZSTD_[CD]Ctx create failed", "memory"),
-    *(
-        (kind, rf"\A{os.strerror(number)}\Z", what)  # of C++, as Cython hands it on
-        for kind in (OSError, RuntimeError)
-        for number, what in ERRNO.items()
-    ),
 )
 """What the interpreter and libraries say that give not even a number."""
+OF_SYSTEM = {os.strerror(number): what for number, what in ERRNO.items()}
+"""The system's own words, in which an error of C++ is, or ends."""
 RUST = ("PanicException", "SafetensorError")
 """Errors that are known by name alone; polars' panics are no `Exception`."""
 
@@ -52,7 +49,17 @@ def shortage(error: BaseException) -> str | None:
     for kind, says, what in SAYS:
         if isinstance(error, kind) and re.search(says, text):
             return what
-    return _numbered(error, text)
+    return _in_words(error, text) or _numbered(error, text)
+
+
+def _in_words(error: BaseException, text: str) -> str | None:
+    """The same by the system's words: all of a text, or the end of one that is about no row."""
+    before, _, last = text.rpartition(": ")
+    # of pyarrow's errors the one without a name, not those of its children, which may quote
+    is_about_no_row = isinstance(error, OSError) or type(error).__name__ == "ArrowException"
+    if is_about_no_row or (isinstance(error, RuntimeError) and not before):
+        return OF_SYSTEM.get(last)
+    return None
 
 
 def _numbered(error: BaseException, text: str) -> str | None:

@@ -3,6 +3,7 @@
 import errno
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from pipeline.shortage import shortage
@@ -15,6 +16,9 @@ SAID_BY_ROWS = (
     "failed to map segment from shared object",
     "Ctx create failed",
 )
+
+
+QUOTING = (ValueError, KeyError, TypeError, pl.exceptions.ComputeError, pa.ArrowInvalid)
 
 
 class SafetensorError(Exception):
@@ -37,6 +41,12 @@ class SafetensorError(Exception):
         (OSError("ZSTD_DCtx create failed"), "memory"),
         (OSError("Too many open files (os error 24): a.parquet"), "open files"),
         (Exception("Cannot allocate memory (os error 12)"), "memory"),
+        (
+            pa.ArrowException(
+                "Unknown error: Failed to launch worker thread: Resource temporarily unavailable"
+            ),
+            "threads",
+        ),
         (SafetensorError("Error: Cannot allocate memory (os error 12)"), "memory"),
     ],
 )
@@ -45,7 +55,7 @@ def test_what_is_lacking_is_told_from_the_error(error: BaseException, what: str)
 
 
 @pytest.mark.parametrize("text", SAID_BY_ROWS)
-@pytest.mark.parametrize("kind", [ValueError, KeyError, TypeError, pl.exceptions.ComputeError])
+@pytest.mark.parametrize("kind", QUOTING)
 def test_an_error_that_quotes_a_row_is_no_want_of_anything(
     kind: type[Exception], text: str
 ) -> None:
