@@ -7,6 +7,8 @@ exists already.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -138,6 +140,17 @@ class Recipe:
         return found
 
 
+class WrongRecipeError(RecipeError):
+    """A recipe with something wrong; `rest` is what is left without it, where that is a recipe.
+
+    In it a setting that is wrong has its default, and a stage that nobody knows is left out; `lost`
+    are those settings and stages, by their dotted paths.
+    """
+
+    rest: Recipe | None = None
+    lost: frozenset[str] = frozenset()
+
+
 def classified_settings(model: BaseModel) -> Iterator[tuple[str, tuple[SettingClass, Any]]]:
     """Walk a settings model: dotted path, class and value of every leaf, a stage's own first.
 
@@ -214,12 +227,14 @@ def parse(text: str, *, where: str, settings: Mapping[str, Any] | None = None) -
     if not isinstance(tree, dict) or not isinstance(tree.get("stages"), list):
         raise RecipeError(f"{where}: a recipe is a mapping with a list of 'stages'.")
     problems = Problems()
+    lost: set[str] = set()
     entries = []
     for index, entry in enumerate(tree.pop("stages")):
         if isinstance(entry, dict) and isinstance(entry.get("stage"), str):
             if (wrong := _wrong_name(entry.get("name", entry["stage"]))) is not None:
                 line = lines.get(("stages", index), 1)
                 problems.add(RecipeError(f"{where}: line {line}: {wrong}"))
+                lost.add("stages")
             else:
                 entries.append((index, dict(entry)))
         else:
@@ -227,16 +242,17 @@ def parse(text: str, *, where: str, settings: Mapping[str, Any] | None = None) -
             problems.add(
                 RecipeError(f"{where}: line {line}: each of 'stages' is a mapping with a 'stage'.")
             )
+            lost.add("stages")
     if isinstance(tree.get("format"), int):
         refuse_newer(where, tree["format"], FORMAT)
     named = {entry.get("name", entry["stage"]): entry for _, entry in entries}
     for path, value in (settings or {}).items():
         _lay_over(tree, named, path, value, problems)
-    top = _validate(RecipeSettings, tree, (), lines, where, problems)
+    top = _validate(RecipeSettings, tree, (), lines, where, problems, lost)
     every = [
         step
         for index, entry in entries
-        for step in _parse_steps(entry, ("stages", index), lines, where, problems)
+        for step in _parse_steps(entry, ("stages", index), lines, where, problems, lost)
     ]
     left_out = [
         (place, step)
@@ -260,9 +276,25 @@ def parse(text: str, *, where: str, settings: Mapping[str, Any] | None = None) -
         )
     if not steps and not problems.errors:
         problems.add(RecipeError(f"{where}: 'stages' is empty."))
-    problems.raise_if_any()
-    assert isinstance(top, RecipeSettings)
-    return Recipe(top, tuple(steps), tuple(left_out))
+    found = None
+    if isinstance(top, RecipeSettings) and steps:
+        found = Recipe(top, tuple(steps), tuple(left_out))
+    if problems.errors:
+        raise wrong_recipe(problems, found, frozenset(lost))
+    assert found is not None
+    return found
+
+
+def wrong_recipe(problems: Problems, rest: Recipe | None, lost: frozenset[str]) -> WrongRecipeError:
+    """All that is wrong with a recipe as one error, with what is left of it."""
+    try:
+        problems.raise_if_any()
+    except RecipeError as error:
+        found = WrongRecipeError(str(error))
+        found.parts = list(error.parts)
+        found.rest, found.lost = rest, lost
+        return found
+    raise AssertionError("nothing is wrong")
 
 
 def _wrong_name(name: object) -> str | None:
@@ -279,6 +311,7 @@ def _parse_steps(
     lines: Mapping[tuple[str | int, ...], int],
     where: str,
     problems: Problems,
+    lost: set[str],
 ) -> list[Step]:
     """The step that an entry of `stages` is, and its second half where it has one."""
     kind = entry.pop("stage")
@@ -289,6 +322,7 @@ def _parse_steps(
         problems.add(
             RecipeError(f"{where}: line {line}: there is no stage {kind!r}{_hint(kind, by_name)}")
         )
+        lost.add("stages")
         return []
     stage = by_name[kind]
     when = entry.pop("when", None)
@@ -296,6 +330,7 @@ def _parse_steps(
         problems.add(
             RecipeError(f"{where}: {name}.when: it is {' or '.join(ROLES)}, not {when!r}.")
         )
+        lost.add("stages")
         return []
     halves: list[tuple[str, Stage]] = [(name, stage)]
     if isinstance(stage, ChainStage) and stage.then is not None:
@@ -309,7 +344,7 @@ def _parse_steps(
             if key in half.config.model_fields
             or (number == 0 and not any(key in other.config.model_fields for other in others))
         }
-        config = _validate(half.config, own, path, lines, where, problems, label=name)
+        config = _validate(half.config, own, path, lines, where, problems, lost, label=name)
         if isinstance(config, StageConfig):
             steps.append(Step(label, half, config, when, name if number else None))
     return steps
@@ -322,8 +357,10 @@ def _validate(
     lines: Mapping[tuple[str | int, ...], int],
     where: str,
     problems: Problems,
+    lost: set[str],
     label: str = "",
 ) -> Settings | None:
+    """The settings; where some are wrong, which is noted, those without them, or null."""
     try:
         return model.model_validate(tree)
     except ValidationError as error:
@@ -340,7 +377,31 @@ def _validate(
             elif found["type"] != "missing":
                 text += f" (it is {found['input']!r})."
             problems.add(RecipeError(f"{where}: line {line}: {key}: {text}"))
+            lost.add(key)
+        wrong = [found["loc"] for found in error.errors(include_url=False)]
+        for places in (wrong, [place[:1] for place in wrong]):
+            rest = _without(tree, places)
+            if model is RecipeSettings:
+                rest.setdefault("name", "unnamed")
+            with contextlib.suppress(ValidationError):
+                return model.model_validate(rest)
+        lost.add("stages")
         return None
+
+
+def _without(tree: dict[str, Any], places: Sequence[tuple[str | int, ...]]) -> dict[str, Any]:
+    """Settings without what stands at some places, or holds them where nothing stands there."""
+    tree = copy.deepcopy(tree)
+    for place in places:
+        holder: dict[Any, Any] = {}
+        at: Any = tree
+        for part in place:
+            if not isinstance(at, dict) or part not in at:
+                break
+            holder, last, at = at, part, at[part]
+        if holder:
+            del holder[last]
+    return tree
 
 
 def _fields_at(model: type[BaseModel], loc: Sequence[str | int]) -> list[str]:
