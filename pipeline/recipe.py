@@ -138,6 +138,17 @@ class Recipe:
         return found
 
 
+class WrongRecipeError(RecipeError):
+    """A recipe with something wrong; `rest` is what is left without it, where that is a recipe.
+
+    In it a setting that is wrong has its default, and a stage that nobody knows is left out; `lost`
+    are those settings and stages, by their dotted paths.
+    """
+
+    rest: Recipe | None = None
+    lost: frozenset[str] = frozenset()
+
+
 def classified_settings(model: BaseModel) -> Iterator[tuple[str, tuple[SettingClass, Any]]]:
     """Walk a settings model: dotted path, class and value of every leaf, a stage's own first.
 
@@ -227,9 +238,25 @@ def parse(text: str, *, where: str, settings: Mapping[str, Any] | None = None) -
     steps = [step for step in every if step not in out]
     _refuse_settings_of(out, settings or (), source)
     _check_names(steps, source)
-    source.problems.raise_if_any()
-    assert isinstance(top, RecipeSettings)
-    return Recipe(top, tuple(steps), tuple(left_out))
+    found = None
+    if isinstance(top, RecipeSettings) and steps:
+        found = Recipe(top, tuple(steps), tuple(left_out))
+    if source.problems.errors:
+        raise wrong_recipe(source.problems, found, frozenset(source.lost))
+    assert found is not None
+    return found
+
+
+def wrong_recipe(problems: Problems, rest: Recipe | None, lost: frozenset[str]) -> WrongRecipeError:
+    """All that is wrong with a recipe as one error, with what is left of it."""
+    try:
+        problems.raise_if_any()
+    except RecipeError as error:
+        found = WrongRecipeError(str(error))
+        found.parts = list(error.parts)
+        found.rest, found.lost = rest, lost
+        return found
+    raise AssertionError("nothing is wrong")
 
 
 def _entries(stages: list[Any], source: RecipeText) -> list[tuple[int, dict[str, Any]]]:
@@ -238,8 +265,10 @@ def _entries(stages: list[Any], source: RecipeText) -> list[tuple[int, dict[str,
     for index, entry in enumerate(stages):
         if not isinstance(entry, dict) or not isinstance(entry.get("stage"), str):
             source.refuse("each of 'stages' is a mapping with a 'stage'.", ("stages", index))
+            source.lost.add("stages")
         elif (wrong := _wrong_name(entry.get("name", entry["stage"]))) is not None:
             source.refuse(wrong, ("stages", index))
+            source.lost.add("stages")
         else:
             entries.append((index, dict(entry)))
     return entries
@@ -286,11 +315,13 @@ def _steps(entry: dict[str, Any], path: tuple[str | int, ...], source: RecipeTex
     by_name = {stage.name: stage for stage in STAGES}
     if kind not in by_name:
         source.refuse(f"there is no stage {kind!r}{hint(kind, by_name)}", path)
+        source.lost.add("stages")
         return []
     stage = by_name[kind]
     when = entry.pop("when", None)
     if when not in (None, *ROLES):
         source.refuse(f"{name}.when: it is {' or '.join(ROLES)}, not {when!r}.")
+        source.lost.add("stages")
         return []
     halves: list[tuple[str, Stage]] = [(name, stage)]
     if isinstance(stage, ChainStage) and stage.then is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -19,11 +21,16 @@ Place = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class RecipeText:
-    """A text by its name, the lines of its parts, and what was found wrong so far."""
+    """A text by its name, the lines of its parts, and what was found wrong so far.
+
+    `lost` are the settings, by their dotted paths, that cannot be read, and "stages" where one of
+    those cannot.
+    """
 
     where: str
     lines: Mapping[Place, int]
     problems: Problems
+    lost: set[str] = field(default_factory=set)
 
     def refuse(self, said: str, path: Place | None = None) -> None:
         """Note what is wrong, with the line of `path` if it has one."""
@@ -33,13 +40,25 @@ class RecipeText:
     def validated(
         self, model: type[Settings], tree: dict[str, Any], path: Place, label: str = ""
     ) -> Settings | None:
-        """The settings of a part; null where they are refused. `label` stands before its keys."""
+        """The settings of a part, without those that are refused; null where nothing is left.
+
+        `label` stands before its keys.
+        """
         try:
             return model.model_validate(tree)
         except ValidationError as error:
-            for found in error.errors(include_url=False):
+            wrong = error.errors(include_url=False)
+            for found in wrong:
                 self._refuse_setting(model, found, path, label)
-            return None
+        places = [found["loc"] for found in wrong]
+        for left_out in (places, [place[:1] for place in places]):
+            rest = _without(tree, left_out)
+            if "name" in model.model_fields:
+                rest.setdefault("name", "unnamed")
+            with contextlib.suppress(ValidationError):
+                return model.model_validate(rest)
+        self.lost.add("stages")
+        return None
 
     def _refuse_setting(
         self, model: type[Settings], found: ErrorDetails, path: Place, label: str
@@ -57,6 +76,7 @@ class RecipeText:
         elif found["type"] != "missing":
             text += f" (it is {found['input']!r})."
         self.refuse(f"{key}: {text}", place)
+        self.lost.add(key)
 
 
 def hint(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
@@ -65,6 +85,21 @@ def hint(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
     if close:
         return f": did you mean {close[0]!r}?"
     return f"; there are {', '.join(known)}." if known else "."
+
+
+def _without(tree: dict[str, Any], places: Sequence[Place]) -> dict[str, Any]:
+    """Settings without what stands at some places, or holds them where nothing stands there."""
+    tree = copy.deepcopy(tree)
+    for place in places:
+        holder: dict[Any, Any] = {}
+        at: Any = tree
+        for part in place:
+            if not isinstance(at, dict) or part not in at:
+                break
+            holder, last, at = at, part, at[part]
+        if holder:
+            del holder[last]
+    return tree
 
 
 def _fields_at(model: type[BaseModel], loc: Sequence[str | int]) -> list[str]:

@@ -448,6 +448,7 @@ def test_a_run_at_work_and_one_that_was_killed_are_whole_so_far(tmp_path: Path) 
         process.wait()
     assert looked
     assert recount(run).findings == []
+    assert not any("running" in note for note in recount(run).notes)
     make(run, settings=("bootstrap.target=400", "shard_rows=40"))
     assert verify(run).notes == []
     assert open_run(run).kept("bootstrap").select(pl.len()).item() >= 400

@@ -6,11 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pipeline import manifest, recipe
-from pipeline.errors import InputError, Problems, RecipeError
+from pipeline.errors import InputError, Problems, RecipeError, SynthError
 from pipeline.manifest import RunManifest
-from pipeline.recipe import Recipe
+from pipeline.recipe import Recipe, Step, WrongRecipeError
 from pipeline.run.places import PATHS, find_places, in_working_folder
 from pipeline.stage import DraftStage, ImportStage
 from pipeline.stages import read_input, seed_rows
@@ -68,11 +69,39 @@ def find_recipe(options: Options, old: Path | None) -> Recipe:
 
     Raises `RecipeError` that says all that is wrong with it.
     """
-    return find_places(_laid_over(options, old), folders_of(options, old))
+    try:
+        return find_places(_laid_over(options, old), folders_of(options, old))
+    except WrongRecipeError as error:
+        if error.rest is not None:
+            error.rest = find_places(error.rest, folders_of(options, old))
+        raise
 
 
 def _laid_over(options: Options, old: Path | None) -> Recipe:
-    settings = dict(recipe.parse_setting(text) for text in options.settings)
+    problems, lost = Problems(), frozenset[str]()
+    settings = {}
+    for text in options.settings:
+        try:
+            path, value = recipe.parse_setting(text)
+            settings[path] = value
+        except RecipeError as error:
+            problems.add(error)
+            lost |= {text.partition("=")[0].strip()}
+    found: Recipe | None = None
+    try:
+        found = _with_settings(options, old, settings)
+    except WrongRecipeError as error:
+        problems.add(error)
+        found, lost = error.rest, lost | error.lost
+    except SynthError as error:
+        problems.add(error)
+    if problems.errors:
+        raise recipe.wrong_recipe(problems, found, lost)
+    assert found is not None
+    return found
+
+
+def _with_settings(options: Options, old: Path | None, settings: dict[str, Any]) -> Recipe:
     for name in ("teacher", "judge", "scorer"):
         if (given := getattr(options, name)) is not None:
             settings[f"{name}.uri"] = given
@@ -86,10 +115,10 @@ def _laid_over(options: Options, old: Path | None) -> Recipe:
         text, where = path.read_text(encoding="utf-8"), str(path)
     if options.input is None and options.limit is None:
         return recipe.parse(text, where=where, settings=settings)
-    first = recipe.parse(text, where=where, settings={}).steps[0]
+    first = _first_step(text, where)
     if options.input is not None and isinstance(first.config, seed_rows.Config):
         text = SEEDS_STAGE.sub(r"\1import", text, count=1)
-        first = recipe.parse(text, where=where, settings={}).steps[0]
+        first = _first_step(text, where)
     elif options.input is not None and not isinstance(first.stage, ImportStage):
         if isinstance(first.stage, DraftStage):
             raise RecipeError(f"{where} starts from seed tasks: use --seeds, not --input.")
@@ -100,6 +129,16 @@ def _laid_over(options: Options, old: Path | None) -> Recipe:
         name = first.name if has_rows else "import"
         settings[f"{name}.target" if is_generating else f"{name}.rows"] = options.limit
     return recipe.parse(text, where=where, settings=settings)
+
+
+def _first_step(text: str, where: str) -> Step:
+    """The first stage of a recipe; what is wrong elsewhere in it is said once all is laid over."""
+    try:
+        return recipe.parse(text, where=where).steps[0]
+    except WrongRecipeError as error:
+        if error.rest is None or "stages" in error.lost:
+            raise
+        return error.rest.steps[0]
 
 
 def _recipe_of_run(options: Options, old: Path | None) -> Path | None:

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pipeline import manifest, seed_tasks, templates
 from pipeline.errors import InputError, Problems, RecipeError, SynthError
 from pipeline.manifest import RunManifest, StageManifest
-from pipeline.recipe import Recipe, Step
+from pipeline.recipe import Recipe, Step, WrongRecipeError
 from pipeline.run import places
 from pipeline.run.columns import columns_of_steps
 from pipeline.run.folder import check_writable, existing_run
@@ -183,7 +183,10 @@ def _recipe(
         found = find_recipe(options, old)
     except SynthError as error:
         problems.add(error)
-        _check_what_is_named(options, environment, problems)
+        if isinstance(error, WrongRecipeError) and error.rest is not None:
+            _check_rest(error.rest, error.lost, options, old, environment, problems)
+        else:
+            _check_what_is_named(options, environment, problems)
         problems.raise_if_any()
         raise
     if options.until is not None and options.until not in found.step_names:
@@ -243,6 +246,38 @@ def _check_what_is_named(
     if options.out is not None:
         existing_run(Path(options.out), problems)
         check_writable(Path(options.out), problems)
+
+
+def _check_rest(
+    rest: Recipe,
+    lost: frozenset[str],
+    options: Options,
+    old: Path | None,
+    environment: Mapping[str, str] | None,
+    problems: Problems,
+) -> None:
+    """Where the recipe is wrong, look at all the rest that does not hang on what is `lost`."""
+    run = Path(options.out or f"runs/{rest.settings.name}")
+    existing = existing_run(run, problems) if options.out or "name" not in lost else None
+    groups = {path.split(".")[0] for path in lost}
+    whom = {f"{role}.{what}" for role in get_args(Role) for what in ("uri", "key")}
+    models: dict[Role, Model] = {}
+    if not lost & (whom | {*get_args(Role)}):
+        needs_key = bool(asked_roles(rest)) and options.needs_key
+        models = find_models(rest, environment, problems, needs_key=needs_key)
+    if not groups & {"prices", "budget"}:
+        check_prices(rest, models, problems)
+    _check_budget(rest, problems)
+    folders = folders_of(options, old)
+    copies = places.folder_of_copies((run if existing is not None else None, old, folders[0]))
+    find_prompts(rest, folders, copies, problems)
+    if "seeds" not in lost:
+        _seeds(rest, folders, copies, problems)
+    first = rest.steps[0]
+    if not groups & {"stages", first.name} and not isinstance(first.config, seed_rows.Config):
+        made = [(run, existing)] if existing is not None else []
+        _source(options, rest, folders, None, made, problems)
+    check_writable(run, problems)
 
 
 def _keep_window(found: Recipe, existing: RunManifest | None) -> Recipe:

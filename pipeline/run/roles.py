@@ -71,7 +71,7 @@ def find_models(
 ) -> dict[Role, Model]:
     """The model of each role that is asked, and the teacher's in any case.
 
-    What is wrong with one goes to `problems`, and the role is left out.
+    What is wrong with one goes to `problems`, and a role whose address is wrong is left out.
     """
     asked = asked_roles(found)
     models: dict[Role, Model] = {}
@@ -88,32 +88,18 @@ def find_models(
         settings = settings or TeacherSettings()
         default = "tiny" if role == "scorer" else "offline"
         try:
-            models[role] = _model(
-                default if settings.uri is None else settings.uri,
-                settings,
-                environment,
-                needs_key=needs_key and role in asked,
-            )
+            parsed = uri.parse(default if settings.uri is None else settings.uri, environment)
+            if parsed.folder:
+                parsed = replace(parsed, sha256=uri.folder_sha256(parsed.folder))
+            models[role] = Model(parsed, uri.NO_KEY, settings)  # what else it lacks is said too
+            if parsed.scheme == "openai" and needs_key and role in asked:
+                safe = settings.insecure_http
+                key = uri.key_for(parsed, settings.key, environment, insecure_http=safe)
+                models[role] = Model(parsed, key, settings)
         except SynthError as error:
             is_teacher = role == "teacher"
             problems.add(error if is_teacher else type(error)(f"{role}: {error}"))
     return models
-
-
-def _model(
-    named: str,
-    settings: TeacherSettings,
-    environment: Mapping[str, str] | None,
-    *,
-    needs_key: bool,
-) -> Model:
-    parsed = uri.parse(named, environment)
-    if parsed.folder:
-        parsed = replace(parsed, sha256=uri.folder_sha256(parsed.folder))
-    if parsed.scheme != "openai" or not needs_key:
-        return Model(parsed, uri.NO_KEY, settings)
-    key = uri.key_for(parsed, settings.key, environment, insecure_http=settings.insecure_http)
-    return Model(parsed, key, settings)
 
 
 def found_on_hub(

@@ -69,17 +69,27 @@ class Config(StageConfig):
     @field_validator("filters")
     @classmethod
     def _known(cls, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        wrong = []
         for name, settings in given.items():
-            _, known = parameters(find(name))
-            for setting in settings:
-                if setting not in known:
-                    raise ValueError(
-                        f"the filter {name!r} has no setting {setting!r}; it has "
-                        f"{', '.join(known) or 'none'}"
-                    )
-            if name in FILTERS:
-                _check_types(name, settings)
+            try:
+                _check_settings(name, settings)
+            except ValueError as error:
+                wrong.append(str(error))
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return given
+
+
+def _check_settings(name: str, settings: dict[str, Any]) -> None:
+    """Raise `ValueError` for a filter that is not there, or a setting that it does not take."""
+    _, known = parameters(find(name))
+    if unknown := [setting for setting in settings if setting not in known]:
+        raise ValueError(
+            f"the filter {name!r} has no setting {', '.join(map(repr, unknown))}; it has "
+            f"{', '.join(known) or 'none'}"
+        )
+    if name in FILTERS:
+        _check_types(name, settings)
 
 
 def _check_types(name: str, settings: dict[str, Any]) -> None:

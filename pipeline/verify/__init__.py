@@ -48,9 +48,9 @@ def recount(path: str | Path) -> Report:
     is_finished = run.manifest.status == "finished"
     is_at_work = holder(folder) is not None
     if not is_finished:
-        report.notes.append(
-            f"the run is {run.manifest.status}: what is there so far was recounted."
-        )
+        is_cut_off = run.manifest.status == "running" and not is_at_work
+        state = "cut off" if is_cut_off else run.manifest.status
+        report.notes.append(f"the run is {state}: what is there so far was recounted.")
     for listed in run.manifest.stages:
         if not (folder / listed / "stage.json").is_file():
             report.find(f"{listed}/stage.json", "run.json lists this stage, and it is not there")

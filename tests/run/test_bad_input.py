@@ -358,6 +358,28 @@ def test_what_is_wrong_outside_the_recipe_is_said_beside_what_is_wrong_in_it(
     assert silent.counts().get("requests", 0) == 0
 
 
+def test_what_a_wrong_recipe_names_is_looked_at_in_the_same_pass(
+    silent: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Key, price, prompts, seeds and filters are no second pass after what is no setting."""
+    monkeypatch.chdir(tmp_path)
+    top = (
+        "teacher: {concurency: 5, key: env:MY_KEY}\nbudget: {usd: 5}\nprompts: no-prompts\n"
+        "seeds: no-seeds.jsonl\n"
+    )
+    filters = "{stage: filter, filters: {word_cuont: {}, 'nowhere.py:f': {}}}"
+    wrong = recipe("{stage: bootstrap, threshold: 7}", *ALL[1:3], filters, ALL[4], top=top)
+    options = {"settings": ["x=1", "no-value", "bootstrap.target=["], "limit": 5}
+    said = str(run(Bad("", (), recipe=wrong, options=options), silent, tmp_path))
+    for part in (
+        *("10 things", "concurency", "threshold", "'word_cuont'", "nowhere.py", "--set x"),
+        *("no-value", "--set bootstrap.target", "MY_KEY is not set", "price of test-model"),
+        *("no-prompts", "no-seeds.jsonl"),
+    ):
+        assert part in said
+    assert silent.counts().get("requests", 0) == 0
+
+
 def test_every_changed_identity_setting_is_named(
     run_synth: RunSynth, silent: Server, small_run: Path, tmp_path: Path
 ) -> None:
