@@ -113,7 +113,7 @@ def _curate(folder: Path, source: Path, reached: str, before: tuple[str, ...]) -
     process = _start("curate", "--input", str(source), "--out", str(out), before=before)
     place = out / (reached if reached.startswith("data") else f"stages/{reached}")
     _wait(process, lambda: place.exists())
-    time.sleep(1)
+    time.sleep(0 if reached.startswith("data") else 1)  # few rows are written within a second
     pid = process.pid
     if before:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")

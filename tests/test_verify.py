@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import sqlite3
@@ -452,3 +453,30 @@ def test_a_run_at_work_and_one_that_was_killed_are_whole_so_far(tmp_path: Path) 
     make(run, settings=("bootstrap.target=400", "shard_rows=40"))
     assert verify(run).notes == []
     assert open_run(run).kept("bootstrap").select(pl.len()).item() >= 400
+
+
+def _flipped(content: bytes, at: int, rng: random.Random) -> bytes:
+    return content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :]
+
+
+def _zeroed(content: bytes, at: int, rng: random.Random) -> bytes:
+    size = len(content[at : at + rng.randrange(1, 64)])
+    return content[:at] + bytes(size) + content[at + size :]
+
+
+@pytest.mark.parametrize("damage", [_flipped, _zeroed, lambda content, at, rng: content[:at]],
+                         ids=["flipped", "zeroed", "cut"])  # fmt: skip
+def test_no_damage_to_a_shard_is_read_as_rows(
+    run: Path, damage: Callable[[bytes, int, random.Random], bytes]
+) -> None:
+    """1,000 of each kind, anywhere in it."""
+    path, rng = run / KEPT, random.Random(1)
+    content = path.read_bytes()
+    found = open_run(run)
+    for _ in range(1000):
+        spoilt = damage(content, rng.randrange(len(content)), rng)
+        if spoilt == content:  # zeros stood there
+            continue
+        path.write_bytes(spoilt)
+        with pytest.raises(DamagedError, match=r"part-00000\.parquet"):
+            found.kept(path.parent.parent.name.partition("-")[2])
