@@ -7,7 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from pipeline.cli.commands import app
 from pipeline.doctor import examine, installed, requirements
 
 KEY = "sk-a-secret-that-must-not-be-shown"
@@ -168,3 +170,12 @@ def test_the_compiled_code_is_made_ready_and_its_place_is_named() -> None:
     assert kept_in is not None
     assert [*kept_in.glob("kernels.stream-*.nbi")]
     assert said.endswith(f" s, kept in {kept_in}")
+
+
+@pytest.mark.parametrize(("where", "code"), [("v1", 0), ("refuses", 2)])
+def test_the_command_ends_with_2_where_something_is_wrong(
+    server: str, where: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    line = ["doctor", "--teacher", f"openai:m@{server}/{where}"]
+    assert CliRunner().invoke(app, line).exit_code == code

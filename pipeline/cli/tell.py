@@ -56,4 +56,4 @@ def doctor(
     report, is_well = examine(tuple(teacher or ()))
     sys.stdout.write(report)
     if not is_well:
-        raise typer.Exit(1)
+        raise typer.Exit(2)
