@@ -47,6 +47,14 @@ def to_shards(path: Path) -> None:
     (path / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n# Rows\n", encoding="utf-8")
 
 
+def to_shards_of_which_some_have_no_row(path: Path) -> None:
+    path.mkdir()
+    to_parquet(path / "b.parquet")
+    none = pa.Table.from_pylist(ROWS).slice(0, 0)
+    pq.write_table(none, path / "a.parquet", use_dictionary=False, compression="none")
+    pq.write_table(none, path / "c.parquet")
+
+
 def to_line_shards(path: Path) -> None:
     path.mkdir()
     (path / "a.jsonl").write_bytes(b"".join(LINES.splitlines(keepends=True)[:7]))
@@ -67,6 +75,7 @@ MAKERS: dict[str, Callable[[Path], object]] = {
     "rows.csv": to_csv,
     "rows.parquet": to_parquet,
     "shards": to_shards,
+    "shards-without-rows": to_shards_of_which_some_have_no_row,
     "line-shards": to_line_shards,
 }
 
