@@ -128,7 +128,8 @@ COLUMNS: dict[str, Column] = {
     "not_measured": Column(
         pa.string(),
         "why the row has no perplexity: no_output, prompt_fills_the_context, template_refuses (its "
-        "conversation) or perplexity_too_high (no number holds it); null where it has one",
+        "conversation), no_other_rows_to_learn_from (the tiny model) or perplexity_too_high (no "
+        "number holds it); null where it has one",
     ),
     "rating": Column(
         pa.float64(),

@@ -160,13 +160,15 @@ class Measured:
     """What a scorer found for an answer: mean token losses in nats, and tokens.
 
     `loss` is that of the answer given its prompt, `alone` without it; both are null where no token
-    was measured. `tokens` were measured, `cut` did not fit into the context.
+    was measured. `tokens` were measured, `cut` did not fit into the context; `why` is what the
+    scorer says kept it from measuring, if anything.
     """
 
     loss: float | None
     alone: float | None
     tokens: int
     cut: int
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,11 @@ from pipeline import store
 from pipeline.errors import InterruptedRunError
 from pipeline.run.context import Context
 from pipeline.run.events import Message
+from pipeline.run.prepare import Prepared
+from pipeline.run.reuse import is_taken_over
 from pipeline.run.roles import Model, asked_roles
 from pipeline.signals import Ending
-from pipeline.stage import Role
+from pipeline.stage import AskingStage, Role
 from pipeline.stages.conversations import whole_conversation
 from pipeline.teacher.asker import Asker
 from pipeline.teacher.buyer import Buyer
@@ -73,7 +75,7 @@ def _reached(*roles: Role) -> Iterator[None]:
 async def _asker(context: Context, model: Model, ledger: Ledger) -> AsyncIterator[Asker]:
     teacher = make_teacher(context, model)
     try:
-        if not context.prepared.is_replay:
+        if not context.prepared.is_replay and _has_work(context.prepared, model):
             await _unless_told(context.ending, teacher.check())
         buyer = Buyer(
             teacher,
@@ -86,6 +88,16 @@ async def _asker(context: Context, model: Model, ledger: Ledger) -> AsyncIterato
         yield Asker(buyer, old=context.old)
     finally:
         await teacher.close()
+
+
+def _has_work(prepared: Prepared, model: Model) -> bool:
+    """Whether a stage asks the model that is not taken over from another run as it is."""
+    return any(
+        isinstance(step.stage, AskingStage)
+        and prepared.model_of(step) is model
+        and not is_taken_over(prepared, index)
+        for index, step in enumerate(prepared.steps)
+    )
 
 
 def make_teacher(context: Context, model: Model) -> Teacher:

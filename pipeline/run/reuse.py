@@ -14,7 +14,25 @@ from pipeline.durable import sync_folder, sync_tree
 from pipeline.errors import DamagedError
 from pipeline.manifest import StageManifest
 from pipeline.run.context import Context
+from pipeline.run.prepare import Prepared
 from pipeline.stage import NOT_ASKED
+
+
+def is_taken_over(prepared: Prepared, index: int) -> bool:
+    """Whether the stage at `index` will be, or has been, copied from the old run as it is."""
+    if prepared.old_run is None:
+        return False
+    folder = manifest.stage_folder(index, prepared.steps[index].name)
+    there = prepared.run / folder
+    path = (there if there.exists() else prepared.old_run / folder) / "stage.json"
+    return path.is_file() and _is_same(manifest.read(StageManifest, path), prepared, index)
+
+
+def _is_same(state: StageManifest, prepared: Prepared, index: int) -> bool:
+    """Whether a stage is whole, and what the run would make of it."""
+    is_whole = state.complete and not state.dropped_by_reason.get(NOT_ASKED)
+    is_meant = state.fingerprint == prepared.fingerprints[index]
+    return is_whole and is_meant and state.exported is None
 
 
 async def reuse(context: Context, index: int) -> None:
@@ -28,9 +46,7 @@ async def reuse(context: Context, index: int) -> None:
     if new.exists() or not (old / "stage.json").is_file():
         return
     state = manifest.read(StageManifest, old / "stage.json")
-    has_gaps = bool(state.dropped_by_reason.get(NOT_ASKED))
-    is_same = not has_gaps and state.fingerprint == prepared.fingerprints[index]
-    if not state.complete or state.exported is not None or not is_same:
+    if not _is_same(state, prepared, index):
         if prepared.is_replay:  # what was asked there is all that there will be
             await _copy_records(context, name)
         return

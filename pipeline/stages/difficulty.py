@@ -4,7 +4,8 @@ Perplexity, and IFD in both published definitions: the ratio of the mean token l
 2023, "From Quantity to Quality", arXiv:2308.12032) and of the perplexities (Li et al. 2024,
 "Superfiltering", arXiv:2402.00530). Every row is kept; `balance` decides. A row that cannot be
 measured has null measures, and `not_measured` names why: it has no output, its prompt fills the
-context, or the scorer's chat template refuses its conversation.
+context, the scorer's chat template refuses its conversation, or `tiny` had no other rows to learn
+from.
 
 A conversation is measured whole, because it is exported and trained on whole: the mean over the
 tokens of all its answers, each given everything before it, written by the chat template. "Alone" is
@@ -49,7 +50,9 @@ def read(reply: Reply, row: Row, config: Config) -> list[Row | Drop]:
     assert found is not None
     columns: Row = {"scored_tokens": found.tokens, "cut_tokens": found.cut}
     if found.loss is None or found.alone is None:
-        why = PROMPT_FILLS_CONTEXT if found.cut else REFUSED if _has_answer(row) else NO_OUTPUT
+        why = PROMPT_FILLS_CONTEXT if found.cut else found.why or REFUSED
+        if not found.cut and not _has_answer(row):
+            why = NO_OUTPUT
         nothing: Row = dict.fromkeys(MEASURES)
         return [columns | nothing | {"not_measured": why}]
     perplexity = _exp(found.loss)

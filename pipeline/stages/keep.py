@@ -5,6 +5,7 @@ It reads the column `rating` and asks nobody, so that another threshold costs no
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 import polars as pl
@@ -43,7 +44,7 @@ class Config(StageConfig):
 def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
     """One verdict a row: no rating, too low, or not among the best."""
     rating = pl.col("rating")
-    at_least = config.keep_at_least or 0
+    at_least = -math.inf if config.keep_at_least is None else config.keep_at_least
     most = config.keep_top if config.keep_top is not None else frame.height
     if config.keep_share is not None:
         most = best(frame["rating"].count(), config.keep_share)

@@ -36,6 +36,7 @@ from pipeline.stages.conversations import (
     user_turns,
 )
 from pipeline.stages.input_shapes import OF_EVERY_SHAPE, Name, Shape, Target
+from pipeline.stages.rating import NUMBER as PLAIN_NUMBER
 
 TEXTS: tuple[Target, ...] = ("instruction", "input", "output", "other_output")
 
@@ -147,11 +148,13 @@ def _reference(found: object) -> str | Drop | None:
 
 
 def _rating(found: object) -> float | Drop | None:
-    """A row's number, which in CSV is a text; null without one."""
+    """A row's number, which in CSV is a text, read as plainly as a judge's; null without one."""
     if found is None or found == "":
         return None
+    is_plain = not isinstance(found, str) or PLAIN_NUMBER.fullmatch(found.strip()) is not None
     try:
-        number = math.nan if isinstance(found, bool) else float(found)  # type: ignore[arg-type]
+        is_told = is_plain and not isinstance(found, bool)
+        number = float(found) if is_told else math.nan  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     is_number = math.isfinite(number)

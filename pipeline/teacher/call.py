@@ -200,7 +200,9 @@ def _read_measured(
         is_number = type(loss) in (int, float) and 0 <= loss <= MAX_FLOAT32
         if is_number is not (measured > 0):
             return BadReply("bad_score", f"{loss!r:.40} for {measured} tokens", *tokens)
-    found = Measured(losses[0], losses[1], measured, cut)
+    why = tree.get("not_measured")
+    named = valid(why[:60]) if isinstance(why, str) else ""
+    found = Measured(losses[0], losses[1], measured, cut, named)
     return Answer(Reply("", measured=found), valid(str(tree.get("model") or "")), *tokens)
 
 

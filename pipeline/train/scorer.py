@@ -17,7 +17,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -39,6 +39,10 @@ FOLDS = 2
 STEPS = 300
 READ = 20_000
 """The most rows that the tiny model's vocabulary is learned from, and that it trains on."""
+
+NO_OTHER_ROWS = "no_other_rows_to_learn_from"
+UNTAUGHT = "untaught"
+"""The file beside a tiny model that had nothing to learn from."""
 
 
 class Texts(NamedTuple):
@@ -65,11 +69,15 @@ def _exchanges(texts: Texts, *, has_template: bool) -> list[tuple[Sequence[Messa
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model that is ready to measure, and how its prompts are written."""
+    """A model that is ready to measure, and how its prompts are written.
+
+    `has_learned` is False where it had no row to learn from: what it says measures nothing.
+    """
 
     model: PreTrainedModel
     ids: PromptIds
     context: int
+    has_learned: bool = True
 
     def measure(self, rows: Sequence[Texts]) -> list[tuple[token_loss.Losses, int]]:
         """The losses of each row, and how many tokens the model was shown for it."""
@@ -127,6 +135,11 @@ class LocalScorer:
         for number, loaded in enumerate(self._models):
             n = len(self._models)
             places = [at for at, texts in enumerate(rows) if fold(texts, n) == number]
+            if not loaded.has_learned:
+                nothing = token_loss.Losses(None, None, tokens=0, cut=0)
+                for at in places:
+                    found[at] = envelope(self.name, nothing, 0, why=NO_OTHER_ROWS)
+                continue
             measured = loaded.measure([rows[at] for at in places])
             for at, (losses, shown) in zip(places, measured, strict=True):
                 found[at] = envelope(self.name, losses, shown)
@@ -134,13 +147,17 @@ class LocalScorer:
 
 
 def fold(texts: Texts, folds: int) -> int:
-    """Which model measures a row: by instruction and input, so that equal tasks stay together."""
-    digest = hashlib.blake2b("\x1f".join(texts[:2]).encode(), digest_size=8).digest()
+    """Which model measures a row: by instruction and input, so that equal tasks stay together.
+
+    A row without either is a text of its own.
+    """
+    task = texts[:2] if any(texts[:2]) else texts[2:3]
+    digest = hashlib.blake2b("\x1f".join(task).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % folds
 
 
-def envelope(name: str, losses: token_loss.Losses, shown: int) -> bytes:
-    """A measurement as a reply's JSON body."""
+def envelope(name: str, losses: token_loss.Losses, shown: int, *, why: str = "") -> bytes:
+    """A measurement as a reply's JSON body; `why` names what kept the row from being measured."""
     tree: Mapping[str, Any] = {
         "object": "score",
         "model": name,
@@ -150,6 +167,8 @@ def envelope(name: str, losses: token_loss.Losses, shown: int) -> bytes:
         "cut": losses.cut,
         "usage": {"prompt_tokens": max(shown, 1), "completion_tokens": 0},
     }
+    if why:
+        tree = {**tree, "not_measured": why}
     return json.dumps(tree, ensure_ascii=False).encode()
 
 
@@ -189,7 +208,8 @@ def load_or_train(
 
     There are two, and each trains on the rows that the other measures (`fold`), so that no row is
     measured by weights that saw it. Both share one vocabulary, learned from a sample of all rows:
-    losses by tokens of different vocabularies could not be compared.
+    losses by tokens of different vocabularies could not be compared. Where one has no answer to
+    learn from (a single row, or the same instruction in all of them), it measures nothing.
     """
     from transformers.utils import logging
 
@@ -203,14 +223,21 @@ def load_or_train(
         )
         ids = PromptIds(tokenizer)
         for number in range(FOLDS):
-            others = [texts for texts in sample if fold(texts, FOLDS) != number] or sample[:0]
+            others = [texts for texts in sample if fold(texts, FOLDS) != number]
             model = tiny.make_model(tokenizer, size, seed + number)
-            if others:
+            has_answers = any(texts.output or texts.messages for texts in others)
+            if has_answers:
                 sequences = [_written(ids, texts) for texts in others]
                 tiny.train(model, sequences, seed=seed + number, steps=steps)
             tiny.save(folder / str(number), model, tokenizer)
+            if not has_answers:
+                (folder / str(number) / UNTAUGHT).touch()
         (folder / "done").touch()
-    return [loaded for number in range(FOLDS) for loaded in load_folder(folder / str(number))]
+    return [
+        replace(loaded, has_learned=not (folder / str(number) / UNTAUGHT).exists())
+        for number in range(FOLDS)
+        for loaded in load_folder(folder / str(number))
+    ]
 
 
 def _written(ids: PromptIds, texts: Texts) -> list[int]:

@@ -190,6 +190,35 @@ def test_nothing_is_bought_again_after_a_purge(
     verify(new)
 
 
+def test_replies_that_could_not_be_used_go_with_the_row(
+    run_synth: RunSynth, server: Server, tmp_path: Path
+) -> None:
+    rows = [{"instruction": f"Name river {n}.", "output": f"It is {n}."} for n in range(6)]
+    given = tmp_path / "rows.jsonl"
+    given.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    recipe = tmp_path / "rated.yaml"
+    recipe.write_text("name: r\nstages:\n  - stage: import\n  - stage: rate\n", encoding="utf-8")
+    server.set_plan(
+        [
+            {"fault": "invalid_json", "match": {"prompt": "river 3", "attempt": [1, 3, 4]}},
+            {"fault": "invalid_json", "match": {"prompt": "river 2"}},
+        ]
+    )
+    out = tmp_path / "run"
+    judge = f"openai:j@{server.url}"
+    run_synth(out, "rate.votes=2", recipe=str(recipe), input=str(given), judge=judge)
+    replies = [record for record in books.records(out) if record["kind"] == "reply"]
+    asked = {slot: sum(one["slot"] == slot for one in replies) for slot in range(6)}
+    assert asked[3] > asked[0] == 2
+    assert asked[2] == 2 * 3
+    for slot in (3, 2):
+        assert purge(out, row=f"import-{slot:06d}-00").replies == asked[slot]
+    left = [one for one in books.records(out) if one["kind"] == "reply" and one["raw"]]
+    assert {one["slot"] for one in left} == {0, 1, 4, 5}
+    assert len(left) == 4 * 2
+    assert verify(out).findings == []
+
+
 def test_a_run_at_work_is_not_purged(run: Path) -> None:
     with locked(run), pytest.raises(LockedError):
         purge(run, row=a_child(run)["row_id"])

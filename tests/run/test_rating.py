@@ -103,6 +103,26 @@ def test_another_threshold_asks_nothing_and_leaves_the_ratings_alone(
         run_synth(old, "rate.keep_at_least=2.0", recipe=recipe, input=rows, judge=judge(server))
 
 
+def test_another_threshold_needs_no_judge_that_answers(
+    run_synth: RunSynth, server: Server, rows: str, recipe: str, tmp_path: Path
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    run_synth(old, recipe=recipe, input=rows, judge=judge(server))
+    events = len(server.history("request"))
+    run_synth(new, "rate.keep_at_least=2", recipe=recipe, input=rows, judge=judge(server),
+              made_from=str(old))  # fmt: skip
+    assert len(server.history("request")) == events  # not even which models there are
+    gone = "openai:the-judge@http://127.0.0.1:9/v1"
+    for _ in range(2):  # then again, as after a kill
+        run_synth(tmp_path / "gone", "rate.keep_top=5", recipe=recipe, input=rows, judge=gone,
+                  made_from=str(old))  # fmt: skip
+        manifest = tmp_path / "gone" / "run.json"
+        manifest.write_text(manifest.read_text().replace('"finished"', '"running"', 1))
+    with pytest.raises(InterruptedRunError, match="cannot be reached"):
+        run_synth(tmp_path / "more", "rate.votes=2", recipe=recipe, input=rows, judge=gone,
+                  made_from=str(old))  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("rule", "reason"),
     [

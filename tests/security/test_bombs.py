@@ -164,6 +164,48 @@ def a_text_of_a_gigabyte(path: Path) -> None:
     hole.unlink()
 
 
+def write_arrow(path: Path, name: str, column: pa.Array) -> None:
+    schema = pa.schema([(name, column.type)])
+    with pa.ipc.new_stream(path, schema) as writer:
+        writer.write_batch(pa.RecordBatch.from_arrays([column], schema=schema))
+
+
+def one_list(entries: pa.Array) -> pa.Array:
+    return pa.ListArray.from_arrays(pa.array([0, len(entries)], pa.int32()), entries)
+
+
+def empty_texts(number: int) -> pa.Array:
+    offsets = pa.py_buffer(bytes(4 * (number + 1)))
+    return pa.Array.from_buffers(pa.string(), number, [None, offsets, pa.py_buffer(b"")])
+
+
+def a_billion_rows_of_nothing(path: Path) -> None:
+    write_arrow(path, "instruction", pa.nulls(10**9))
+
+
+def a_list_of_nothing(path: Path) -> None:
+    write_arrow(path, "messages", one_list(pa.nulls(2**31 - 1)))
+
+
+def a_fixed_list_of_nothing(path: Path) -> None:
+    size = 2**31 - 1
+    write_arrow(path, "messages", pa.FixedSizeListArray.from_arrays(pa.nulls(size), size))
+
+
+def a_list_of_turns_of_nothing(path: Path) -> None:
+    kind = pa.struct([("role", pa.null()), ("content", pa.null())])
+    size = 2**31 - 1
+    children = [pa.nulls(size), pa.nulls(size)]
+    write_arrow(
+        path, "messages", one_list(pa.Array.from_buffers(kind, size, [None], children=children))
+    )
+
+
+def a_list_of_empty_texts(path: Path) -> None:
+    table = pa.table({"messages": one_list(empty_texts(15_000_000))})
+    pq.write_table(table, path, compression="zstd")
+
+
 REFUSED: list[tuple[str, Callable[[Path], None], str]] = [
     ("a.parquet", one_text_in_a_million_rows, "looks like a bomb"),
     ("b.parquet", one_conversation_in_a_million_rows, "looks like a bomb"),
@@ -179,6 +221,11 @@ REFUSED: list[tuple[str, Callable[[Path], None], str]] = [
     ("g.jsonl", deep, "line 1: not JSON"),
     ("h.json", deep_array, "line 1: not JSON"),
     ("i.jsonl", many_names, "more than 2000 names of fields"),
+    ("j.arrow", a_billion_rows_of_nothing, "looks like a bomb"),
+    ("k.arrow", a_list_of_nothing, "looks like a bomb"),
+    ("l.arrow", a_fixed_list_of_nothing, "looks like a bomb"),
+    ("m.arrow", a_list_of_turns_of_nothing, "looks like a bomb"),
+    ("n.parquet", a_list_of_empty_texts, "looks like a bomb"),
 ]
 
 
@@ -238,3 +285,10 @@ def test_a_gigabyte_that_is_mapped_is_not_looked_at(tmp_path: Path) -> None:
     kept, dropped = rows_of(take_in(tmp_path / "a.arrow", tmp_path))
     assert [row["drop_reason"] for row in dropped] == ["row_too_large"]
     assert len(kept) == 1
+
+
+def test_a_list_of_more_entries_than_a_row_may_hold_is_not_looked_at(tmp_path: Path) -> None:
+    write_arrow(tmp_path / "a.arrow", "messages", one_list(empty_texts(60_000_000)))
+    kept, dropped = rows_of(take_in(tmp_path / "a.arrow", tmp_path))
+    assert [row["drop_reason"] for row in dropped] == ["row_too_large"]
+    assert not kept

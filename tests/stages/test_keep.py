@@ -34,7 +34,7 @@ def slowest(ratings: list[float | None], settings: dict[str, object]) -> list[st
     for at, rating in enumerate(ratings):
         if rating is None:
             found.append("no_rating")
-        elif rating < (config.keep_at_least or 0):
+        elif config.keep_at_least is not None and rating < config.keep_at_least:
             found.append("rated_low")
         else:
             found.append(None if at in best else "not_among_best")
@@ -55,6 +55,12 @@ def test_it_decides_as_the_slowest_way_does(
 
 def test_4_5_is_the_lowest_that_stays() -> None:
     assert reasons([4.5, 4.49, 5, None]) == [None, "rated_low", None, "no_rating"]
+
+
+def test_the_best_stay_whatever_they_are_rated() -> None:
+    assert reasons([-3, -1, -2, None], keep_top=2) == ["not_among_best", None, None, "no_rating"]
+    assert reasons([-3, -1], keep_share=1) == [None, None]
+    assert reasons([-3, 0], keep_top=2, keep_at_least=0) == ["rated_low", None]
 
 
 def test_of_equal_ratings_the_earlier_stays() -> None:

@@ -313,6 +313,38 @@ def test_the_tiny_model_measures_no_row_that_it_saw(tmp_path: Path) -> None:
         assert max(x for x in others if x is not None) < min(x for x in own if x is not None)
 
 
+ONE_TASK = [
+    {"instruction": "Name a river.", "input": "", "output": f"It is {n}."} for n in range(9)
+]
+
+
+@pytest.mark.parametrize("rows", [ROWS[:1], ONE_TASK], ids=["one row", "one instruction"])
+def test_rows_that_a_tiny_model_has_nothing_to_learn_for_are_not_measured(
+    rows: list[dict[str, Any]], run_synth: RunSynth, given: dict[str, Any], tmp_path: Path
+) -> None:
+    silent = {"instruction": rows[0]["instruction"], "input": rows[0]["input"], "output": ""}
+    pl.DataFrame([*rows, silent]).write_parquet(given["input"])
+    run_synth(tmp_path / "run", scorer="tiny", **given)
+    run = open_run(tmp_path / "run")
+    assert run.kept("difficulty")["perplexity"].null_count() == len(rows) + 1
+    named = {"no_other_rows_to_learn_from": len(rows), "no_output": 1}
+    assert run.stage("difficulty").measures["not_measured"] == named
+    assert run.kept("balance").height == len(rows) + 1
+    assert verify(tmp_path / "run").findings == []
+
+
+def test_a_tiny_model_learns_nothing_from_rows_without_an_answer(tmp_path: Path) -> None:
+    texts = [Texts(f"Say {n}.", "", "") for n in range(40)]
+    spoken = next(one for one in texts if fold(one, FOLDS) == 0)._replace(output="It is so.")
+    for _ in range(2):  # trained, then read
+        models = load_or_train(tmp_path / "tiny", lambda: [spoken, *texts], seed=3, steps=5)
+        assert [loaded.has_learned for loaded in models] == [False, True]
+
+
+def test_texts_without_an_instruction_are_measured_by_both_tiny_models() -> None:
+    assert {fold(Texts("", "", f"It is {n}."), FOLDS) for n in range(20)} == {0, 1}
+
+
 def test_the_tiny_model_of_the_same_rows_and_seed_is_the_same(tmp_path: Path) -> None:
     rows = [Texts(row["instruction"], row["input"], row["output"]) for row in ROWS]
     one, other = (

@@ -29,6 +29,12 @@ FOOTER_BYTES = 2**24
 COLUMNS = 2000
 BATCH_ROWS = 2048
 BATCH_BYTES = 2**24
+STRETCH = 2**20
+"""So many entries of lists are looked at at once."""
+MANY = 2**23
+"""A list of more entries is larger than any row may be (`row_bytes`), whatever they are."""
+MOST = 2**42
+"""No entry is said to be larger than this, so that sums of sizes stay sums."""
 LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 TEXT_TYPES = (pa.types.is_string, pa.types.is_large_string)
 
@@ -98,7 +104,9 @@ def check(file: InputFile, config: Config, names: Sequence[str]) -> int:
     if file.format == "arrow":
         with arrow_file.opened(file.path) as reader:
             _check_types(file, reader.schema, names)
-        return arrow_file.count(file.path)
+        rows = arrow_file.count(file.path)
+        Bounds(file, config).add(4 * rows)  # rows of nothing take no room in a file
+        return rows
     with _parquet(file, names) as parquet, file.path.open("rb") as raw:
         _check_types(file, parquet.schema_arrow, names)
         metadata = parquet.metadata
@@ -203,14 +211,29 @@ def _plain(file: InputFile, columns: pa.RecordBatch, fits: npt.NDArray[np.bool_]
     return pa.Table.from_batches([columns]).cast(plain)
 
 
-def _inner(array: pa.Array) -> pa.Array:
-    first, last = array.offsets[0].as_py(), array.offsets[-1].as_py()
-    return array.values.slice(first, last - first)
+def _width(kind: pa.DataType) -> int | None:
+    """The bytes of every entry of a type, where all have the same."""
+    if pa.types.is_dictionary(kind):
+        return _width(kind.value_type)
+    if pa.types.is_struct(kind):
+        widths = [_width(kind.field(at).type) for at in range(kind.num_fields)]
+        known = [width for width in widths if width is not None]
+        return min(8 + sum(known), MOST) if len(known) == len(widths) else None
+    if pa.types.is_fixed_size_list(kind):
+        inner = _width(kind.value_type)
+        return None if inner is None else min(8 + kind.list_size * inner, MOST)
+    return 8 if pa.types.is_primitive(kind) or pa.types.is_null(kind) else None
 
 
 def _sizes(array: pa.Array) -> npt.NDArray[np.int64]:
-    """The bytes that each entry takes when it stands for itself."""
+    """The bytes that each entry takes when it stands for itself.
+
+    What a list holds is looked at only where its entries differ, and a stretch at a time: entries
+    of nothing take no room in a file, however many it says there are.
+    """
     kind = array.type
+    if (width := _width(kind)) is not None:
+        return np.full(len(array), width, np.int64)
     if pa.types.is_dictionary(kind):
         sizes = np.append(_sizes(array.dictionary), 0)
         indices = pc.fill_null(array.indices.cast(pa.int64()), len(sizes) - 1)
@@ -221,20 +244,33 @@ def _sizes(array: pa.Array) -> npt.NDArray[np.int64]:
         return sum(fields, np.full(len(array), 8, np.int64))
     if pa.types.is_fixed_size_list(kind):
         size = kind.list_size
-        inner = _sizes(array.values.slice(array.offset * size, len(array) * size))
-        summed: npt.NDArray[np.int64] = inner.reshape(len(array), size).sum(axis=1) + 8
-        return summed
+        return _of_lists(array.values, np.arange(len(array) + 1) * size + array.offset * size)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         offsets = array.offsets.to_numpy().astype(np.int64)
         _sound(np.diff(offsets, prepend=0))
-        ends = np.append(0, np.cumsum(_sizes(_inner(array))))
-        lengths: npt.NDArray[np.int64] = (
-            ends[offsets[1:] - offsets[0]] - ends[offsets[:-1] - offsets[0]] + 8
-        )
-        return lengths
-    if pa.types.is_primitive(kind) or pa.types.is_null(kind):
-        return np.full(len(array), 8, np.int64)
+        return _of_lists(array.values, offsets)
     return _sound(np.asarray(pc.fill_null(pc.binary_length(array), 0), np.int64))
+
+
+def _of_lists(values: pa.Array, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The bytes of lists whose entries stand in `values`, each from one of `offsets` to the next.
+
+    A text among them takes 8 bytes more than its own: so does the empty one.
+    """
+    counts = np.diff(offsets)
+    if width := _width(values.type):
+        return np.minimum(counts, MOST // width) * width + 8
+    is_nested = pa.types.is_nested(values.type)
+    found = np.where(is_nested & (counts <= MANY), 0, counts * 8) + 8
+    for first in range(int(offsets[0]), int(offsets[-1]), STRETCH):
+        rows = slice(*np.searchsorted(offsets, (first, first + STRETCH)))
+        if not rows.stop - rows.start and counts[rows.start - 1] > MANY:
+            continue  # one list that no row may hold, whatever its entries are
+        inner = _sizes(values.slice(first, min(STRETCH, int(offsets[-1]) - first)))
+        ends = np.append(0, np.cumsum(inner))
+        places = np.clip(offsets - first, 0, len(inner))
+        found = np.minimum(found + ends[places[1:]] - ends[places[:-1]], MOST)
+    return found
 
 
 def _sound(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -24,9 +24,13 @@ _DATA, _DICTIONARY, _DATA_V2 = 5, 7, 8  # fields of a page header that say how m
 
 def check_pages(file: BinaryIO, name: str, column: pq.ColumnChunkMetaData, *, ratio: float) -> None:
     """Raise `InputError` where a column chunk has a page that nobody would write for data."""
-    starts = [column.data_page_offset]
+    starts = []
+    if column.num_values or column.data_page_offset:  # without a value there need be no page
+        starts.append(column.data_page_offset)
     if column.has_dictionary_page and column.dictionary_page_offset:
         starts.append(column.dictionary_page_offset)
+    if not starts:
+        return
     at = min(starts)
     end = at + column.total_compressed_size
     while at < end:

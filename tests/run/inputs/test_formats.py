@@ -47,6 +47,14 @@ def to_shards(path: Path) -> None:
     (path / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n# Rows\n", encoding="utf-8")
 
 
+def to_shards_of_which_some_have_no_row(path: Path) -> None:
+    path.mkdir()
+    to_parquet(path / "b.parquet")
+    none = pa.Table.from_pylist(ROWS).slice(0, 0)
+    pq.write_table(none, path / "a.parquet", use_dictionary=False, compression="none")
+    pq.write_table(none, path / "c.parquet")
+
+
 def to_line_shards(path: Path) -> None:
     path.mkdir()
     (path / "a.jsonl").write_bytes(b"".join(LINES.splitlines(keepends=True)[:7]))
@@ -67,6 +75,7 @@ MAKERS: dict[str, Callable[[Path], object]] = {
     "rows.csv": to_csv,
     "rows.parquet": to_parquet,
     "shards": to_shards,
+    "shards-without-rows": to_shards_of_which_some_have_no_row,
     "line-shards": to_line_shards,
 }
 
@@ -339,3 +348,52 @@ def test_rows_of_several_shapes_are_each_read_by_their_own(
         ("import-000004-00", "unknown_shape", "fields 'id', 'body'"),
         ("import-000005-00", "unknown_shape", "fields 'output'"),
     ]
+
+
+def size_of(found: object, kind: pa.DataType) -> int:
+    """The bytes of an entry, one value after the other."""
+    if pa.types.is_dictionary(kind):
+        return size_of(found, kind.value_type)
+    if isinstance(found, str):
+        return len(found.encode())
+    if isinstance(found, dict):
+        return 8 + sum(size_of(found[kind.field(at).name], kind.field(at).type)
+                       for at in range(kind.num_fields))  # fmt: skip
+    if isinstance(found, list):
+        inner = kind.value_type
+        texts = 0 if pa.types.is_nested(inner) or pa.types.is_integer(inner) else 8
+        return 8 + sum(size_of(one, inner) + texts for one in found)
+    return 8
+
+
+TURN = pa.struct([("role", pa.string()), ("content", pa.string())])
+LONG = [{"role": "user", "content": "ä" * n} for n in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (pa.list_(TURN), [LONG[:3], [], LONG[3:30], LONG[30:]]),
+        (pa.list_(pa.list_(TURN)), [[LONG[:2], []], [], [LONG[2:9], LONG[9:]]]),
+        (pa.list_(pa.string()), [["a", "", "bc"], [], ["ä"] * 20]),
+        (pa.list_(pa.int32()), [[1, 2], [], [3] * 25]),
+        (pa.list_(TURN, 2), [LONG[:2], LONG[2:4], LONG[38:]]),
+        (pa.list_(pa.int64(), 3), [[1, 2, 3], [4, 5, 6], [7, 8, 9]]),
+        (pa.struct([("a", pa.int8()), ("b", pa.bool_())]), [{"a": 1, "b": True}] * 3),
+        (pa.struct([("a", pa.list_(pa.string()))]), [{"a": ["x"]}, {"a": []}, {"a": ["yy"]}]),
+        (pa.string(), ["a", "", "ä"]),
+    ],
+    ids=str,
+)
+def test_a_row_is_as_large_as_what_it_holds(
+    kind: pa.DataType, values: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns, "STRETCH", 7)
+    whole = pa.array([values[-1], *values, values[0]], kind)
+    for array in (whole, whole.slice(1), whole.slice(1, len(values)), whole.slice(2, 1)):
+        sizes = [size_of(one, kind) for one in array.to_pylist()]
+        assert columns._sizes(array).tolist() == sizes
+    monkeypatch.setattr(columns, "MANY", 10)  # of a longer list it is enough that it is too large
+    found = columns._sizes(whole).tolist()
+    sizes = [size_of(one, kind) for one in whole.to_pylist()]
+    assert all(a == b or a >= 8 * 10 for a, b in zip(found, sizes, strict=True))
