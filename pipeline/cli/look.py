@@ -86,7 +86,7 @@ def show(
 
     found = open_run(run)
     if tree is not None:
-        _show_tree(found, found.stage(stage).name, tree, as_json=as_json)
+        _show_tree(found, stage and found.stage(stage).name, tree, as_json=as_json)
         return
     half: Half = "dropped" if dropped else "kept"
     scans = _scans(found, stage, half)
@@ -119,7 +119,7 @@ def _scans(run: Run, stage: str | None, half: Half) -> dict[str, pl.LazyFrame]:
     return {name: run.scan(name, half).with_columns(drop_stage=pl.lit(name)) for name in names}
 
 
-def _show_tree(run: Run, stage: str, row_id: str, *, as_json: bool) -> None:
+def _show_tree(run: Run, stage: str | None, row_id: str, *, as_json: bool) -> None:
     from pipeline.tree import as_lines
     from pipeline.tree import tree as find_tree
 
