@@ -218,6 +218,12 @@ def _row_lines(row: dict[str, Any], width: int, *, full: bool) -> Iterator[str]:
         facts += [("dropped", f"{row['drop_reason']}{detail}"), ("it met", row["drop_ref"])]
     facts += [(name, row.get(name)) for name in (*TEXTS, "reasoning")]
     facts.append(("final answer", row.get("final_answer")))
+    facts += [
+        (name.replace("_", " "), f"{row[name]:.6g}")
+        for name in ("rating", "pair_rating", "perplexity", "ifd")
+        if row.get(name) is not None
+    ]
+    facts += [("because", row.get("rating_reason")), ("preferred", row.get("preferred"))]
     if row.get("votes") is not None:
         share = "" if row.get("agreement") is None else f", agreement {row['agreement']:.4f}"
         facts.append(("votes", f"{row['votes']}{share}"))

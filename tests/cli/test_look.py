@@ -164,6 +164,16 @@ def test_show_cuts_texts_to_the_width_unless_full(
         assert text.split("\n")[0] in out
 
 
+def test_show_says_how_a_row_was_rated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rows.jsonl").write_text(
+        '{"instruction": "Name a fruit.", "output": "A fig.", "rating": 4.5}'
+    )
+    options = Options(recipe="keep", out=str(tmp_path / "run"), input=str(tmp_path / "rows.jsonl"))
+    execute(prepare(options), lambda event: None)
+    look.show(str(tmp_path / "run"))
+    assert "  rating       4.5\n" in capsys.readouterr().out
+
+
 def test_show_where_takes_sql(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     look.show(
         str(small_run), where="nearest_score > 0.3 AND is_classification", as_json=True, limit=999
