@@ -199,7 +199,7 @@ def _condition(frame: pl.LazyFrame, where: str) -> pl.Expr:
         kind = columns.to_frame().select(condition).to_series().dtype
         problem = None if kind == pl.Boolean else f"it gives {kind}, not yes or no"
     except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
-        problem = str(error).split("\n")[0][:200]
+        problem = str(error).split("\n")[0].partition("; valid columns")[0][:200]
     if problem is not None:
         raise RecipeError(
             f"--where {where}: {problem}. Write a condition in SQL, such as "

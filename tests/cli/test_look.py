@@ -202,6 +202,7 @@ def test_a_condition_that_cannot_be_used_is_refused_with_the_columns(
     with pytest.raises(RecipeError, match="the columns are row_id, origin") as caught:
         look.show(str(small_run), where=where)
     assert caught.value.exit_code == 2
+    assert str(caught.value).count("nearest_id") == 1
 
 
 def test_a_sample_comes_from_all_over_and_is_the_same_each_time(
