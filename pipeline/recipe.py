@@ -31,7 +31,7 @@ from pipeline.stage import (
     Stage,
     StageConfig,
 )
-from pipeline.stages import STAGES
+from pipeline.stages import STAGES, decontaminate
 from pipeline.teacher.settings import Budget, Price, TeacherSettings
 
 ROLES = ("judge", "scorer")
@@ -87,10 +87,16 @@ class Recipe:
     left_out: tuple[tuple[int, Step], ...] = ()
 
     def said_of_left_out(self) -> list[str]:
-        """What is said of what is left out, one line a stage."""
+        """What is said of what is left out, or has nothing to look for, one line a stage."""
         said = [
             f"{step.half_of or step.name} is left out: no {step.when} is named (--{step.when})."
             for _, step in self.left_out
+        ]
+        said += [
+            f"{step.name} looks for nothing: no benchmark prompts are named "
+            f"(--set {step.name}.benchmarks=FILE)."
+            for step in self.steps
+            if isinstance(step.config, decontaminate.Config) and step.config.benchmarks is None
         ]
         return list(dict.fromkeys(said))
 

@@ -66,6 +66,7 @@ class RecipeText:
         """Say what pydantic found, with the line of the nearest part that has one."""
         loc = found["loc"]
         text = " ".join(found["msg"].split())  # a file that is named may have its words in it
+        text = text.removeprefix("Value error, ")  # before what a check of ours says
         at = (*path, *loc)
         place = next((at[:end] for end in range(len(at), -1, -1) if at[:end] in self.lines), ())
         key = ".".join(str(part) for part in ((label,) if label else ()) + loc)

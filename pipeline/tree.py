@@ -46,12 +46,20 @@ def tree_of(run: Rows, row_id: str) -> Branch | None:
     return None
 
 
-def tree(run: Rows, stage: str, row_id: str) -> Branch:
-    """The tree of one stage that a row stands in. Raises `InputError` where there is none."""
-    states = [state for state in run.stage_manifests if state.name == stage]
+def tree(run: Rows, stage: str | None, row_id: str) -> Branch:
+    """The tree of one stage that a row stands in, or of any that evolves where none is named.
+
+    Raises `InputError` where there is none.
+    """
+    states = [
+        state
+        for state in run.stage_manifests
+        if (state.stage == evolve.STAGE.name if stage is None else state.name == stage)
+    ]
     found = next((one for state in states if (one := _tree(run, state, row_id))), None)
     if found is None:
-        raise InputError(f"the row {safe(row_id)!r} stands in no tree of {stage}.")
+        where = "this run" if stage is None else stage
+        raise InputError(f"the row {safe(row_id)!r} stands in no tree of {where}.")
     return found
 
 
@@ -62,6 +70,8 @@ def _tree(run: Rows, state: StageManifest, row_id: str) -> Branch | None:
     if prefix is None:
         return None
     rows = _find(run, state, pl.col("row_id").str.starts_with(prefix))
+    if not rows:  # no stage that rewrites: it names rows for what they came from, and made none
+        return None
     by_id = {row["row_id"]: row for row in rows}
     root = next(row["parent_id"] for row in rows if row["parent_id"] not in by_id)
     by_id[root] = _root(run, state, root)

@@ -25,7 +25,7 @@ SHOWN: tuple[tuple[str, str], ...] = (
     ("What recipes there are; `synth recipes NAME` prints one.", "synth recipes"),
     (
         "What a run would ask, before anything is sent.",
-        "synth plan self-instruct --limit 100 --teacher openai:my-model "
+        "synth plan self-instruct --limit 100 --out runs/planned --teacher openai:my-model "
         "--set 'prices={my-model: {input: 0.25, output: 2}}'",
     ),
     (

@@ -86,7 +86,7 @@ def show(
 
     found = open_run(run)
     if tree is not None:
-        _show_tree(found, found.stage(stage).name, tree, as_json=as_json)
+        _show_tree(found, stage and found.stage(stage).name, tree, as_json=as_json)
         return
     half: Half = "dropped" if dropped else "kept"
     scans = _scans(found, stage, half)
@@ -119,7 +119,7 @@ def _scans(run: Run, stage: str | None, half: Half) -> dict[str, pl.LazyFrame]:
     return {name: run.scan(name, half).with_columns(drop_stage=pl.lit(name)) for name in names}
 
 
-def _show_tree(run: Run, stage: str, row_id: str, *, as_json: bool) -> None:
+def _show_tree(run: Run, stage: str | None, row_id: str, *, as_json: bool) -> None:
     from pipeline.tree import as_lines
     from pipeline.tree import tree as find_tree
 
@@ -199,7 +199,7 @@ def _condition(frame: pl.LazyFrame, where: str) -> pl.Expr:
         kind = columns.to_frame().select(condition).to_series().dtype
         problem = None if kind == pl.Boolean else f"it gives {kind}, not yes or no"
     except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
-        problem = str(error).split("\n")[0][:200]
+        problem = str(error).split("\n")[0].partition("; valid columns")[0][:200]
     if problem is not None:
         raise RecipeError(
             f"--where {where}: {problem}. Write a condition in SQL, such as "
@@ -218,6 +218,12 @@ def _row_lines(row: dict[str, Any], width: int, *, full: bool) -> Iterator[str]:
         facts += [("dropped", f"{row['drop_reason']}{detail}"), ("it met", row["drop_ref"])]
     facts += [(name, row.get(name)) for name in (*TEXTS, "reasoning")]
     facts.append(("final answer", row.get("final_answer")))
+    facts += [
+        (name.replace("_", " "), f"{row[name]:.6g}")
+        for name in ("rating", "pair_rating", "perplexity", "ifd")
+        if row.get(name) is not None
+    ]
+    facts += [("because", row.get("rating_reason")), ("preferred", row.get("preferred"))]
     if row.get("votes") is not None:
         share = "" if row.get("agreement") is None else f", agreement {row['agreement']:.4f}"
         facts.append(("votes", f"{row['votes']}{share}"))

@@ -62,8 +62,11 @@ def purge(
 ) -> Purged:
     """Take a row out, by its id or by the SHA-256 of one of its texts.
 
-    Raises `InputError` where there is none, and where it has descendants that are not to go too.
+    Raises `InputError` where neither is given or there is no such row, and where it has descendants
+    that are not to go too.
     """
+    if row is None and sha256 is None:
+        raise InputError("name the row to be purged: --row ID, or --hash with a text's SHA-256.")
     open_run(path)  # says what is wrong with the folder before a lock is made in it
     with locked(path) as lease:
         check_links(path)

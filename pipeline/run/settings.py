@@ -108,8 +108,8 @@ def check_unchanged(
                 lines.append(f"{path} was {was} and is {is_now} ({kind})")
     for path in sorted(new.extent.keys() & old.extent.keys()):
         was, now = old.extent[path], new.extent[path]
-        if was is not None and (now is not None and now < was):
-            lines.append(f"{path} was {was} and is {now} (it can only be raised)")
+        if now is not None and (was is None or now < was):  # null is all there are
+            lines.append(f"{path} was {_short(was)} and is {now} (it can only be raised)")
     if lines:
         listed = "\n".join(f"- {line}" for line in lines)
         raise RecipeError(

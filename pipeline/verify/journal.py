@@ -138,10 +138,13 @@ def _numbers(usage: ModelUsage | None) -> tuple[int, ...] | None:
 def _check_requests(stage: CountedStage, answered: pl.Series, report: Report) -> None:
     """The last request of a row is the one that this stage made for it.
 
-    A conversation may leave a row as it came, without a request of its own.
+    A conversation may leave a row as it came, without a request of its own. A replay sends none.
     """
     last = _last_requests(stage)
-    other = last.filter(pl.col("stage").ne_missing(stage.state.name))
+    other = last.filter(
+        pl.col("stage").ne_missing(stage.state.name),
+        pl.col("drop_reason").ne_missing(NOT_ASKED),
+    )
     if isinstance(stage.kind, ChainStage):
         other = other.clear()
     for (part, is_kept), rows in other.group_by("part", "is_kept", maintain_order=True):

@@ -164,6 +164,16 @@ def test_show_cuts_texts_to_the_width_unless_full(
         assert text.split("\n")[0] in out
 
 
+def test_show_says_how_a_row_was_rated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rows.jsonl").write_text(
+        '{"instruction": "Name a fruit.", "output": "A fig.", "rating": 4.5}'
+    )
+    options = Options(recipe="keep", out=str(tmp_path / "run"), input=str(tmp_path / "rows.jsonl"))
+    execute(prepare(options), lambda event: None)
+    look.show(str(tmp_path / "run"))
+    assert "  rating       4.5\n" in capsys.readouterr().out
+
+
 def test_show_where_takes_sql(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     look.show(
         str(small_run), where="nearest_score > 0.3 AND is_classification", as_json=True, limit=999
@@ -192,6 +202,7 @@ def test_a_condition_that_cannot_be_used_is_refused_with_the_columns(
     with pytest.raises(RecipeError, match="the columns are row_id, origin") as caught:
         look.show(str(small_run), where=where)
     assert caught.value.exit_code == 2
+    assert str(caught.value).count("nearest_id") == 1
 
 
 def test_a_sample_comes_from_all_over_and_is_the_same_each_time(

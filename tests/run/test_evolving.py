@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli.commands import app
-from pipeline.errors import BudgetError, RecipeError
+from pipeline.errors import BudgetError, InputError, RecipeError
 from pipeline.inspect import open_run
 from pipeline.run.estimate import estimate
 from pipeline.run.plan import Estimate
@@ -147,8 +147,13 @@ def test_status_why_and_show_tell_of_the_evolution(evolved: Path) -> None:
         app, ["show", str(evolved), "evolve", "--tree", row["row_id"], "--json"]
     )
     assert json.loads(as_json.stdout)["row_id"] == tree.row_id
-    none = CliRunner().invoke(app, ["show", str(evolved), "evolve", "--tree", "import-9-9"])
-    assert none.exit_code != 0
+    for stage in ([], ["evolve"], ["dedup"], ["import"]):
+        none = CliRunner().invoke(app, ["show", str(evolved), *stage, "--tree", "import-9-9"])
+        assert isinstance(none.exception, InputError)
+    unnamed = CliRunner().invoke(app, ["show", str(evolved), "--tree", tree.row_id])
+    assert unnamed.stdout == shown
+    other = CliRunner().invoke(app, ["show", str(evolved), "dedup", "--tree", row["row_id"]])
+    assert str(other.exception) == f"the row {row['row_id']!r} stands in no tree of dedup."
 
 
 @pytest.mark.parametrize("concurrency", [1, 8, 64])

@@ -143,6 +143,8 @@ def test_a_row_is_found_by_the_hash_of_a_text(run: Path) -> None:
         purge(run, sha256="0" * 64)
     with pytest.raises(InputError, match="has no row"):
         purge(run, row="instances-999999-00")
+    with pytest.raises(InputError, match="name the row"):
+        purge(run)
 
 
 @pytest.mark.parametrize(

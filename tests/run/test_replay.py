@@ -16,6 +16,7 @@ from pipeline.run.prepare import Options, prepare
 from pipeline.run.replay import replay
 from pipeline.stage import Drop, Reply, Row
 from pipeline.stages import bootstrap
+from pipeline.verify import verify
 from tests.run import books
 from tests.teacher_server.process import Server, running_server
 
@@ -121,6 +122,7 @@ def test_a_row_that_no_reply_exists_for_is_dropped_by_name_and_asked_later(
     assert _sent(server) == sent
     n = open_run(run).dropped("classify")["drop_reason"].to_list().count("not_asked")
     assert n > 0
+    verify(run)
     _run(run, server)
     books.check(run)
     assert open_run(run).dropped("classify").height == 0

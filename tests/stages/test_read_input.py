@@ -335,6 +335,9 @@ def test_a_limit_is_the_rows_read_and_may_be_raised(
         assert len(books.rows(tmp_path / "run", "dedup")) == limit
     with pytest.raises(Exception, match="was 12 and is 3"):
         run_synth(tmp_path / "run", recipe="dedup", input=str(source), limit=3)
+    run_synth(tmp_path / "run", recipe="dedup", input=str(source))
+    with pytest.raises(Exception, match="was null and is 12"):
+        run_synth(tmp_path / "run", recipe="dedup", input=str(source), limit=12)
 
 
 def test_a_run_is_an_input(run_synth: RunSynth, small_run: Path, tmp_path: Path) -> None:
