@@ -4,8 +4,8 @@ YuLan-Chat keeps rows of "moderate" perplexity (Zhao et al. 2023, arXiv:2303.182
 neither a band nor what the perplexity is of; the rules here are ours. IFD's own rule is that of
 Li et al. 2023 (arXiv:2308.12032): leave out what lies above 1, keep the highest of the rest.
 
-No rule depends on the order of the rows or on how they are sharded. Rows without a measure (null,
-NaN) are judged by no rule and kept.
+No rule depends on the order of the rows or on how they are sharded. A row without a measure (null,
+NaN) is outside no band and kept there; those that choose by the measure drop it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import polars as pl
 
 from filters.share import best, rounded_down
 from filters.verdict import verdict
+
+NOT_MEASURED = "not_measured"
 
 
 def band(
@@ -70,10 +72,11 @@ def shares(
 
     The bins are equally wide between the measure's 1st and 99th percentile, the outer two open. A
     bin with fewer rows than its share gives all, and the others share the rest. Within a bin the
-    rows are drawn by a hash of `seed` and `row_id`. The rest is `over_share`.
+    rows are drawn by a hash of `seed` and `row_id`. The rest is `over_share`, and what has no
+    measure, and so no bin, `not_measured`.
     """
     values, known = _values(measure)
-    reasons: list[str | None] = [None] * len(values)
+    reasons: list[str | None] = [None if is_known else NOT_MEASURED for is_known in known]
     details: list[str | None] = [None] * len(values)
     places = np.flatnonzero(known)
     if len(places):
@@ -97,7 +100,7 @@ def top(measure: pl.Series, *, share: float, at_most: float = 1.0) -> pl.DataFra
 
     For IFD, where more than 1 says that the instruction does not help: `above_bound`. The share is
     of the rows within the bound, rounded down, at least 1; rows equal to the last one kept stay
-    with it. The rest is `below_top_share`.
+    with it. The rest is `below_top_share`, and what has no measure `not_measured`.
     """
     values, known = _values(measure)
     within = known & (values <= at_most)
@@ -110,7 +113,7 @@ def top(measure: pl.Series, *, share: float, at_most: float = 1.0) -> pl.DataFra
     details: list[str | None] = []
     for value, is_known, is_within in zip(values.tolist(), known, within, strict=True):
         if not is_known:
-            reasons.append(None)
+            reasons.append(NOT_MEASURED)
             details.append(None)
         elif not is_within:
             reasons.append("above_bound")

@@ -1,8 +1,8 @@
 """Keep rows that are neither too easy nor too hard, or an even draw of them.
 
 The rules are those of `filters.balance`; they read what `difficulty` measured, so that moving a
-bound measures nothing again. Rows without a measure are kept, and counted
-(`rows_kept_unmeasured`): no rule has looked at them.
+bound measures nothing again. A band keeps rows without a measure, which are outside no bound, and
+counts them (`rows_kept_unmeasured`); a draw and a top share, which choose by it, drop them.
 """
 
 from __future__ import annotations

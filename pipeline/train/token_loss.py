@@ -23,8 +23,8 @@ from pipeline.teacher.answer_passes import Pass, alone_passes, given_passes
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-LOGITS = 2**22
-"""The most logits of one batch: 16 MiB in float32."""
+LOGITS, LOGITS_ON_GPU = 2**22, 2**28
+"""The most logits of one batch: 16 MiB in float32 on a processor, 1 GiB on a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,8 @@ def _sums(model: PreTrainedModel, sequences: Sequence[Pass]) -> list[float]:
 
     found = [0.0] * len(sequences)
     device = model.device
-    most = max(LOGITS // model.config.vocab_size, 1)
+    at_once = LOGITS if device.type == "cpu" else LOGITS_ON_GPU
+    most = max(at_once // model.config.vocab_size, 1)
     with torch.inference_mode():
         for batch in _batches([len(ids) for ids, _ in sequences], most):
             width = max(len(sequences[at][0]) for at in batch)

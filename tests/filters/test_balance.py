@@ -181,3 +181,19 @@ def test_no_rows_give_no_verdicts() -> None:
     assert band(nothing, pl.Series([], dtype=pl.Int64)).height == 0
     assert shares(nothing, ids, target=3).height == 0
     assert top(nothing, share=0.1).height == 0
+
+
+@given(MEASURES, st.integers(1, 20))
+@settings(deadline=None)
+def test_a_draw_and_a_top_share_drop_what_has_no_measure(
+    values: list[float | None], target: int
+) -> None:
+    measure = pl.Series(values, dtype=pl.Float64)
+    ids = pl.Series([f"r{at}" for at in range(len(values))], dtype=pl.String)
+    drawn = shares(measure, ids, target=target, bins=3)["reason"].to_list()
+    best = top(measure, share=0.5, at_most=9)["reason"].to_list()
+    for reasons in (drawn, best):
+        nothing = [reason == "not_measured" for reason in reasons]
+        assert nothing == [value is None for value in values]
+    n_measured = sum(value is not None for value in values)
+    assert drawn.count(None) == min(target, n_measured)

@@ -133,6 +133,11 @@ def _json_lines(stream: BinaryIO, bounds: Bounds) -> Iterator[Record]:
             try:
                 found = json.loads(line)
             except (ValueError, RecursionError) as error:
+                if not isinstance(
+                    error, (UnicodeDecodeError, json.JSONDecodeError, RecursionError)
+                ):
+                    yield Drop("number_too_long", str(error))  # Python reads 4,300 digits
+                    continue
                 hint = " Rows are an array of objects, or one object a line." if number == 1 else ""
                 raise InputError(
                     f"{bounds.file.path}: line {number}: not JSON ({error}).{hint}"

@@ -397,3 +397,14 @@ def test_a_row_is_as_large_as_what_it_holds(
     found = columns._sizes(whole).tolist()
     sizes = [size_of(one, kind) for one in whole.to_pylist()]
     assert all(a == b or a >= 8 * 10 for a, b in zip(found, sizes, strict=True))
+
+
+def test_a_line_with_a_number_that_python_does_not_read_costs_its_row_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    lines = ('{"instruction": "a", "n": 1}', '{"instruction": "b", "n": %s}' % ("9" * 5000))
+    path.write_text("\n".join([*lines, '{"instruction": "c", "n": 2}']))
+    assert [getattr(row, "reason", None) for row in rows_of(path)] == [
+        None,
+        "number_too_long",
+        None,
+    ]
