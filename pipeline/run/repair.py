@@ -141,7 +141,7 @@ class _Repair:
             lost = _listed(saved.lost)
             self.done.lines.append(
                 f"{JOURNAL}: {saved.kept} records are whole"
-                + (f"; lost: {lost}. What they cost counts as unknown." if lost else ".")
+                + (f"; lost is number {lost}. What they cost counts as unknown." if lost else ".")
             )
         for name in ("", *BESIDE):
             path.with_name(path.name + name).unlink(missing_ok=True)

@@ -117,7 +117,7 @@ def test_a_reply_with_a_flipped_byte_is_lost_and_bought_again(
     damaged = path.read_bytes()
     done = is_mended(run, whole, teacher, lost=1)
     text = "\n".join(done.lines)
-    assert f"lost: {number}." in text
+    assert f"lost is number {number}." in text
     assert f"-{stage}" in text
     assert done.before is not None
     assert (done.before / "journal.sqlite").read_bytes() == damaged
