@@ -113,9 +113,12 @@ def _with_settings(options: Options, old: Path | None, settings: dict[str, Any])
     text, where = recipe.find(options.recipe)
     if (path := _recipe_of_run(options, old)) is not None:
         text, where = path.read_text(encoding="utf-8"), str(path)
-    if options.input is None and options.limit is None:
+    if options.input is None and options.limit is None and old is None:
         return recipe.parse(text, where=where, settings=settings)
     first = _first_step(text, where)
+    if isinstance(first.config, read_input.Config) and not first.config.path and old is not None:
+        begun = (manifest.read(RunManifest, old / "run.json").input or {}).get("path")
+        settings = ({f"{first.name}.path": begun} if begun else {}) | settings
     if options.input is not None and isinstance(first.config, seed_rows.Config):
         text = SEEDS_STAGE.sub(r"\1import", text, count=1)
         first = _first_step(text, where)

@@ -146,3 +146,16 @@ def test_the_working_folder_comes_after_the_folder_of_the_recipe(
     assert prepared.source.path == own.parent / "rows.csv"
     execute(prepared, ignore)
     assert f"path: {own.parent / 'rows.csv'}" in (tmp_path / "run" / "recipe.yaml").read_text()
+
+
+def test_a_recipe_of_ones_own_takes_the_rows_of_the_run_that_it_is_made_from(
+    rows: Path, run_synth: RunSynth, tmp_path: Path
+) -> None:
+    Path("own.yaml").write_text("name: own\nstages: [{stage: import}, {stage: dedup}]\n")
+    run_synth(tmp_path / "old", recipe="own.yaml", input="rows.csv")
+    given = {"recipe": "own.yaml", "made_from": str(tmp_path / "old")}
+    assert run_synth(tmp_path / "new", "dedup.near=false", **given).kept == 30
+    assert run_synth(tmp_path / "few", limit=10, **given).kept == 10
+    run_synth(tmp_path / "seeded", recipe="self-instruct", limit=5)
+    with pytest.raises(InputError, match=r"starts from data: name it with --input"):
+        run_synth(tmp_path / "none", recipe="own.yaml", made_from=str(tmp_path / "seeded"))
