@@ -21,6 +21,18 @@ import polars as pl
 from numpy.typing import NDArray
 
 from filters.script import SIGN
+from filters.token_hash import (
+    END,
+    LAST_FACTOR,
+    NEW,
+    RUN_FACTOR,
+    SEPARATOR,
+    SINGLE,
+    UNSEEN,
+    WORD,
+    WORD_FACTOR,
+    WORD_START,
+)
 
 Hashes = NDArray[np.uint64]
 Offsets = NDArray[np.int64]
@@ -30,18 +42,12 @@ Offsets = NDArray[np.int64]
 SMALL = 3_000_000
 BATCH = 4096  # texts whose characters exist as an array at once
 
-# Kinds of characters, for the compiled engine; NEW is one that was not met before.
-NEW, WORD, SINGLE, SEPARATOR, UNSEEN, END = range(6)
 UNSEEN_MARKS = ((0x034F, 0x034F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF))
 
 # What NFKC does to the punctuation of nearly every Chinese text; most need nothing else of it, and
 # it is quick to see that and slow to rewrite a text.
 WIDE = tuple(zip("　！（），：；？", " !(),:;?", strict=True))
 
-WORD_START = 0x9E3779B97F4A7C15
-WORD_FACTOR = 0xFF51AFD7ED558CCD
-RUN_FACTOR = 0x9FB21C651E98DF25
-LAST_FACTOR = 0xC4CEB9FE1A85EC53
 ALL_BITS = 0xFFFFFFFFFFFFFFFF
 
 _SIGN = re.compile(SIGN)

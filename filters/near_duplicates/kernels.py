@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filters.compiled import compiled
-from filters.shingles import (
+from filters.token_hash import (
     END,
     LAST_FACTOR,
     RUN_FACTOR,

@@ -146,7 +146,8 @@ def test_texts_shorter_than_a_shingle_are_alike_only_where_their_tokens_are_the_
 def test_rows_without_tokens_are_kept():
     found = judge(["", None, "?!", "🙂", "", None])
     assert found["reason"].null_count() == 6
-    assert found.schema == {"reason": pl.String, "detail": pl.String, "ref": pl.String}
+    texts = {"reason": pl.String, "detail": pl.String, "ref": pl.String}
+    assert found.schema == texts | {"similarity": pl.Float64}
 
 
 def test_chinese_is_compared_by_sign():
