@@ -58,7 +58,8 @@ def examine(teachers: tuple[str, ...]) -> tuple[str, bool]:
     lines += ["", "here"]
     lines.append(f"  compiled code  {_compiled()}")
     free = shutil.disk_usage(".").free
-    low = "" if free >= LOW_DISK_BYTES else f", and a run wants {LOW_DISK_BYTES // 2**20} MiB"
+    wants = f", and a run wants {LOW_DISK_BYTES // 2**20} MiB: make room"
+    low = "" if free >= LOW_DISK_BYTES else wants
     is_well = is_well and not low
     lines.append(f"  free disk      {free / 2**30:.1f} GiB{low}")
     try:
