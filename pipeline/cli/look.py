@@ -269,17 +269,34 @@ def _next_step(run: Run, stages: list[StageStatus], worker: str | None) -> str:
         return f"synth show {run.path}   synth verify {run.path}"
     if worker is not None:
         return f"it is at work ({worker}); look again in a while"
-    stalled = next((stage for stage in stages if stage.state == "stalled"), None)
     ended = run.manifest.ended
-    if stalled is not None and (ended is None or ended.exit_code == 4):
-        return (
-            f"{stalled.name} no longer found anything new: synth show {run.path} {stalled.name} "
-            "--dropped, then a new run, or the same command with --no-stall-stop"
-        )
+    if (ended is None or ended.exit_code == 4) and (said := _next_of_stalled(run, stages)):
+        return said
     again = f"start the same command again, or  synth run {run.path}  to go on"
     if run.manifest.status == "running":
         return f"its process has ended without a word: {again}"
     return ENDINGS.get(ended.exit_code if ended else 0, "{again}").format(again=again, run=run.path)
+
+
+def _next_of_stalled(run: Run, stages: list[StageStatus]) -> str | None:
+    """What to do about a stage that ended short of itself; null where none did."""
+    from pipeline.run.stalling import BROKEN, STALLED, is_no_teacher
+
+    for stage in stages:
+        show = f"synth show {run.path} {stage.name} --dropped"
+        if stage.state == BROKEN:
+            return (
+                f"do what it says of {stage.name}, then the same command, or a new run with  "
+                f"--from {run.path} --out NEW  where the filter or the recipe was changed"
+            )
+        if stage.state == STALLED and is_no_teacher(stage.dropped_by_reason):
+            return f"what {stage.name} asked is no teacher: {show}, then a new run at its address"
+        if stage.state == STALLED:
+            return (
+                f"{stage.name} no longer found anything new: {show}, then a new run, or the same "
+                "command with --no-stall-stop"
+            )
+    return None
 
 
 def _status_text(run: Run, stages: list[StageStatus], worker: str | None) -> str:

@@ -338,7 +338,8 @@ def test_all_that_is_wrong_is_said_in_one_message(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     order = recipe("{stage: bootstrap, demonstrations: 9}", "stage: instances", "stage: classify")
-    bad = Bad("", (), recipe=order, seeds=seeds(), options={"teacher": "gpt", "out": "/proc/self/a"})
+    options = {"teacher": "gpt", "out": "/proc/self/a"}
+    bad = Bad("", (), recipe=order, seeds=seeds(), options=options)
     error = run(bad, silent, tmp_path)
     assert error.exit_code == 7
     for part in ("4 things", "'is_classification'", "8 seed tasks", "'gpt'", "/proc"):
