@@ -91,7 +91,10 @@ def _compiled() -> str:
 
 
 def requirements() -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
-    """The packages that synth needs, and those of each extra, by name."""
+    """The packages that synth needs, and those of each extra, by name.
+
+    An extra of a package that is needed is named for the package that it brings (openai[aiohttp]).
+    """
     try:
         lines = metadata.requires("synth") or []
     except metadata.PackageNotFoundError:  # run from a checkout that is not installed
@@ -108,6 +111,7 @@ def requirements() -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
             continue
         if extra is None:
             core.append(match[1])
+            core += [part.strip() for part in (match[2] or "").split(",") if part]
         elif match[1] == "synth":  # an extra made of others
             names = [part.strip() for part in (match[2] or "").split(",")]
             extras.setdefault(extra[1], []).extend(f"synth[{name}]" for name in names)
