@@ -12,8 +12,10 @@ from pipeline import open_run
 from pipeline.cli import look
 from pipeline.errors import RecipeError, StorageError, SynthError
 from pipeline.manifest import Ended
+from pipeline.run.estimate import estimate
 from pipeline.run.folder import not_written
 from pipeline.run.prepare import Options, prepare
+from pipeline.status import asked
 from pipeline.teacher.journal import NEEDED
 from tests.conftest import RunSynth
 from tests.teacher_server.process import Server
@@ -132,3 +134,26 @@ def test_a_disk_that_is_nearly_full_is_said_with_what_to_do(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: found)
     with pytest.raises(StorageError, match=r"3 MiB free, .* 256: make room there, or .* --out\."):
         prepare(Options("self-instruct", out=str(tmp_path / "run")))
+
+
+def test_a_run_that_asks_nobody_says_so(
+    run_synth: RunSynth, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"instruction": "Name a river.", "output": "The Po."}\n', encoding="utf-8")
+    run_synth(tmp_path / "run", recipe="dedup", input=str(rows))
+    look.status(str(tmp_path / "run"))
+    text = capsys.readouterr().out
+    assert "recipe dedup, nobody is asked, synth " in text
+    assert ", 1 row kept\n" in text
+    found = estimate(prepare(Options("dedup", input=str(rows), out=str(tmp_path / "other"))))
+    assert found.as_text().startswith(f"dedup in {tmp_path / 'other'}, nobody is asked. Nothing")
+
+
+def test_who_is_asked_is_named_by_role(small_run: Path) -> None:
+    state = open_run(small_run).manifest
+    assert asked(state) == "teacher offline"
+    rated = {"stages": ["import", "rate", "difficulty"], "scorer.model": "tiny"}
+    judged = state.model_copy(update={"judge": "j", "identity": rated})
+    assert asked(judged) == "judge j, scorer tiny"
+    assert asked(judged.model_copy(update={"judge": None})) == "teacher offline, scorer tiny"
