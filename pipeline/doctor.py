@@ -58,7 +58,8 @@ def examine(teachers: tuple[str, ...]) -> tuple[str, bool]:
     lines += ["", "here"]
     lines.append(f"  compiled code  {_compiled()}")
     free = shutil.disk_usage(".").free
-    low = "" if free >= LOW_DISK_BYTES else f", and a run wants {LOW_DISK_BYTES // 2**20} MiB"
+    wants = f", and a run wants {LOW_DISK_BYTES // 2**20} MiB: make room"
+    low = "" if free >= LOW_DISK_BYTES else wants
     is_well = is_well and not low
     lines.append(f"  free disk      {free / 2**30:.1f} GiB{low}")
     try:
@@ -90,7 +91,10 @@ def _compiled() -> str:
 
 
 def requirements() -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
-    """The packages that synth needs, and those of each extra, by name."""
+    """The packages that synth needs, and those of each extra, by name.
+
+    An extra of a package that is needed is named for the package that it brings (openai[aiohttp]).
+    """
     try:
         lines = metadata.requires("synth") or []
     except metadata.PackageNotFoundError:  # run from a checkout that is not installed
@@ -107,6 +111,7 @@ def requirements() -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
             continue
         if extra is None:
             core.append(match[1])
+            core += [part.strip() for part in (match[2] or "").split(",") if part]
         elif match[1] == "synth":  # an extra made of others
             names = [part.strip() for part in (match[2] or "").split(",")]
             extras.setdefault(extra[1], []).extend(f"synth[{name}]" for name in names)

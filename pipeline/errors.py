@@ -41,6 +41,10 @@ class StallError(SynthError):
     exit_code = 4
 
 
+class BrokenStageError(StallError):
+    """A stage fails on row after row, or never comes back: its code is wrong, not the data."""
+
+
 class TeacherError(SynthError):
     """A teacher refuses for good: bad key, unknown model, spent quota, refused parameter."""
 

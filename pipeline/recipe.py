@@ -204,7 +204,7 @@ def find(recipe: str) -> tuple[str, str]:
             raise RecipeError(f"the recipe {recipe} cannot be read: {error}.") from error
     if recipe in {stage.name for stage in STAGES}:
         return f"name: {recipe}\nstages:\n  - stage: {recipe}\n", f"stage {recipe}"
-    known = (*builtin_names(), *(stage.name for stage in STAGES))
+    known = list(dict.fromkeys((*builtin_names(), *(stage.name for stage in STAGES))))
     raise RecipeError(
         f"there is no recipe or stage {recipe!r}{hint(recipe, known)} "
         "A recipe of your own is named by its path, ending in .yaml, and a run by its folder."

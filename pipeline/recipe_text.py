@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,9 +76,15 @@ class RecipeText:
         elif loc[-1:] == ("key",):
             text += ": it names a variable, as env:NAME; the key itself stays out of a recipe."
         elif found["type"] != "missing":
-            text += f" (it is {found['input']!r})."
+            text += "." if _says(text, found["input"]) else f" (it is {found['input']!r})."
         self.refuse(f"{key}: {text}", place)
         self.lost.add(key)
+
+
+def _says(text: str, given: object) -> bool:
+    """Whether a message names what was given."""
+    whole = r"(?<![\w.]){}(?!\w)"
+    return isinstance(given, str) and bool(re.search(whole.format(re.escape(given)), text))
 
 
 def hint(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:

@@ -11,9 +11,11 @@ from typing import Any
 from pipeline import yaml_text
 from pipeline.errors import RecipeError
 from pipeline.inspect import Run
-from pipeline.manifest import StageManifest
+from pipeline.manifest import RunManifest, StageManifest
 from pipeline.run import lock
 from pipeline.run.events import Progress, noted
+from pipeline.stage import AskingStage, role_of
+from pipeline.stages import STAGES
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.teacher.settings import Price
 from pipeline.usage import priced
@@ -26,6 +28,30 @@ def holder(run: Path) -> str | None:
         return None
     where = "" if found.is_here() else f" on {found.host}, by what its lock says"
     return f"process {found.pid}{where}"
+
+
+def asked(run: RunManifest) -> str:
+    """Whom the stages of a run ask, by role, for people."""
+    kinds = {stage.name: stage for stage in STAGES}
+    names = run.identity.get("stages") or ()
+    roles = {
+        role_of(kind) if isinstance(kind, AskingStage) else None
+        for name in names
+        if (kind := kinds.get(name)) is not None
+    }
+    is_known = bool(names) and all(name in kinds for name in names)
+    has_teacher = "teacher" in roles or ("judge" in roles and run.judge is None)
+    scorer = run.identity.get("scorer.model")
+    found = [
+        *([f"teacher {run.teacher}"] if has_teacher or not is_known else []),
+        *([f"judge {run.judge}"] if run.judge else []),
+        *([f"scorer {scorer}"] if scorer and "scorer" in roles else []),
+    ]
+    return ", ".join(found) or "nobody is asked"
+
+
+OUTDATED = "outdated"
+"""The state of a stage that a run has still to come to again: its rows are of an earlier pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +93,11 @@ def stage_statuses(run: Run) -> list[StageStatus]:
         if not (role := one.get("when")) or (recipe.get(role) or {}).get("uri")
     ]
     journal = run.path / "journal.sqlite"
+    now = _progress(run)
+    outdated = _outdated(run, now)
     with JournalReader(journal) if journal.is_file() else nullcontext() as reader:
         return [
-            _status(run, begun[name], prices, reader)
+            _status(run, begun[name], prices, reader, now, is_outdated=name in outdated)
             if name in begun
             else StageStatus(name, "not begun")
             for name in (*begun, *(name for name in named if name not in begun))
@@ -77,18 +105,27 @@ def stage_statuses(run: Run) -> list[StageStatus]:
 
 
 def _status(
-    run: Run, state: StageManifest, prices: dict[str, Price], reader: JournalReader | None
+    run: Run,
+    state: StageManifest,
+    prices: dict[str, Price],
+    reader: JournalReader | None,
+    now: Progress | None,
+    *,
+    is_outdated: bool,
 ) -> StageStatus:
+    now = now if now is not None and now.stage == state.name and now.state != "done" else None
+    is_complete = state.complete and now is None
     usage = state.usage
-    if not state.complete and reader is not None:
+    if not is_complete and reader is not None:
         usage = priced(reader.usage(state.name), prices)
-    now = _progress(run, state)
     costs = [Decimal(one.cost_usd) for one in usage if one.cost_usd is not None]
     is_working = run.manifest.status == "running"
     return StageStatus(
         name=state.name,
-        state="complete"
-        if state.complete
+        state=OUTDATED
+        if is_outdated
+        else "complete"
+        if is_complete
         else "running"
         if is_working
         else state.stopped or "open",
@@ -111,12 +148,22 @@ def _status(
     )
 
 
-def _progress(run: Run, state: StageManifest) -> Progress | None:
+def _progress(run: Run) -> Progress | None:
     """How far the stage at work is by its process's last word, which no shard has yet."""
-    if state.complete or run.manifest.status != "running":
-        return None
-    found = noted(run.path)
-    return found if found is not None and found.stage == state.name else None
+    return noted(run.path) if run.manifest.status == "running" else None
+
+
+def _outdated(run: Run, now: Progress | None) -> set[str]:
+    """The stages after the one that a run is at: what they hold is of an earlier pass."""
+    names = run.stages
+    open_ones = [state.name for state in run.stage_manifests if not state.complete]
+    at = now.stage if now is not None and now.stage in names else next(iter(open_ones), None)
+    if at is None:
+        return set()
+    begin = names.index(at) + 1
+    if now is not None and now.stage == at and now.state == "done" and open_ones:
+        begin = max(begin, names.index(open_ones[0]) + 1)
+    return set(names[begin:])
 
 
 def _recipe_tree(path: Path) -> dict[str, Any]:

@@ -260,15 +260,16 @@ def _seed_history(run: Rows, task: SeedTask) -> History:
 
 def _similar(run: Rows, row_id: str) -> str:
     """The ids nearest to one that is not there, as the end of a message."""
-    ids: list[str] = list(run.seeds)
+    ids: list[str] = []
     for state in run.stage_manifests:
         for half in HALVES:
             if state.exported is None:
                 rows = run.scan(state.name, half).select("row_id").collect()
                 ids += rows["row_id"].to_list()
-    same_slot = [one for one in ids if one.startswith(row_id[:-3])]
-    known = list(dict.fromkeys((same_slot or ids)[:MOST_COMPARED]))
-    near = difflib.get_close_matches(row_id, known, n=3, cutoff=0.6) or known[:3]
+    same_slot = [one for one in (*ids, *run.seeds) if one.startswith(row_id[:-3])]
+    known = list(dict.fromkeys(same_slot or [*run.seeds, *ids]))[:MOST_COMPARED]
+    near = difflib.get_close_matches(row_id, known, n=3, cutoff=0.6)
+    near = near or list(dict.fromkeys(ids))[:3] or list(run.seeds)[:3]
     return f"; there are {', '.join(near)}, ..." if near else "; it has no rows yet."
 
 

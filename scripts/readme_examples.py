@@ -32,7 +32,12 @@ SHOWN: tuple[tuple[str, str], ...] = (
         "Run it. The same command goes on with a run that was ended.",
         "synth run self-instruct --limit 100 --out runs/demo",
     ),
-    ("How far it is, also while it works.", "synth status runs/demo"),
+    (
+        "How far it is, also while it works. Replies not used came to requests that were open when "
+        "the target was reached:\npaid for, kept in the journal, in no row. A stage that is "
+        "`outdated` is made again once the run comes to it.",
+        "synth status runs/demo",
+    ),
     ("Kept rows of the last stage, or of one that is named.", "synth show runs/demo --limit 2"),
     (
         "Dropped rows, and those that meet a condition over the columns.",

@@ -54,7 +54,7 @@ def test_every_dependency_is_listed_with_its_version() -> None:
     text, is_well = examine(())
     assert is_well
     core, _ = requirements()
-    assert {"polars", "pyarrow", "openai", "typer"} <= set(core)
+    assert {"polars", "pyarrow", "openai", "aiohttp", "typer"} <= set(core)
     for name in core:
         assert installed(name) in line(text, f"  {name} ").split()
 

@@ -188,3 +188,20 @@ def test_no_setting_takes_true_or_false_for_a_number() -> None:
                 found = {error["loc"]: error["type"] for error in caught.value.errors()}
                 assert found[(name,)] == "flag_for_number"
     assert n > 80
+
+
+def test_a_name_that_is_a_recipe_and_a_stage_is_listed_once() -> None:
+    with pytest.raises(RecipeError) as caught:
+        recipe.find("nope")
+    said = str(caught.value)
+    assert "one-call" in said
+    assert all(said.count(f" {name},") == 1 for name in ("one-call", "unnatural", "respond"))
+
+
+def test_what_a_message_names_already_is_not_said_again() -> None:
+    text = "name: a\nstages:\n  - stage: decontaminate\n    benchmarks: nope.jsonl\n"
+    with pytest.raises(RecipeError) as caught:
+        recipe.parse(text, where="a")
+    assert str(caught.value) == (
+        "a: line 4: decontaminate.benchmarks: nope.jsonl cannot be read: No such file or directory."
+    )

@@ -9,10 +9,15 @@ from pathlib import Path
 import pytest
 
 from pipeline import open_run
+from pipeline.cli import look
+from pipeline.errors import BudgetError
+from pipeline.run.events import Progress, note
 from pipeline.run.execute import execute
 from pipeline.run.lock import locked
 from pipeline.run.prepare import Options, prepare
+from pipeline.run.replay import replay
 from pipeline.status import holder, stage_statuses
+from tests.conftest import ignore
 from tests.run import processes
 from tests.teacher_server.process import Server
 
@@ -93,3 +98,35 @@ def test_the_status_of_a_run_at_work_is_the_servers_truth(server: Server, tmp_pa
         assert replied - 1 - 8 <= requests <= sent + 8, seen  # 1: the list of models
     for (replied, *_), (*_, candidates) in zip(seen, seen[2:], strict=False):
         assert candidates >= replied - 1 - 8, seen  # what was answered 1.4 s before
+
+
+def test_what_a_replay_made_of_too_few_replies_is_outdated_until_it_is_made_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+
+    def go_on(requests: int) -> None:
+        settings = ["bootstrap.target=60", f"budget.requests={requests}"]
+        with pytest.raises(BudgetError):
+            execute(prepare(Options("self-instruct", out=str(out), settings=settings)), ignore)
+
+    go_on(40)
+    replay(out, ignore)
+    assert {stage.state for stage in stage_statuses(open_run(out))} == {"complete"}
+    go_on(100)
+    found = {stage.name: stage.state for stage in stage_statuses(open_run(out))}
+    assert found == {
+        "bootstrap": "complete",
+        "classify": "complete",
+        "instances": "budget",
+        "filter": "outdated",
+        "dedup": "outdated",
+        "export": "outdated",
+    }
+    state = json.loads((out / "run.json").read_text()) | {"status": "running"}
+    (out / "run.json").write_text(json.dumps(state))
+    note(out, Progress("classify", 30, 60, kept=30, dropped={}, state="running"))
+    found = {stage.name: stage.state for stage in stage_statuses(open_run(out))}
+    assert list(found.values()) == ["complete", "running", *["outdated"] * 4]
+    look.status(str(out))
+    assert "30 rows kept by classify so far" in capsys.readouterr().out

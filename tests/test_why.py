@@ -204,3 +204,10 @@ def test_a_row_of_an_earlier_run_is_traced_into_it(run: Run, tmp_path: Path) -> 
     assert history.parent.instruction == row["instruction"]
     assert all(task.instruction for task in history.shown)
     assert all(asked.is_in_journal for asked in history.requests)
+
+
+def test_an_id_like_none_is_answered_with_rows_of_the_run(small_run: Path) -> None:
+    run = open_run(small_run)
+    first = ", ".join(run.kept("bootstrap")["row_id"][:3])
+    with pytest.raises(InputError, match=f"there are {first}, \\.\\.\\."):
+        run.why("nosuch")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.counted import counted
 from pipeline.errors import DamagedError, RecipeError
 from pipeline.readable import not_permitted
 from pipeline.terminal import safe, shorten
@@ -99,7 +100,8 @@ def show(
     for number, row in enumerate(frame.iter_rows(named=True)):
         sys.stdout.write("\n" if number else "")
         sys.stdout.writelines(line + "\n" for line in _row_lines(row, width, full=full))
-    chosen = f"{frame.height} of {total} rows" if frame.height < total else f"{total} rows"
+    of = f"{frame.height} of " if frame.height < total else ""
+    chosen = of + counted(total, "row")
     matching = " that match" if where is not None else ""
     sys.stderr.write(f"{chosen} {half} by {', '.join(scans)}{matching}.\n")
 
@@ -154,8 +156,8 @@ def verify(run: RunArgument) -> None:
     for note in report.notes:
         sys.stderr.write(f"{safe(note)}\n")
     sys.stdout.write(
-        f"{safe(run)} is whole: {report.rows} rows in {report.files} files "
-        f"({report.bytes} bytes), {report.records} journal records.\n"
+        f"{safe(run)} is whole: {counted(report.rows, 'row')} in {counted(report.files, 'file')} "
+        f"({counted(report.bytes, 'byte')}), {counted(report.records, 'journal record')}.\n"
     )
 
 
@@ -269,29 +271,50 @@ def _next_step(run: Run, stages: list[StageStatus], worker: str | None) -> str:
         return f"synth show {run.path}   synth verify {run.path}"
     if worker is not None:
         return f"it is at work ({worker}); look again in a while"
-    stalled = next((stage for stage in stages if stage.state == "stalled"), None)
     ended = run.manifest.ended
-    if stalled is not None and (ended is None or ended.exit_code == 4):
-        return (
-            f"{stalled.name} no longer found anything new: synth show {run.path} {stalled.name} "
-            "--dropped, then a new run, or the same command with --no-stall-stop"
-        )
+    if (ended is None or ended.exit_code == 4) and (said := _next_of_stalled(run, stages)):
+        return said
     again = f"start the same command again, or  synth run {run.path}  to go on"
     if run.manifest.status == "running":
         return f"its process has ended without a word: {again}"
     return ENDINGS.get(ended.exit_code if ended else 0, "{again}").format(again=again, run=run.path)
 
 
+def _next_of_stalled(run: Run, stages: list[StageStatus]) -> str | None:
+    """What to do about a stage that ended short of itself; null where none did."""
+    from pipeline.run.stalling import BROKEN, STALLED, is_no_teacher
+
+    for stage in stages:
+        show = f"synth show {run.path} {stage.name} --dropped"
+        if stage.state == BROKEN:
+            return (
+                f"do what it says of {stage.name}, then the same command, or a new run with  "
+                f"--from {run.path} --out NEW  where the filter or the recipe was changed"
+            )
+        if stage.state == STALLED and is_no_teacher(stage.dropped_by_reason):
+            return f"what {stage.name} asked is no teacher: {show}, then a new run at its address"
+        if stage.state == STALLED:
+            return (
+                f"{stage.name} no longer found anything new: {show}, then a new run, or the same "
+                "command with --no-stall-stop"
+            )
+    return None
+
+
 def _status_text(run: Run, stages: list[StageStatus], worker: str | None) -> str:
+    from pipeline.status import asked
+
     state = run.manifest
     is_dead = state.status == "running" and worker is None
     lines = [
         f"{run.path}: {'cut off' if is_dead else state.status}",
-        f"recipe {state.recipe}, teacher {state.teacher}"
-        + (f", judge {state.judge}" if state.judge else "")
-        + f", synth {state.synth}",
+        f"recipe {state.recipe}, {asked(state)}, synth {state.synth}",
         f"started {state.started}, {state.seconds:.1f} s at work, {_rows_kept(run, stages)}"
-        + (f", {state.unused_replies} replies not used" if state.unused_replies else ""),
+        + (
+            f", {counted(state.unused_replies, 'reply', 'replies')} not used"
+            if state.unused_replies
+            else ""
+        ),
     ]
     if state.ended is not None and state.status == "stopped":
         lines.append(f"ended with {state.ended.exit_code}: {state.ended.message}")
@@ -322,10 +345,12 @@ def _status_text(run: Run, stages: list[StageStatus], worker: str | None) -> str
 
 def _rows_kept(run: Run, stages: list[StageStatus]) -> str:
     """The rows of the run; while it works those of the stage at work, which it is still to say."""
-    begun = [stage for stage in stages if stage.state != "not begun"]
+    from pipeline.status import OUTDATED
+
+    begun = [stage for stage in stages if stage.state not in ("not begun", OUTDATED)]
     if run.manifest.status != "running" or not begun:
-        return f"{run.manifest.kept} rows kept"
-    return f"{begun[-1].kept} rows kept by {begun[-1].name} so far"
+        return f"{counted(run.manifest.kept, 'row')} kept"
+    return f"{counted(begun[-1].kept, 'row')} kept by {begun[-1].name} so far"
 
 
 def _round_lines(stage: StageStatus) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli import progress
+from pipeline.counted import counted
 from pipeline.errors import LockedError, StallError, StorageError, SynthError
 from pipeline.run.events import Listener, Message, to_all
 from pipeline.terminal import safe
@@ -112,7 +113,7 @@ def run(
     nothing_left = _nothing_left(prepared.run, state)
     progress.last_word(
         nothing_left
-        or f"{state.kept} rows in {data} (made in {state.seconds:.1f} s). "
+        or f"{counted(state.kept, 'row')} in {data} (made in {state.seconds:.1f} s). "
         f"Look at them with  synth show {prepared.run}",
         as_json=as_json,
         status=state.status,
@@ -154,7 +155,7 @@ def _work(prepared: Prepared, listener: Listener) -> RunManifest:
     """Say who writes, run, and note in the run's log how it began and ended."""
     from pipeline.run.execute import execute
 
-    if prepared.is_offline_by_default:
+    if prepared.is_offline_by_default and not prepared.is_finished and _asks_offline(prepared):
         listener(Message(OFFLINE))
     for said in prepared.recipe.said_of_left_out():
         listener(Message(said))
@@ -170,8 +171,19 @@ def _work(prepared: Prepared, listener: Listener) -> RunManifest:
             log(Message(f"ended with {error.exit_code}: {error}"))
         raise
     code = 0 if _nothing_left(prepared.run, state) is None else StallError.exit_code
-    log(Message(f"ended with {code}: {state.status}, {state.kept} rows kept"))
+    log(Message(f"ended with {code}: {state.status}, {counted(state.kept, 'row')} kept"))
     return state
+
+
+def _asks_offline(prepared: Prepared) -> bool:
+    """Whether a stage is left that asks the offline teacher."""
+    from pipeline.run.askers import has_work
+
+    return any(
+        has_work(prepared, model)
+        for model in prepared.models.values()
+        if model.uri.scheme == "offline" and model.settings.uri is None
+    )
 
 
 def replay(
@@ -195,11 +207,12 @@ def replay(
     begun = open_run(where).stage_manifests
     left = sum(stage.dropped_by_reason.get(NOT_ASKED, 0) for stage in begun)
     unasked = (
-        f" {left} rows are not_asked: no reply is recorded;  synth run {where}  asks for them."
+        f" {counted(left, 'row is', 'rows are')} not_asked: no reply is recorded;  "
+        f"synth run {where}  asks for {'it' if left == 1 else 'them'}."
     )
     nothing_left = None if left else _nothing_left(where, state)
     progress.last_word(
-        f"{made}: {state.status}, {state.kept} rows, nothing was asked."
+        f"{made}: {state.status}, {counted(state.kept, 'row')}, nothing was asked."
         + (unasked if left else "")
         + (f" {nothing_left}" if nothing_left else ""),
         as_json=as_json,
@@ -239,9 +252,16 @@ def purge(
     from pipeline.run.purge import purge as purge_rows
 
     found = purge_rows(Path(run), row=row, sha256=sha256, descendants=descendants)
+    if found.was_out:
+        said = f"{', '.join(found.rows)}: not there any more, purged before: nothing to do."
+        sys.stdout.write(safe(said) + "\n")
+        return
+    n_files = counted(len(found.files), "file is", "files are")
+    n_replies = counted(found.replies, "reply", "replies")
+    have = "has" if found.replies == 1 else "have"
     lines = [
-        f"{', '.join(found.rows)}: taken out; {len(found.files)} files are written anew, and "
-        f"{found.replies} replies in the journal have no text any more.",
+        f"{', '.join(found.rows)}: taken out; {n_files} written anew, and {n_replies} in the "
+        f"journal {have} no text any more.",
         *(
             ["data/README.md was changed by hand and is left as it is: mend its counts."]
             if found.has_own_card

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from pipeline import redact
+from pipeline.counted import counted
 from pipeline.run.events import Event, Listener, Message, Progress
 from pipeline.terminal import safe
 
@@ -75,7 +76,7 @@ def line_of(event: Progress) -> str:
     if event.dropped:
         parts.append("dropped " + dropped_text(event.dropped, most=4))
     if event.requests:
-        parts.append(f"{event.requests} requests")
+        parts.append(counted(event.requests, "request"))
     if event.tokens:
         parts.append(f"{event.tokens} tokens")
     if event.cost_usd is not None:

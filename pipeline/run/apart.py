@@ -21,7 +21,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline import errors, redact
-from pipeline.errors import StallError, SynthError
+from pipeline.errors import BrokenStageError, SynthError
 from pipeline.signals import Ending
 from pipeline.stages import filter as filter_stage
 
@@ -36,7 +36,7 @@ def judge_apart(
 ) -> pl.DataFrame:
     """One verdict a row of `shards`, in order; `name` is the stage's.
 
-    Raises `StallError` where the filters have not come back in the time that they have,
+    Raises `BrokenStageError` where the filters have not come back in the time that they have,
     `InterruptedRunError` once a signal has come, and what the stage itself raises.
     """
     staging.mkdir(exist_ok=True)
@@ -89,7 +89,7 @@ def _wait(
         except subprocess.TimeoutExpired:
             ending.check()
         if time.monotonic() > until:
-            raise StallError(
+            raise BrokenStageError(
                 f"{name}: the filters of your own have not come back after "
                 f"{config.own_timeout_s:g} s{_where(child, config)}. What was made before stays. "
                 f"Give them more time with --set {name}.own_timeout_s=SECONDS, or mend the file "

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import store
+from pipeline.counted import counted
 from pipeline.errors import InterruptedRunError
 from pipeline.run.context import Context
 from pipeline.run.events import Message
@@ -75,7 +76,7 @@ def _reached(*roles: Role) -> Iterator[None]:
 async def _asker(context: Context, model: Model, ledger: Ledger) -> AsyncIterator[Asker]:
     teacher = make_teacher(context, model)
     try:
-        if not context.prepared.is_replay and _has_work(context.prepared, model):
+        if not context.prepared.is_replay and has_work(context.prepared, model):
             await _unless_told(context.ending, teacher.check())
         buyer = Buyer(
             teacher,
@@ -90,7 +91,7 @@ async def _asker(context: Context, model: Model, ledger: Ledger) -> AsyncIterato
         await teacher.close()
 
 
-def _has_work(prepared: Prepared, model: Model) -> bool:
+def has_work(prepared: Prepared, model: Model) -> bool:
     """Whether a stage asks the model that is not taken over from another run as it is."""
     return any(
         isinstance(step.stage, AskingStage)
@@ -117,12 +118,13 @@ def make_teacher(context: Context, model: Model) -> Teacher:
 
         return LocalScorer(named.model, lambda: load_folder(Path(named.folder)))
     if named.scheme == "tiny":
-        from pipeline.train.scorer import LocalScorer, load_or_train
+        from pipeline.train.scorer import LocalScorer, is_trained, load_or_train
 
         def train() -> list[Loaded]:
             folder = context.run / "scorer" / context.input_digest()[:16]
-            rows = context.input_rows()
-            context.listener(Message(f"The tiny model learns from the {rows} rows, or is read."))
+            if not is_trained(folder):
+                rows = counted(context.input_rows(), "row")
+                context.listener(Message(f"The tiny model learns from {rows} first."))
             return load_or_train(folder, lambda: _texts(context), seed=seed)
 
         return LocalScorer(named.model, train)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from filters.decontaminate import read_benchmarks
 from pipeline import store, yaml_text
 from pipeline.errors import DamagedError
 from pipeline.manifest import FileEntry, RunManifest, StageManifest
 from pipeline.package_data import PROMPTS
 from pipeline.seed_tasks import BUILTIN
+from pipeline.stages import decontaminate
 from pipeline.templates import parse
 from pipeline.terminal import shorten
 
@@ -66,6 +69,7 @@ def render(
             "judge": state.judge,
             "judged_by_teacher": state.judged_by_teacher,
             "teacher": state.teacher,
+            "looked_for": _looked_for(state, stages),
             "rows": rows,
             "size": _size_category(sum(rows.values())),
             "stages": [
@@ -138,6 +142,47 @@ def _sources(shards: Sequence[Path], last: StageManifest) -> tuple[list[dict[str
 def _code(text: str | None) -> str | None:
     """A text of a row as it may stand between backticks."""
     return None if text is None else shorten(" ".join(text.split()).replace("`", "'"), LONGEST)
+
+
+def _looked_for(state: RunManifest, stages: Sequence[StageManifest]) -> list[dict[str, object]]:
+    """What each stage of decontamination looked for: the file, its SHA-256, and its benchmarks.
+
+    A file that is gone, or is another by now, is named without what is in it.
+    """
+    found: list[dict[str, object]] = []
+    for stage in stages:
+        if stage.stage != decontaminate.STAGE.name:
+            continue
+        path = stage.settings.get("benchmarks")
+        digest = state.identity.get(f"{stage.name}.file.{path}")
+        prompts = None if path is None else _prompts(Path(path), digest)
+        counts = None if prompts is None else prompts.group_by("benchmark").len()
+        named = (
+            []
+            if counts is None
+            else counts.sort(["len", "benchmark"], descending=[True, False]).rows()
+        )
+        found.append(
+            {
+                "stage": stage.name,
+                "file": None if path is None else _code(Path(path).name),
+                "sha256": digest,
+                "prompts": None if prompts is None else prompts.height,
+                "benchmarks": [{"name": _code(name or ""), "n": n} for name, n in named[:SOURCES]],
+                "more": max(len(named) - SOURCES, 0),
+            }
+        )
+    return found
+
+
+def _prompts(path: Path, digest: object) -> pl.DataFrame | None:
+    """The prompts of a file, where it is still the one that was looked into."""
+    try:
+        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            return None
+        return read_benchmarks(path)
+    except (OSError, ValueError, pl.exceptions.PolarsError):
+        return None
 
 
 def _depends_on(*, has_seeds: bool, has_sources: bool, has_teacher: bool) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from random import Random
 
@@ -21,7 +22,7 @@ from pipeline.run.context import Context
 from pipeline.run.events import Message
 from pipeline.run.guard import Guard
 from pipeline.run.pool_index import PoolIndex
-from pipeline.run.stalling import REPLIES, STALLED, RecentReplies
+from pipeline.run.stalling import REPLIES, STALLED, RecentReplies, is_no_teacher, what_to_try
 from pipeline.run.window import Window
 from pipeline.seed_tasks import SeedTask, TaskPool
 from pipeline.stage import DraftStage, Drop, Row
@@ -222,17 +223,25 @@ class Drafting:
         raise StallError(
             f"{self.step.name} {self.recent.said(sign)}, and has {self.folder.kept} of "
             f"{self.config.target} rows; most items were dropped as {self.recent.reasons()}. "
-            f"{self.recent.suggestion(show, sign)}; --no-stall-stop goes on with this one."
+            f"{self.recent.suggestion(show, sign)}"
         )
 
     def raise_if_still_stalled(self) -> None:
         """Raise `StallError` at once where the stage ended so before: more would be the same."""
         is_allowed = self.config.stall_after is None or self.context.prepared.may_stall
         if self.folder.state.stopped == STALLED and not is_allowed:
+            show = f"synth show {self.context.run} {self.step.name} --dropped"
+            dropped = Counter[str]()
+            for part in self.folder.published:
+                dropped.update(part.dropped_by_reason)
             raise StallError(
                 f"{self.step.name} stalled at {self.folder.kept} of {self.config.target} before; "
-                f"nothing was asked now. Go on with --no-stall-stop, or read  synth show "
-                f"{self.context.run} {self.step.name} --dropped  and begin a new run."
+                "nothing was asked now. "
+                + (
+                    what_to_try(dropped, show)
+                    if is_no_teacher(dropped)
+                    else f"Go on with --no-stall-stop, or read  {show}  and begin a new run."
+                )
             )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from decimal import Decimal
 from statistics import mean
+from typing import get_args
 
 from pipeline.inspect import Run, open_run
 from pipeline.manifest import StageManifest
@@ -21,14 +22,18 @@ from pipeline.run.example_requests import (
 )
 from pipeline.run.plan import Asking, Estimate
 from pipeline.run.prepare import Prepared
+from pipeline.run.roles import asked_roles
 from pipeline.stage import (
+    AskingStage,
     ChainStage,
     DraftStage,
     FilterStage,
     ImportStage,
     LLMStage,
+    Role,
     RowStage,
     Sampling,
+    role_of,
 )
 from pipeline.stages import bootstrap
 from pipeline.stages.drafts import DraftConfig
@@ -53,7 +58,19 @@ def estimate(prepared: Prepared) -> Estimate:
         teacher=prepared.teacher.model,
         stages=stages,
         assumptions=tuple(_assumptions(prepared, run, stages)),
+        asked=_asked_models(prepared),
     )
+
+
+def _asked_models(prepared: Prepared) -> dict[str, str]:
+    """Whom the stages ask, by role; the teacher where it judges because no judge is named."""
+    roles = [role_of(step.stage) for step in prepared.steps if isinstance(step.stage, AskingStage)]
+    named = [
+        "teacher" if role == "judge" and prepared.judge is None else role
+        for role in asked_roles(prepared.recipe)
+        if role in roles
+    ]
+    return {role: prepared.models[role].name for role in get_args(Role) if role in named}
 
 
 def _known(prepared: Prepared) -> Run | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from pipeline import manifest, redact, signals, store
 from pipeline.durable import make_folder
 from pipeline.errors import (
+    BrokenStageError,
     BudgetError,
     LockedError,
     StallError,
@@ -33,7 +34,7 @@ from pipeline.run.judging import run_export_stage, run_filter_stage
 from pipeline.run.lock import Lease, locked
 from pipeline.run.prepare import Prepared
 from pipeline.run.reuse import reuse
-from pipeline.run.stalling import STALLED
+from pipeline.run.stalling import BROKEN, STALLED
 from pipeline.shortage import shortage
 from pipeline.signals import Ending
 from pipeline.stage import (
@@ -102,7 +103,7 @@ async def _execute(
         state.finished = _now()
     except SynthError as error:
         if context is not None and isinstance(error, BudgetError | StallError):
-            context.stop_short("budget" if isinstance(error, BudgetError) else STALLED)
+            context.stop_short(_why_short(error))
         raise
     finally:
         _note_ending(prepared, state, sys.exc_info()[1])
@@ -121,6 +122,13 @@ async def _execute(
         (prepared.run / PROGRESS).unlink(missing_ok=True)
     lease.check()
     return state
+
+
+def _why_short(error: BudgetError | StallError) -> str:
+    """What the books of the open stage say of its end."""
+    if isinstance(error, BudgetError):
+        return "budget"
+    return BROKEN if isinstance(error, BrokenStageError) else STALLED
 
 
 def _note_ending(prepared: Prepared, state: RunManifest, error: BaseException | None) -> None:

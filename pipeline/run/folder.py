@@ -32,6 +32,8 @@ def existing_run(run: Path, problems: Problems) -> RunManifest | None:
     Anything else in it is a problem: a run goes into an empty folder or goes on with its own.
     """
     path = run / "run.json"
+    if _is_no_folder(run):
+        return None  # said by `check_writable`
     try:
         check_folders(run)
     except SynthError as error:
@@ -56,6 +58,13 @@ def existing_run(run: Path, problems: Problems) -> RunManifest | None:
             RecipeError(f"{run} is not empty and holds no run: name another folder with --out.")
         )
     return None
+
+
+def _is_no_folder(path: Path) -> bool:
+    try:
+        return path.exists() and not path.is_dir()
+    except OSError:
+        return False  # said by whoever opens it
 
 
 def _has_made_anything(run: Path) -> bool:
@@ -113,7 +122,14 @@ def check_writable(run: Path, problems: Problems) -> None:
             parent = parent.parent
     except OSError:
         return  # said by `existing_run`
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+    if not parent.is_dir():
+        problems.add(
+            RecipeError(
+                f"{parent} is a file, and --out names the folder of a run: name another one."
+            )
+        )
+        return
+    if not os.access(parent, os.W_OK | os.X_OK):
         problems.add(
             StorageError(f"{parent} cannot be written to: name another folder with --out.")
         )
@@ -134,6 +150,7 @@ def check_writable(run: Path, problems: Problems) -> None:
     if free < NEEDED:
         problems.add(
             StorageError(
-                f"{parent} has {free // 2**20} MiB free, and a run wants {NEEDED // 2**20}."
+                f"{parent} has {free // 2**20} MiB free, and a run wants {NEEDED // 2**20}: make "
+                "room there, or name a folder on another disk with --out."
             )
         )

@@ -8,16 +8,17 @@ the run ends: that is no longer a poisoned row but a broken stage.
 from __future__ import annotations
 
 import hashlib
+import os
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 import polars as pl
 
 from filters.verdict import verdict
 from pipeline import redact
-from pipeline.errors import StallError, SynthError
+from pipeline.errors import BrokenStageError, SynthError
 from pipeline.shortage import shortage
 from pipeline.stage import Drop
 
@@ -31,15 +32,16 @@ T = TypeVar("T")
 class Guard:
     """Runs the functions of one stage and counts what they fail on."""
 
-    def __init__(self, stage: str) -> None:
-        """`stage` is named in messages."""
+    def __init__(self, stage: str, own: Collection[str] = ()) -> None:
+        """`stage` is named in messages; `own` are the files of the user's that it runs."""
         self._stage = stage
+        self._own = {os.path.realpath(path) for path in own}
         self._recent: deque[str] = deque(maxlen=RECENT)
 
     def call(self, reason: str, act: Callable[[], T], *, rows: int = 1) -> T | Drop:
         """What `act` returns for `rows` rows, or a drop for `reason` where it raises.
 
-        Raises `StallError` where one cause fails too often, and `MemoryError`.
+        Raises `BrokenStageError` where one cause fails too often, and `MemoryError`.
         """
         try:
             result = act()
@@ -56,12 +58,19 @@ class Guard:
         self._recent.append(cause)
         n = Counter(self._recent)[cause]
         if n >= AT_LEAST and n > SHARE * len(self._recent):
-            raise StallError(
+            raise BrokenStageError(
                 f"{self._stage} fails on {n} of the last {len(self._recent)} rows with {cause}: "
-                f"{said}. Mend it, or take it out of the recipe, and make a new run with --from, "
-                "which asks nothing again."
+                f"{said}{self._where(error)}. Mend it, or take it out of the recipe, and make a "
+                "new run with --from, which asks nothing again."
             ) from error
         return Drop(reason, f"{cause}: {said}")
+
+    def _where(self, error: Exception) -> str:
+        """At which line of the user's files it was raised, or of those that they called."""
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if os.path.realpath(frame.filename) in self._own]
+        at = (own or frames)[-1]
+        return f" (line {at.lineno} of {at.filename})"
 
     def judge(
         self, frame: pl.DataFrame, act: Callable[[pl.DataFrame], pl.DataFrame]

@@ -44,7 +44,7 @@ def _judge(given: dict[str, Any]) -> None:
     config = filter_stage.Config.model_validate(given["config"])
     shards = [Path(path) for path in given["shards"]]
     frame = store.read_frame(shards, filter_stage.reads(config))
-    guard = Guard(given["name"])
+    guard = Guard(given["name"], filter_stage.files(config))
     guard.judge(frame, lambda part: filter_stage.judge(part, config)).write_ipc(given["out"])
 
 

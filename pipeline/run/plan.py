@@ -30,13 +30,17 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A plan: one entry an asking stage, what they sum up to, and what was assumed."""
+    """A plan: one entry an asking stage, what they sum up to, and what was assumed.
+
+    `asked` has the model of each role that a stage asks.
+    """
 
     run: str
     recipe: str
     teacher: str
     stages: tuple[Asking, ...]
     assumptions: tuple[str, ...]
+    asked: dict[str, str]
 
     @property
     def total(self) -> Asking:
@@ -60,11 +64,12 @@ class Estimate:
 
     def as_text(self) -> str:
         """For people."""
-        lines = [f"{self.recipe} in {self.run}, teacher {self.teacher}. Nothing is sent.", ""]
+        whom = ", ".join(f"{role} {name}" for role, name in self.asked.items())
+        lines = [f"{self.recipe} in {self.run}, {whom or 'nobody is asked'}. Nothing is sent.", ""]
         if self.stages:
             lines += [*_table((*self.stages, self.total)), ""]
         else:
-            lines += ["No stage of this recipe asks a teacher.", ""]
+            lines += ["No stage of this recipe asks a model.", ""]
         return "\n".join([*lines, *(f"* {line}" for line in self.assumptions)]) + "\n"
 
 

@@ -147,7 +147,8 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     asked = {role: models[role] for role in roles}
     settings = settings_of(found, _contents(prompts, seeds, source, asked))
     if existing is not None:
-        check_unchanged(run, existing, settings, other_versions=options.is_replay)
+        path = None if source is None else source.path
+        check_unchanged(run, existing, settings, source=path, other_versions=options.is_replay)
     digests = fingerprints(found, settings)
     if old is not None and source is not None and source.taken_from == old:
         _check_taken_in(old, found, digests[0])

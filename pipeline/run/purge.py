@@ -20,6 +20,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline import manifest, store
+from pipeline.counted import counted
 from pipeline.crashpoint import crashpoint
 from pipeline.durable import make_folder, sync_folder, sync_tree
 from pipeline.errors import InputError
@@ -46,7 +47,8 @@ class Purged:
     """What was taken out, and where copies may remain.
 
     `has_own_card` says that the data card was changed by hand and was left as it is,
-    `has_lost_models` that its tiny models, which had learned from the rows, were removed.
+    `has_lost_models` that its tiny models, which had learned from the rows, were removed, `was_out`
+    that the rows were purged before, so that nothing was done.
     """
 
     rows: list[str]
@@ -55,6 +57,7 @@ class Purged:
     copies: list[str] = field(default_factory=list)
     has_own_card: bool = False
     has_lost_models: bool = False
+    was_out: bool = False
 
 
 def purge(
@@ -77,6 +80,8 @@ def purge(
                 raise InputError(f"{path} is not finished: finish it first, then purge.")
             rows = _rows(run)
             wanted = _wanted(run, rows, row, sha256, descendants=descendants)
+            if wanted <= _out(rows):
+                return Purged(sorted(wanted), was_out=True)
             _prepare(run, rows, wanted)
         plan = json.loads((folder / "plan.json").read_bytes())
         return _carry_out(path, plan, lease.epoch)
@@ -91,9 +96,17 @@ def _rows(run: Run) -> pl.DataFrame:
             if not shards:
                 continue
             names = [n for n in ("row_id", "parent_id", *TEXTS) if n in state.columns]
+            names += ["drop_reason"] if half == "dropped" else []
             frame = store.read_frame(shards, names)
             frames.append(frame.with_columns(stage=pl.lit(state.index), half=pl.lit(half)))
     return pl.concat(frames, how="diagonal")
+
+
+def _out(rows: pl.DataFrame) -> set[str]:
+    """The rows that were purged before: a line without texts is left of each."""
+    if "drop_reason" not in rows.columns:
+        return set()
+    return set(rows.filter(pl.col("drop_reason") == PURGED)["row_id"])
 
 
 def _wanted(
@@ -115,11 +128,12 @@ def _wanted(
         pairs = list(rows.select("row_id", "parent_id").unique().iter_rows())
         while more := {one for one, parent in pairs if parent in below} - below:
             below |= more
-    others = sorted(below - found)
+    others = sorted(below - found - _out(rows))
     if others and not descendants:
         raise InputError(
-            f"{len(others)} rows were made from it: {', '.join(others[:10])}. Purge them too with "
-            "--descendants, or one by one before it."
+            f"{counted(len(others), 'row was', 'rows were')} made from it: "
+            f"{', '.join(others[:10])}. Take --descendants to purge such rows too, or purge them "
+            "one by one before it."
         )
     return below
 

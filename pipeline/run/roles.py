@@ -157,7 +157,7 @@ def check_abilities(
             continue
         model = models[role_of(step.stage)]
         endpoint = step.stage.endpoint if isinstance(step.stage, RowStage) else None
-        said = _inability(step.name, model.uri, endpoint)
+        said = _inability(step.name, role_of(step.stage), model.uri, endpoint)
         if said is not None:
             problems.add(RecipeError(said))
     if not needed:
@@ -178,7 +178,7 @@ def check_abilities(
             )
 
 
-def _inability(step: str, parsed: uri.TeacherURI, endpoint: str | None) -> str | None:
+def _inability(step: str, role: Role, parsed: uri.TeacherURI, endpoint: str | None) -> str | None:
     """Why a model cannot answer a stage, in words; null where it can."""
     if endpoint == "score" and parsed.scheme not in ("openai", *HERE):
         return (
@@ -188,7 +188,7 @@ def _inability(step: str, parsed: uri.TeacherURI, endpoint: str | None) -> str |
     if endpoint != "score" and parsed.scheme in HERE:
         return (
             f"{step}: {parsed.scheme} only measures token loss: name a model that writes text "
-            "with --teacher openai:MODEL."
+            f"with --{role} openai:MODEL."
         )
     if endpoint == "embeddings" and parsed.scheme == "offline":
         return (
@@ -197,8 +197,8 @@ def _inability(step: str, parsed: uri.TeacherURI, endpoint: str | None) -> str |
         )
     if endpoint != "embeddings" and parsed.scheme == "st":
         return (
-            f"{step}: the teacher st:{parsed.place} only makes vectors: name "
-            "one that writes text with --teacher openai:MODEL, and embed in a run of its own."
+            f"{step}: the {role} st:{parsed.place} only makes vectors: name "
+            f"one that writes text with --{role} openai:MODEL, and embed in a run of its own."
         )
     return None
 
@@ -219,12 +219,13 @@ def check_offline(
     from pipeline.teacher.offline import TEMPLATES  # only where it is asked
 
     for step in asking:
+        assert isinstance(step.stage, AskingStage)
         for name in prompts_of(step.stage, step.config):
             if name not in TEMPLATES and name != "embed":
                 problems.add(
                     RecipeError(
                         f"{step.name}: the offline teacher does not know the template {name!r}: "
-                        "name a teacher with --teacher."
+                        f"name a {role_of(step.stage)} with --{role_of(step.stage)}."
                     )
                 )
     if source is None:
@@ -233,8 +234,7 @@ def check_offline(
     is_seeds = isinstance(found.steps[0].config, seed_rows.Config)
     if writers:
         roles = {role_of(step.stage) for step in asking if isinstance(step.stage, AskingStage)}
-        is_judge = roles == {"judge"} and models["judge"] is not models.get("teacher")
-        role = "judge" if is_judge else "teacher"
+        role = "judge" if roles == {"judge"} else "teacher"
         problems.add(
             RecipeError(
                 f"{', '.join(step.name for step in asking)}: the offline teacher answers only rows "

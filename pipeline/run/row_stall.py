@@ -18,8 +18,8 @@ from pipeline.errors import StallError
 from pipeline.manifest import HALVES, Part
 from pipeline.recipe import Step
 from pipeline.run.context import Context
-from pipeline.run.stalling import STALLED, RecentRows, read_some
-from pipeline.stage import NOT_ASKED, AskingConfig, Row, RowStage
+from pipeline.run.stalling import STALLED, RecentRows, what_to_try
+from pipeline.stage import NOT_ASKED, AskingConfig, Row, RowStage, role_of
 from pipeline.store import StageFolder
 
 PURGED = "purged"
@@ -135,5 +135,5 @@ class RowStall:
         return StallError(
             f"{name} {said}{seen} (stall_below is {recent.config.stall_below:g}), and is through "
             f"{through} of {total} rows; most were dropped as {recent.reasons()}. "
-            f"{read_some(show)}; --no-stall-stop goes on with this one."
+            f"{what_to_try(recent.dropped, show, role_of(self._stage))}"
         )

@@ -89,11 +89,17 @@ def fingerprints(found: Recipe, settings: RunSettings) -> list[str]:
 
 
 def check_unchanged(
-    run: Path, old: RunManifest, new: RunSettings, *, other_versions: bool = False
+    run: Path,
+    old: RunManifest,
+    new: RunSettings,
+    *,
+    source: Path | None = None,
+    other_versions: bool = False,
 ) -> None:
     """Raise a `RecipeError` that names every setting of the run in `run` that must not change.
 
-    With `other_versions` stages may be of other versions than those that the run was made with.
+    `source` is where rows come from now. With `other_versions` stages may be of other versions than
+    those that the run was made with.
     """
     lines = []
     for kind, before, now in (
@@ -104,6 +110,9 @@ def check_unchanged(
             if other_versions and path.endswith(".version"):
                 continue
             if before.get(path) != now.get(path):
+                if path == "input" and source is not None and old.input is not None:
+                    lines.append(f"{_other_input(Path(old.input['path']), source)} ({kind})")
+                    continue
                 was, is_now = (_short(value.get(path)) for value in (before, now))
                 lines.append(f"{path} was {was} and is {is_now} ({kind})")
     for path in sorted(new.extent.keys() & old.extent.keys()):
@@ -116,6 +125,13 @@ def check_unchanged(
             f"{run} holds a run with other settings:\n{listed}\nTake the same settings, "
             "or make a new run with --out; --from with it asks nothing again that was asked."
         )
+
+
+def _other_input(was: Path, is_now: Path) -> str:
+    """What is said of rows that are not those that a run began with."""
+    if was.resolve() == is_now.resolve():
+        return f"input is {is_now} as before, and what is taken in of it is not the same"
+    return f"input was {was} and is {is_now}, and what is taken in of them is not the same"
 
 
 def _short(value: object) -> str:

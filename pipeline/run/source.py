@@ -227,14 +227,18 @@ def _shape(path: Path, names: Sequence[str], config: Config) -> Shape:
         raise InputError(f"--input {path} has no rows.")
     wanted = None if config.shape == "auto" else config.shape
     shape = recognise(names, shape=wanted, columns=config.columns)
+    named = ", ".join(repr(name[:40]) for name in names[:12])
+    if absent := [f"{field!r}" for field in config.columns.values() if field not in names]:
+        raise InputError(
+            f"--input {path} has no field {' and no field '.join(absent)} (import.columns); it has "
+            f"{named}."
+        )
     if shape is None:
-        named = ", ".join(repr(name[:40]) for name in names[:12])
         raise InputError(
             f"--input {path}: its fields {named} have no shape that is known: name them with  "
             "--set 'import.columns={instruction: ..., output: ...}'."
         )
     if missing := [name for name in config.answers or () if name not in names]:
-        named = ", ".join(repr(name[:40]) for name in names[:12])
         raise InputError(
             f"--input {path} has no field {missing[0]!r} (import.answers); it has {named}."
         )

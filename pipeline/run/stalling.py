@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Literal
 
@@ -20,8 +20,13 @@ from pipeline.teacher.ledger import Bought
 
 STALLED = "stalled"
 """Why a stage ended short, in its books."""
+BROKEN = "failed"
+"""The same where its code failed, or did not come back."""
 REPLIES = 200
 """Nothing is decided from fewer replies than these."""
+NO_PROTOCOL = ("bad_envelope", "no_choices", "no_vector")
+"""Reasons that no model gives: the body of the reply had another form."""
+GO_ON = "; --no-stall-stop goes on with this one."
 BARREN = 100
 """So many replies in a row without one item in them, or rows of which nothing was kept, count as
 `stall_after` items do."""
@@ -116,14 +121,15 @@ class RecentReplies:
         return most_frequent(self.dropped)
 
     def suggestion(self, show: str, sign: Sign = "stall_below") -> str:
-        """What to try, by the first of the reasons; `show` is the command that shows rows."""
+        """What to do, by the first of the reasons; `show` is the command that shows rows."""
         if sign == "stall_distinct_below":
             return (
-                "Raise the temperature, or see to it that the server caches no reply, in a new run"
+                "Raise the temperature, or see to it that the server caches no reply, in a new "
+                f"run{GO_ON}"
             )
         if next(iter(_by_count(self.dropped)), ("", 0))[0] == "not_novel":
-            return "Raise the temperature or add seed tasks in a new run"
-        return read_some(show)
+            return f"Raise the temperature or add seed tasks in a new run{GO_ON}"
+        return what_to_try(self.dropped, show)
 
 
 class RecentRows:
@@ -182,7 +188,7 @@ class RecentRows:
         return most_frequent(self.dropped)
 
 
-def _by_count(dropped: Counter[str]) -> list[tuple[str, int]]:
+def _by_count(dropped: Mapping[str, int]) -> list[tuple[str, int]]:
     counted = [(reason, n) for reason, n in dropped.items() if n]
     return sorted(counted, key=lambda one: (-one[1], one[0]))
 
@@ -192,6 +198,16 @@ def most_frequent(dropped: Counter[str]) -> str:
     return ", ".join(f"{reason} {n}" for reason, n in _by_count(dropped)[:3])
 
 
-def read_some(show: str) -> str:
-    """What to try where nothing better is known; `show` is the command that shows rows."""
-    return f"Read some with  {show}  and change the prompt in a new run"
+def is_no_teacher(dropped: Mapping[str, int]) -> bool:
+    """Whether most replies had no form of the protocol: the address is that of something else."""
+    return next(iter(_by_count(dropped)), ("", 0))[0] in NO_PROTOCOL
+
+
+def what_to_try(dropped: Mapping[str, int], show: str, role: str = "teacher") -> str:
+    """What to do where nothing better is known; `show` is the command that shows rows."""
+    if is_no_teacher(dropped):
+        return (
+            "What answers there does not speak the OpenAI protocol: mend the address in a new run "
+            f"(--{role} openai:MODEL@URL; most end in /v1). Read what was said with  {show}"
+        )
+    return f"Read some with  {show}  and change the prompt in a new run{GO_ON}"

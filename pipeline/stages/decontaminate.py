@@ -40,7 +40,8 @@ class Config(StageConfig):
         try:
             read_benchmarks(path)
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise ValueError(f"{path} cannot be read: {error}") from error
+            said = getattr(error, "strerror", None) or error
+            raise ValueError(f"{path} cannot be read: {said}") from error
         return path
 
 

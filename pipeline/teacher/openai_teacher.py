@@ -146,7 +146,10 @@ class OpenAITeacher:
                 f"{what_to_set(parameter, call.stage)}"
             ) from error
         if status == 404:
-            raise TeacherError(f"{self.name} is not there ({status}): {said}") from error
+            raise TeacherError(
+                f"{self.name} is not there ({status}): {said}. Mend the model's name or its "
+                "address (openai:MODEL@URL; most end in /v1)."
+            ) from error
         if status in (401, 403):
             raise TeacherError(f"the teacher {self._refusal(error)}") from error
         if "location" in error.response.headers:

@@ -201,6 +201,11 @@ def load_folder(folder: Path, context: int | None = None) -> list[Loaded]:
     return [Loaded(model, PromptIds(tokenizer), min(context or reads, reads))]
 
 
+def is_trained(folder: Path) -> bool:
+    """Whether `folder` holds the tiny models already, whole."""
+    return (folder / "done").is_file()
+
+
 def load_or_train(
     folder: Path, rows: Callable[[], Iterable[Texts]], *, seed: int, steps: int = STEPS
 ) -> list[Loaded]:
@@ -216,7 +221,7 @@ def load_or_train(
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     size = tiny.Size()
-    if not (folder / "done").is_file():
+    if not is_trained(folder):
         sample = _sample(rows(), seed)
         tokenizer = tiny.make_tokenizer(
             (text for one in sample for text in one.all() if text), size

@@ -101,3 +101,19 @@ def test_the_first_lines_of_a_run_at_work_say_how_many_rows_there_are(
     row = next(row for row in shown.splitlines() if row.startswith("bootstrap"))
     assert kept == int(row.split()[3]) > 0
     assert not list(out.glob("stages/*/kept/*.parquet")), "the numbers are not of a shard"
+
+
+def test_the_offline_teacher_is_only_named_where_it_is_asked(tmp_path: Path) -> None:
+    old, new = str(tmp_path / "old"), str(tmp_path / "new")
+
+    def told(*given: str) -> str:
+        done = synth("run", "self-instruct", "--set", "bootstrap.target=20", *given)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stderr.decode()
+
+    notice = "The teacher is 'offline'"
+    assert notice in told("--out", old)
+    assert notice not in told("--out", old)
+    rules = ("--set", "filter.filters={outputs: {}}")
+    assert notice not in told("--from", old, "--out", new, *rules)
+    assert notice in told("--from", old, "--out", str(tmp_path / "other"), "--set", "seed=7")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.cli import look
 from tests.faults import matrix
 from tests.run import books
 from tests.teacher_server.process import Server
@@ -129,3 +130,22 @@ def test_a_run_that_stalled_goes_on_where_it_is_told_to(server: Server, tmp_path
     again = matrix.run(server, tmp_path / "run", *more, until="bootstrap")
     assert again.code == 3
     assert len(again.rows("bootstrap")) > 100
+
+
+@pytest.mark.parametrize("fault", ["html", "json_array"])
+def test_an_address_at_which_no_teacher_answers_is_said(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
+    server.set_plan([{"fault": fault}])
+    ran = matrix.run(server, tmp_path / "run", *SETTINGS, "teacher.attempts=1", until="bootstrap")
+    assert ran.code == 4
+    said = str(ran.error)
+    assert "mend the address in a new run (--teacher openai:MODEL@URL; most end in /v1)" in said
+    assert "prompt" not in said
+    assert "--no-stall-stop" not in said
+    look.status(str(ran.out))
+    text = capsys.readouterr().out
+    assert "next: what bootstrap asked is no teacher: synth show" in text
+    again = matrix.run(server, tmp_path / "run", *SETTINGS, "teacher.attempts=1", until="bootstrap")
+    assert again.requests == 0
+    assert "mend the address" in str(again.error)

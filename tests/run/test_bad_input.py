@@ -279,8 +279,8 @@ BAD_COMMANDS = [
     Bad("a key in the recipe", ("teacher.key",), options={"settings": ["teacher.key=sk-123"]}),
     Bad("the key in clear to another host", ("clear text",), environment={"MY_KEY": "k"},
         options={"teacher": "openai:m@http://host/v1", "settings": ["teacher.key=env:MY_KEY"]}),
-    Bad("below a file", ("cannot be written",), 7, options={"out": "file.txt/run"}),
-    Bad("a file", ("cannot be written",), 7, options={"out": "file.txt"}),
+    Bad("below a file", ("is a file",), options={"out": "file.txt/run"}),
+    Bad("a file", ("is a file",), options={"out": "file.txt"}),
     Bad("where nothing can be made", ("/proc",), 7, options={"out": "/proc/self/run"}),
     Bad("a name that is too long", ("xxx", "name too long"), 7, options={"out": "x" * 300}),
     Bad("a folder with other things", ("not empty",), options={"out": "full"}),
@@ -338,10 +338,11 @@ def test_all_that_is_wrong_is_said_in_one_message(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     order = recipe("{stage: bootstrap, demonstrations: 9}", "stage: instances", "stage: classify")
-    bad = Bad("", (), recipe=order, seeds=seeds(), options={"teacher": "gpt", "out": "file.txt"})
+    options = {"teacher": "gpt", "out": "/proc/self/a"}
+    bad = Bad("", (), recipe=order, seeds=seeds(), options=options)
     error = run(bad, silent, tmp_path)
     assert error.exit_code == 7
-    for part in ("4 things", "'is_classification'", "8 seed tasks", "'gpt'", "file.txt"):
+    for part in ("4 things", "'is_classification'", "8 seed tasks", "'gpt'", "/proc"):
         assert part in str(error)
 
 

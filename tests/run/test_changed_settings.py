@@ -232,3 +232,19 @@ def test_a_run_of_one_stage_is_made_again_under_other_settings(
     new, fresh, old = (books.rows(tmp_path / name, stage) for name in ("new", "fresh", "old"))
     assert new == fresh
     assert len(new) < len(old)
+
+
+def test_another_input_is_named_beside_the_one_that_was_taken_in(
+    run_synth: RunSynth, tmp_path: Path
+) -> None:
+    old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
+    for path in (old, new):
+        row = {"instruction": f"Name a river of {path.stem}.", "output": "The Po."}
+        path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    run_synth(tmp_path / "run", recipe="dedup", input=str(old))
+    with pytest.raises(RecipeError) as caught:
+        run_synth(tmp_path / "run", recipe="dedup", input=str(new))
+    assert f"- input was {old} and is {new}, and what is taken in of" in str(caught.value)
+    old.write_bytes(new.read_bytes())
+    with pytest.raises(RecipeError, match=r"- input is .*old\.jsonl as before, and what is taken"):
+        run_synth(tmp_path / "run", recipe="dedup", input=str(old))

@@ -3,15 +3,19 @@
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from pipeline import open_run
 from pipeline.cli import look
-from pipeline.errors import StorageError, SynthError
+from pipeline.errors import RecipeError, StorageError, SynthError
 from pipeline.manifest import Ended
+from pipeline.run.estimate import estimate
 from pipeline.run.folder import not_written
+from pipeline.run.prepare import Options, prepare
+from pipeline.status import asked
 from pipeline.teacher.journal import NEEDED
 from tests.conftest import RunSynth
 from tests.teacher_server.process import Server
@@ -111,3 +115,45 @@ def test_a_write_that_fails_otherwise_wants_no_room(tmp_path: Path) -> None:
     assert said.endswith("start the same command again once it can be.")
     of_file = OSError(errno.EDQUOT, "Disk quota exceeded", str(tmp_path / "a" / "b"))
     assert str(tmp_path / "a" / "b") in str(not_written(tmp_path, of_file))
+
+
+@pytest.mark.parametrize("out", ["mine.csv", "mine.csv/run"])
+def test_a_file_is_no_place_for_a_run(out: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("instruction\nSing.\n", encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        prepare(Options("self-instruct", out=str(tmp_path / out)))
+    assert str(caught.value) == (
+        f"{tmp_path / 'mine.csv'} is a file, and --out names the folder of a run: name another one."
+    )
+
+
+def test_a_disk_that_is_nearly_full_is_said_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = shutil._ntuple_diskusage(2**30, 2**30 - 3 * 2**20, 3 * 2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: found)
+    with pytest.raises(StorageError, match=r"3 MiB free, .* 256: make room there, or .* --out\."):
+        prepare(Options("self-instruct", out=str(tmp_path / "run")))
+
+
+def test_a_run_that_asks_nobody_says_so(
+    run_synth: RunSynth, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"instruction": "Name a river.", "output": "The Po."}\n', encoding="utf-8")
+    run_synth(tmp_path / "run", recipe="dedup", input=str(rows))
+    look.status(str(tmp_path / "run"))
+    text = capsys.readouterr().out
+    assert "recipe dedup, nobody is asked, synth " in text
+    assert ", 1 row kept\n" in text
+    found = estimate(prepare(Options("dedup", input=str(rows), out=str(tmp_path / "other"))))
+    assert found.as_text().startswith(f"dedup in {tmp_path / 'other'}, nobody is asked. Nothing")
+
+
+def test_who_is_asked_is_named_by_role(small_run: Path) -> None:
+    state = open_run(small_run).manifest
+    assert asked(state) == "teacher offline"
+    rated = {"stages": ["import", "rate", "difficulty"], "scorer.model": "tiny"}
+    judged = state.model_copy(update={"judge": "j", "identity": rated})
+    assert asked(judged) == "judge j, scorer tiny"
+    assert asked(judged.model_copy(update={"judge": None})) == "teacher offline, scorer tiny"

@@ -1,11 +1,13 @@
 """A row that our own code fails on is dropped by name; a broken stage ends the run."""
 
+import re
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from pipeline.errors import StallError
+from pipeline.cli import look
+from pipeline.errors import BrokenStageError, StallError
 from pipeline.inspect import open_run
 from pipeline.run.execute import execute
 from pipeline.run.guard import Guard
@@ -46,10 +48,20 @@ def test_the_rows_that_a_filter_raises_on_are_dropped_and_no_others(tmp_path: Pa
     assert run.kept("filter").height == 297
 
 
-def test_a_filter_that_raises_too_often_ends_the_run(tmp_path: Path) -> None:
+def test_a_filter_that_raises_too_often_ends_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = _input(tmp_path, 300, set(range(0, 300, 10)))
-    with pytest.raises(StallError, match=r"fails on 11 of .* KeyError in picky"):
+    said = r"fails on 11 of .* KeyError in picky .*: 'poison' \(line 6 of .*/picky\.py\)\. Mend it"
+    with pytest.raises(BrokenStageError, match=said):
         _run(tmp_path, rows)
+    look.status(str(tmp_path / "run"))
+    text = capsys.readouterr().out
+    assert re.search(r"^filter +failed ", text, flags=re.MULTILINE)
+    assert (
+        "next: do what it says of filter, then the same command, or a new run with  --from" in text
+    )
+    assert "--no-stall-stop" not in text
 
 
 def test_want_of_memory_drops_no_row() -> None:

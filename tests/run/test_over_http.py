@@ -300,7 +300,7 @@ def test_server_errors_pass_and_are_counted(
     [
         ({"fault": "unauthorized"}, ("key", "Incorrect API key provided")),
         ({"fault": "forbidden"}, ("Country not supported",)),
-        ({"fault": "model_not_found"}, ("test-model", "does not exist")),
+        ({"fault": "model_not_found"}, ("test-model", "not exist", "Mend the model's name or")),
         ({"fault": "insufficient_quota"}, ("quota",)),
         (
             {"fault": "bad_request", "code": "unsupported_value", "message":

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import signal
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def test_what_a_stage_measured_is_that_of_the_rows_that_are_left(
 def test_descendants_go_only_where_that_is_said(run: Path) -> None:
     before = books.all_files(run)
     parent, instruction = a_child(run)["parent_id"], a_child(run)["instruction"]
-    with pytest.raises(InputError, match="were made from it: instances-"):
+    with pytest.raises(InputError, match="was made from it: instances-"):
         purge(run, row=parent)
     assert {name: found for name, found in books.all_files(run).items() if name != "lock"} == {
         name: found for name, found in before.items() if name != "lock"
@@ -224,3 +225,26 @@ def test_replies_that_could_not_be_used_go_with_the_row(
 def test_a_run_at_work_is_not_purged(run: Path) -> None:
     with locked(run), pytest.raises(LockedError):
         purge(run, row=a_child(run)["row_id"])
+
+
+def test_a_row_that_is_out_is_not_taken_out_again(run: Path) -> None:
+    row_id = a_child(run)["row_id"]
+    purge(run, row=row_id)
+    before = {name: found for name, found in books.all_files(run).items() if name != "lock"}
+    done = synth("purge", str(run), "--row", row_id)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode() == (
+        f"{row_id}: not there any more, purged before: nothing to do.\n"
+    )
+    assert before == {n: found for n, found in books.all_files(run).items() if n != "lock"}
+
+
+def test_a_row_whose_only_child_was_purged_before_can_go_alone(run: Path) -> None:
+    children = [row for row in books.rows(run, "instances") if row["parent_id"]]
+    counts = Counter(row["parent_id"] for row in children)
+    child = next(row for row in children if counts[row["parent_id"]] == 1)
+    dropped = books.rows(run, "instances", "dropped")
+    assert child["parent_id"] not in {row["parent_id"] for row in dropped}
+    purge(run, row=child["row_id"])
+    purge(run, row=child["parent_id"])
+    verify(run)

@@ -258,7 +258,7 @@ def test_who_is_missing_is_called_by_its_role(
     given = {"recipe": recipe, "input": rows}
     with pytest.raises(RecipeError, match=r"name a judge with --judge\."):
         run_synth(tmp_path / "run", judge="offline", **given)
-    with pytest.raises(RecipeError, match=r"name a teacher with --teacher\."):
+    with pytest.raises(RecipeError, match=r"name a judge with --judge\."):
         run_synth(tmp_path / "run", **given)
     quick = ("judge.attempts=1", "judge.outage_limit_s=0")
     with pytest.raises(InterruptedRunError, match="the judge cannot be reached"):

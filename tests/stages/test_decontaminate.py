@@ -1,5 +1,6 @@
 """The decontaminate stage: its file is checked first, its verdicts name the item."""
 
+import hashlib
 from pathlib import Path
 
 import polars as pl
@@ -9,6 +10,7 @@ from pipeline.errors import RecipeError
 from pipeline.inspect import open_run
 from pipeline.run.execute import execute
 from pipeline.run.prepare import Options, prepare
+from pipeline.run.purge import purge
 
 PROMPT = "Which river flows through the old town where the clockmaker kept his geese?"
 
@@ -76,3 +78,21 @@ def test_the_curate_recipe_runs_with_and_without_prompts(rows: Path) -> None:
         run = open_run(out)
         assert list(run.stages) == ["import", "filter", "dedup", "decontaminate", "export"]
         assert run.kept("decontaminate").height == 2 - number
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    without, with_prompts = (
+        (rows.parent / f"run-{number}/data/README.md").read_text("utf-8") for number in (0, 1)
+    )
+    assert "\n* `decontaminate` looked for nothing: no benchmark prompts were named.\n" in without
+    said = (
+        f"prompts of benchmarks in `benchmark.parquet` (SHA-256 `{digest}`), 1 in all: `geese` 1."
+    )
+    assert f"\n* `decontaminate` looked for the {said}\n" in with_prompts
+    path.unlink()
+    purge(rows.parent / "run-1", row=str(open_run(rows.parent / "run-1").kept()["row_id"][0]))
+    card = (rows.parent / "run-1/data/README.md").read_text("utf-8")
+    assert f"in `benchmark.parquet` (SHA-256 `{digest}`).\n" in card
+
+
+def test_the_card_of_a_recipe_without_the_stage_says_so(small_run: Path) -> None:
+    card = (small_run / "data/README.md").read_text("utf-8")
+    assert "\n* No benchmark prompts were looked for: the recipe has no `decontaminate`.\n" in card

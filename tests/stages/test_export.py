@@ -173,12 +173,12 @@ def test_the_card_counts_sources_and_licences_and_blames_no_teacher_that_wrote_n
     card = (tmp_path / "run/data/README.md").read_text("utf-8")
     assert "* Source `forum`, licence `CC-BY-4.0`: 5 rows.\n" in card
     assert "* Source `a'b # c`, no licence named: 2 rows.\n" in card
-    assert "* Source `rows.jsonl`, no licence named: 1 rows.\n" in card
+    assert "* Source `rows.jsonl`, no licence named: 1 row.\n" in card
     assert "depends on the licences of the rows that were taken in: state it" in card
     assert "teacher" not in card
     run_synth(tmp_path / "mit", "import.license=MIT", **given)
     card = (tmp_path / "mit/data/README.md").read_text("utf-8")
-    assert "* Source `rows.jsonl`, licence `MIT`: 1 rows.\n" in card
+    assert "* Source `rows.jsonl`, licence `MIT`: 1 row.\n" in card
     assert "Measured" not in card
 
 

@@ -380,6 +380,21 @@ def test_a_file_that_cannot_be_used_is_refused(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_field_that_is_named_and_not_there_is_said(run_synth: RunSynth, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"instruction": "x", "output": "y"}\n', encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        run_synth(
+            tmp_path / "run",
+            "import.columns={instruction: question}",
+            recipe="dedup",
+            input=str(tmp_path / "a.jsonl"),
+        )
+    assert str(caught.value) == (
+        f"--input {tmp_path / 'a.jsonl'} has no field 'question' (import.columns); it has "
+        "'instruction', 'output'."
+    )
+
+
 @pytest.mark.parametrize("where", ["nowhere.jsonl", "nowhere", "x" * 300])
 def test_an_input_that_is_not_there_is_refused(
     run_synth: RunSynth, tmp_path: Path, where: str
