@@ -19,14 +19,14 @@ def compiled(function: Function) -> Function:
     numba keeps it in NUMBA_CACHE_DIR, or beside the function's file, or under the user's cache
     folder, whichever can be written first; it writes a file aside and renames it, so processes do
     not disturb each other. Where none can be written, code that lies in one is still taken, and
-    what is missing is compiled by every process for itself.
+    what is missing is compiled by every process for itself. So is what was cut off or finds a full
+    disk: it is never a reason to stop.
     """
-    try:
-        return cast(Function, numba.njit(cache=True, nogil=True)(function))
-    except RuntimeError:  # numba found no place that it may write to
-        dispatcher = numba.njit(nogil=True)(function)
-    with contextlib.suppress(RuntimeError):  # raised where there is none to read from, either
-        cast(Any, dispatcher)._cache = _ReadOnlyCache(function)  # type: ignore[no-untyped-call]
+    dispatcher = numba.njit(nogil=True)(function)
+    for cache in (_Cache, _ReadOnlyCache):
+        with contextlib.suppress(RuntimeError):  # numba found no such place
+            cast(Any, dispatcher)._cache = cache(function)  # type: ignore[no-untyped-call]
+            break
     return cast(Function, dispatcher)
 
 
@@ -54,10 +54,28 @@ class _ReadOnlyImpl(CompileResultCacheImpl):
         super().__init__(function)  # type: ignore[no-untyped-call]
 
 
-class _ReadOnlyCache(FunctionCache):
+class _Cache(FunctionCache):
+    """numba's cache, whose files may be damaged (it does not sync them) and may find no room."""
+
+    def load_overload(self, sig: object, target_context: object) -> object:
+        """Take what was compiled; None, and an empty index, where it cannot be read."""
+        try:
+            return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        except Exception:  # noqa: BLE001 - a damaged pickle raises anything
+            with contextlib.suppress(OSError):
+                self.flush()  # type: ignore[no-untyped-call]
+            return None
+
+    def save_overload(self, sig: object, data: object) -> None:
+        """Keep the machine code if there is room for it."""
+        with contextlib.suppress(OSError):
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
+
+
+class _ReadOnlyCache(_Cache):
     """numba's cache in a place that cannot be written."""
 
-    _impl_class = _ReadOnlyImpl
+    _impl_class = _ReadOnlyImpl  # type: ignore[assignment]
 
     def save_overload(self, sig: object, data: object) -> None:
         """Keep nothing."""

@@ -71,7 +71,8 @@ def tokens(text: str, *, kind: Tokens = "unicode") -> list[str]:
     "unicode": the same tokens and, between them, one for every Han, kana, bopomofo or hangul
     character and one for every run of letters, marks and digits of another script (Cyrillic,
     Arabic, Devanagari, ...). A text in Latin script therefore has the same tokens under both;
-    that includes accented letters, which separate words in both ("café" gives "caf").
+    that includes accented letters, which separate words in both ("café" gives "caf"), but not the
+    full-width ones of East Asian text, which are words here ("ＡＢＣ" gives "ａｂｃ").
     Symbols and emoji are no tokens.
 
     >>> tokens("Translate 你好 into Русский, C++!")

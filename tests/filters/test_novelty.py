@@ -248,7 +248,8 @@ def test_a_damaged_cache_of_compiled_code_costs_time_and_no_answer(tmp_path: Pat
     assert files
     for file in files:
         file.write_bytes(b"")
-    assert compared(tmp_path) == f"{ANSWERS} True NoneType 0"
+    assert compared(tmp_path) == f"{ANSWERS} True ScanSearch 0"
+    assert compared(tmp_path).endswith("ScanSearch 1")
 
 
 @pytest.mark.parametrize("engine", ENGINES)

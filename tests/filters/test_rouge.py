@@ -40,6 +40,7 @@ def test_text_in_latin_script_has_the_published_tokens_under_both_kinds(
         ("カタカナー・ひらがな々", list("カタカナーひらがな々")),
         ("안녕 세계", list("안녕세계")),
         ("Привет, мир!", ["привет", "мир"]),
+        ("ＡＢＣの歌", ["ａｂｃ", "の", "歌"]),  # Latin, but full-width: of East Asian text
         ("हिन्दी में", ["हिन्दी", "में"]),  # vowel signs are marks, and belong to the word
         ("٣ كتب", ["٣", "كتب"]),
         ("яabc1", ["я", "abc1"]),  # ASCII runs are the published tokens wherever they stand
