@@ -12,6 +12,7 @@ import os
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import TypeVar
 
 import polars as pl
@@ -41,13 +42,16 @@ class Guard:
     def call(self, reason: str, act: Callable[[], T], *, rows: int = 1) -> T | Drop:
         """What `act` returns for `rows` rows, or a drop for `reason` where it raises.
 
-        Raises `BrokenStageError` where one cause fails too often, and `MemoryError`.
+        Raises `BrokenStageError` where one cause fails too often, and what says that the machine
+        lacks something.
         """
         try:
             result = act()
-        except (SynthError, MemoryError):  # want of memory is the machine's, not the row's
+        except SynthError:
             raise
-        except Exception as error:  # noqa: BLE001 - the one place where a row's failure is caught
+        except Exception as error:
+            if shortage(error):  # want of memory, say, is the machine's, not the row's
+                raise
             return self.failed(reason, error)
         self._recent.extend([""] * min(rows, RECENT))
         return result
@@ -77,18 +81,45 @@ class Guard:
     ) -> pl.DataFrame:
         """Verdicts for a frame; where `act` raises, it is halved down to the rows at fault.
 
-        Those are dropped as `error_filter`. A filter that compares rows then sees only the rows of
-        its half.
+        Those are dropped as `error_filter`, and all others are judged together once more, as a
+        filter that compares rows needs them. Raises `BrokenStageError` where no row is at fault.
         """
         found = self.call("error_filter", lambda: act(frame), rows=frame.height)
         if isinstance(found, pl.DataFrame):
             return found
+        at_fault = self._at_fault(frame, found, act)
+        if not at_fault:
+            raise BrokenStageError(
+                f"{self._stage} fails on {frame.height} rows together, on none of them alone: "
+                f"{found.detail}. Mend it, or take it out of the recipe, and make a new run with "
+                "--from, which asks nothing again."
+            )
+        at = pl.Series("at", range(frame.height), dtype=pl.Int64)
+        is_left = ~at.is_in(list(at_fault))
+        drops = at_fault.values()
+        gone = verdict([drop.reason for drop in drops], [drop.detail for drop in drops])
+        left = self.judge(frame.filter(is_left), act)
+        judged = (
+            gone.with_columns(pl.Series("at", list(at_fault), dtype=pl.Int64)),
+            left.with_columns(at.filter(is_left)),
+        )
+        return pl.concat(judged, how="diagonal").sort("at").drop("at")
+
+    def _at_fault(
+        self, frame: pl.DataFrame, failed: Drop, act: Callable[[pl.DataFrame], pl.DataFrame]
+    ) -> dict[int, Drop]:
+        """The rows, by their places, on which alone `act` fails; it has `failed` on all of them."""
         if frame.height == 1:
-            return verdict([found.reason], [found.detail])
+            return {0: failed}
         self._recent.pop()  # the halves count, not the whole
+        found: dict[int, Drop] = {}
         half = frame.height // 2
-        halves = (self.judge(frame[:half], act), self.judge(frame[half:], act))
-        return pl.concat(halves, how="diagonal")  # a row that fails was compared with none
+        for first, part in ((0, frame[:half]), (half, frame[half:])):
+            said = self.call("error_filter", partial(act, part), rows=part.height)
+            if isinstance(said, Drop):
+                inside = self._at_fault(part, said, act)
+                found |= {first + at: drop for at, drop in inside.items()}
+        return found
 
     def judge_parts(self, act: Callable[[], pl.DataFrame]) -> pl.DataFrame | None:
         """Verdicts for rows that are not all in memory; null where a row is at fault.

@@ -72,6 +72,39 @@ def test_want_of_memory_drops_no_row() -> None:
         Guard("stage").call("error_read", fail)
 
 
+def test_what_the_machine_lacks_drops_no_row() -> None:
+    def fail() -> None:
+        raise RuntimeError("can't start new thread")
+
+    with pytest.raises(RuntimeError, match="new thread"):
+        Guard("stage").call("error_read", fail)
+
+
+def first_of_equals(frame: pl.DataFrame) -> pl.DataFrame:
+    """A filter that compares rows, and fails where a poisoned one is among them."""
+    if frame["text"].str.contains("poison").any():
+        raise KeyError("poison")
+    repeats = ~frame["text"].is_first_distinct()
+    return pl.DataFrame({"reason": ["again" if one else None for one in repeats], "detail": ""})
+
+
+def test_rows_are_compared_with_all_that_are_not_at_fault() -> None:
+    texts = ["a", "b", "c", "poison", "d", "e", "poison too", "f", "a", "b"]
+    found = Guard("stage").judge(pl.DataFrame({"text": texts}), first_of_equals)
+    at_fault = [None] * 3 + ["error_filter"] + [None] * 2 + ["error_filter", None]
+    assert found["reason"].to_list() == [*at_fault, "again", "again"]
+
+
+def test_a_filter_that_fails_on_no_row_alone_drops_none() -> None:
+    def act(frame: pl.DataFrame) -> pl.DataFrame:
+        if {"a", "z"} <= set(frame["text"]):
+            raise KeyError("a pair")
+        return pl.DataFrame({"reason": pl.Series([None] * frame.height, dtype=pl.String)})
+
+    with pytest.raises(BrokenStageError, match="fails on 4 rows together, on none of them alone"):
+        Guard("stage").judge(pl.DataFrame({"text": list("abcz")}), act)
+
+
 def test_one_failure_in_a_thousand_goes_on_for_ever() -> None:
     guard = Guard("stage")
     for i in range(20_000):
