@@ -8,6 +8,7 @@ from filters.agreement import agreement
 from filters.exact import exact
 from filters.instances import instances
 from filters.keywords import keywords
+from filters.leftovers import leftovers
 from filters.opening import opening
 from filters.outputs import outputs
 from filters.pair_rating import pair_rating
@@ -30,6 +31,7 @@ TEXTUAL = [
     only_stop_words,
     prompt_leak,
     too_long,
+    leftovers,
 ]
 SINGLE = [*TEXTUAL, agreement, pair_rating]
 COMPARING = [instances, exact]

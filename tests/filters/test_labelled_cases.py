@@ -1,0 +1,61 @@
+"""Rows written for these tests, with the verdict that a reader gives: `cases/FILTER.LANGUAGE.tsv`.
+
+A line is the reason (`-` where the row is to be kept), the instruction, the input if there are four
+fields, and the output. `\\n` is a line break, and `⟨text⟩×7` the text seven times.
+"""
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from filters.leftovers import leftovers
+
+CASES = Path(__file__).parent / "cases"
+JUDGES: dict[str, Callable[..., pl.DataFrame]] = {
+    "leftovers": leftovers,
+}
+TIMES = re.compile("⟨(.*?)⟩×([0-9]+)", re.DOTALL)
+
+
+def written_out(field: str) -> str:
+    text = field.replace("\\n", "\n").replace("\\t", "\t")
+    return TIMES.sub(lambda met: met[1] * int(met[2]), text)
+
+
+def cases(name: str, language: str) -> pl.DataFrame:
+    lines = (CASES / f"{name}.{language}.tsv").read_text(encoding="utf-8").splitlines()
+    rows = []
+    for line in lines:
+        reason, instruction, *rest = map(written_out, line.split("\t"))
+        assert 1 <= len(rest) <= 2, line
+        rows.append((reason, instruction, rest[0] if len(rest) == 2 else "", rest[-1]))
+    names = ("reason", "instruction", "input", "output")
+    frame = pl.DataFrame(rows, dict.fromkeys(names, pl.String), orient="row")
+    return frame.with_columns(reason=pl.col("reason").replace("-", None))
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("name", JUDGES)
+def test_every_case_gets_the_verdict_of_its_reader(name: str, language: str) -> None:
+    rows, judge = cases(name, language), JUDGES[name]
+    assert rows.height >= 40
+    assert 10 <= rows["reason"].null_count() <= rows.height - 10
+    columns = [
+        rows[each.name]
+        for each in inspect.signature(judge).parameters.values()
+        if each.kind is not each.KEYWORD_ONLY
+    ]
+    found = judge(*columns)
+    both = rows.with_columns(found=found["reason"], detail=found["detail"])
+    wrong = both.filter(~pl.col("reason").eq_missing(pl.col("found"))).drop("input")
+    assert wrong.is_empty(), wrong.rows()
+    assert found["detail"].is_not_null().to_list() == rows["reason"].is_not_null().to_list()
+
+
+def test_the_case_files_are_those_that_are_read() -> None:
+    found = {path.name for path in CASES.iterdir()}
+    assert found == {f"{name}.{language}.tsv" for name in JUDGES for language in ("en", "zh")}
