@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from filters.agreement import agreement
+from filters.broken import broken
 from filters.exact import exact
 from filters.instances import instances
 from filters.keywords import keywords
@@ -32,6 +33,7 @@ TEXTUAL = [
     prompt_leak,
     too_long,
     leftovers,
+    broken,
 ]
 SINGLE = [*TEXTUAL, agreement, pair_rating]
 COMPARING = [instances, exact]
