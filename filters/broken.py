@@ -13,6 +13,7 @@ import polars as pl
 
 from filters.code import FENCE, is_code, without_fenced
 from filters.verdict import verdict
+from filters.verse import asks_for_verse
 from filters.word_lists import one_of
 
 TAIL = 4_000  # characters at the end in which a loop is looked for
@@ -64,10 +65,6 @@ ASKS_TO_REPEAT = re.compile(
     r"|重复|遍|次|循环|图案|歌词|打印",
     re.IGNORECASE,
 )
-VERSE = re.compile(
-    r"\bpoe[mt]|\bhaiku|\bverse|\bsong|\blyric|\brap\b|\bchorus|\bsonnet|\blimerick|\brhym|诗|歌|词|韵",
-    re.IGNORECASE,
-)
 DIGITS = re.compile(r"[0-9]+")
 
 
@@ -108,11 +105,7 @@ def broken(
             reason, detail = (None, None) if is_asked else ("repetition_loop", unit)
         if reason is None and brackets and _has_open_bracket(text):
             reason, detail = "unclosed_bracket", _end(text)
-        if (
-            reason is None
-            and sentences
-            and is_cut_off(text, is_verse=bool(VERSE.search(task or "")))
-        ):
+        if reason is None and sentences and is_cut_off(text, is_verse=asks_for_verse(task or "")):
             reason, detail = "cut_off", _end(text)
         reasons.append(reason)
         details.append(detail)

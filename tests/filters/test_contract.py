@@ -14,7 +14,10 @@ from filters.opening import opening
 from filters.outputs import outputs
 from filters.pair_rating import pair_rating
 from filters.prompt_leak import prompt_leak
+from filters.punctuation import punctuation
 from filters.refusal import refusal
+from filters.repetition import repetition
+from filters.sentence_length import sentence_length
 from filters.stop_words import only_stop_words
 from filters.too_long import too_long
 from filters.word_count import word_count
@@ -34,6 +37,9 @@ TEXTUAL = [
     too_long,
     leftovers,
     broken,
+    repetition,
+    punctuation,
+    sentence_length,
 ]
 SINGLE = [*TEXTUAL, agreement, pair_rating]
 COMPARING = [instances, exact]

@@ -14,11 +14,17 @@ import pytest
 
 from filters.broken import broken
 from filters.leftovers import leftovers
+from filters.punctuation import punctuation
+from filters.repetition import repetition
+from filters.sentence_length import sentence_length
 
 CASES = Path(__file__).parent / "cases"
 JUDGES: dict[str, Callable[..., pl.DataFrame]] = {
     "broken": broken,
     "leftovers": leftovers,
+    "punctuation": punctuation,
+    "repetition": repetition,
+    "sentence_length": sentence_length,
 }
 TIMES = re.compile("⟨(.*?)⟩×([0-9]+)", re.DOTALL)
 
