@@ -9,6 +9,7 @@ from filters.broken import broken
 from filters.exact import exact
 from filters.instances import instances
 from filters.keywords import keywords
+from filters.language import language
 from filters.leftovers import leftovers
 from filters.opening import opening
 from filters.outputs import outputs
@@ -17,6 +18,7 @@ from filters.prompt_leak import prompt_leak
 from filters.punctuation import punctuation
 from filters.refusal import refusal
 from filters.repetition import repetition
+from filters.script_mismatch import script_mismatch
 from filters.sentence_length import sentence_length
 from filters.stop_words import only_stop_words
 from filters.too_long import too_long
@@ -37,6 +39,8 @@ TEXTUAL = [
     too_long,
     leftovers,
     broken,
+    language,
+    script_mismatch,
     repetition,
     punctuation,
     sentence_length,

@@ -13,17 +13,21 @@ import polars as pl
 import pytest
 
 from filters.broken import broken
+from filters.language import language
 from filters.leftovers import leftovers
 from filters.punctuation import punctuation
 from filters.repetition import repetition
+from filters.script_mismatch import script_mismatch
 from filters.sentence_length import sentence_length
 
 CASES = Path(__file__).parent / "cases"
 JUDGES: dict[str, Callable[..., pl.DataFrame]] = {
     "broken": broken,
+    "language": language,
     "leftovers": leftovers,
     "punctuation": punctuation,
     "repetition": repetition,
+    "script_mismatch": script_mismatch,
     "sentence_length": sentence_length,
 }
 TIMES = re.compile("⟨(.*?)⟩×([0-9]+)", re.DOTALL)
@@ -34,8 +38,8 @@ def written_out(field: str) -> str:
     return TIMES.sub(lambda met: met[1] * int(met[2]), text)
 
 
-def cases(name: str, language: str) -> pl.DataFrame:
-    lines = (CASES / f"{name}.{language}.tsv").read_text(encoding="utf-8").splitlines()
+def cases(name: str, written_in: str) -> pl.DataFrame:
+    lines = (CASES / f"{name}.{written_in}.tsv").read_text(encoding="utf-8").splitlines()
     rows = []
     for line in lines:
         reason, instruction, *rest = map(written_out, line.split("\t"))
@@ -46,10 +50,10 @@ def cases(name: str, language: str) -> pl.DataFrame:
     return frame.with_columns(reason=pl.col("reason").replace("-", None))
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("written_in", ["en", "zh"])
 @pytest.mark.parametrize("name", JUDGES)
-def test_every_case_gets_the_verdict_of_its_reader(name: str, language: str) -> None:
-    rows, judge = cases(name, language), JUDGES[name]
+def test_every_case_gets_the_verdict_of_its_reader(name: str, written_in: str) -> None:
+    rows, judge = cases(name, written_in), JUDGES[name]
     assert rows.height >= 40
     assert 10 <= rows["reason"].null_count() <= rows.height - 10
     columns = [
