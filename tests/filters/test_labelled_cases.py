@@ -19,6 +19,7 @@ from filters.punctuation import punctuation
 from filters.repetition import repetition
 from filters.script_mismatch import script_mismatch
 from filters.sentence_length import sentence_length
+from filters.url_only import url_only
 
 CASES = Path(__file__).parent / "cases"
 JUDGES: dict[str, Callable[..., pl.DataFrame]] = {
@@ -29,6 +30,7 @@ JUDGES: dict[str, Callable[..., pl.DataFrame]] = {
     "repetition": repetition,
     "script_mismatch": script_mismatch,
     "sentence_length": sentence_length,
+    "url_only": url_only,
 }
 TIMES = re.compile("⟨(.*?)⟩×([0-9]+)", re.DOTALL)
 
