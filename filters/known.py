@@ -54,16 +54,18 @@ def known(
 
 def read_rows(path: str) -> pl.DataFrame:
     """The texts of a data set and `ref`, what each row is called; raises `ValueError`."""
-    place = Path(path)
-    found = (
-        sorted(one for one in place.rglob("*") if one.suffix in SUFFIXES and one.is_file())
-        if place.is_dir()
-        else [place]
-    )
+    found = [Path(one) for one in files_of(path)]
     if not found:
         raise ValueError(f"{path} holds no Parquet or JSON Lines file")
-    stamps = tuple((str(one), one.stat().st_mtime_ns if one.exists() else 0) for one in found)
-    return _read(stamps)
+    return _read(tuple((str(one), one.stat().st_mtime_ns if one.exists() else 0) for one in found))
+
+
+def files_of(path: str) -> list[str]:
+    """The files of a data set: itself, or those in a folder, in the order of their names."""
+    place = Path(path)
+    if not place.is_dir():
+        return [path]
+    return sorted(str(one) for one in place.rglob("*") if one.suffix in SUFFIXES and one.is_file())
 
 
 @lru_cache(maxsize=1)

@@ -28,6 +28,7 @@ LANGUAGES = (
 """What a text is taken for; leaving rare ones out makes the rest of short texts surer."""
 HEAD = 240  # characters of a text that are looked at
 WANTED = ("en", "zh")
+PACKAGE = "py3langid"
 SIGN_LANGUAGES = ("zh", "ja", "ko")
 
 HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
