@@ -45,7 +45,7 @@ ANSWERED = re.compile(
 )
 SIGNED = re.compile(
     r"(?:^|[.!?]\s+|\n)(?:Yours|Sincerely|Best|Kind|Warm|Regards|Love|With|Respectfully|Cheers|Thanks?)\b"
-    r"[^.!?\n]{0,60}$|[\"”]\s*[-–—]\s*\w[^.!?]*$|[-–—]\s?(?:[A-Z][\w.'’-]*\s?){1,4}$|(?:敬上|谨上|此致|敬礼|祝好|真诚地?|真挚地)[，,]?$"
+    r"[^!?\n]{0,60}$|[\"”]\s*[-–—]+\s*\w[^.!?]*$|[-–—]\s?(?:[A-Z][\w.'’-]*\s?){1,4}$|(?:敬上|谨上|此致|敬礼|祝好|真诚地?|真挚地)[，,]?$"
 )
 SAID = re.compile(r"^[\w .]{1,24}:\s")
 EQUATION = re.compile(r"=\s*[$€£]?\d")
@@ -61,8 +61,8 @@ LITERAL = re.compile(
     r"|//[^\n]*|/\*[\s\S]*?\*/|(?<![\w$&])#[^\n]*|--[^\n]*|<!--[\s\S]*?-->|/(?:\\.|[^/\\\n])+/[gimsu]*"
 )
 ASKS_TO_REPEAT = re.compile(
-    r"\brepeat|\btimes\b|\bpattern\b|\bprint|\bchant|\bloop|\blyrics|\bsong|\bpoem"
-    r"|重复|遍|次|循环|图案|歌词|打印",
+    r"\brepeat|\bpattern\b|\b(?:\d+|ten|twenty|fifty|hundred|thousand) times\b"
+    r"|重复|遍|[\d十百千]次|循环|图案",
     re.IGNORECASE,
 )
 DIGITS = re.compile(r"[0-9]+")
@@ -101,7 +101,7 @@ def broken(
         if reason is None and fences and len(FENCE.findall(text)) % 2:
             reason, detail = "unclosed_fence", _end(text)
         if reason is None and loops and (unit := loop(text, repeats, loop_characters)):
-            is_asked = ASKS_TO_REPEAT.search(task or "")
+            is_asked = ASKS_TO_REPEAT.search(task or "") or asks_for_verse(task or "")
             reason, detail = (None, None) if is_asked else ("repetition_loop", unit)
         if reason is None and brackets and _has_open_bracket(text):
             reason, detail = "unclosed_bracket", _end(text)
@@ -210,12 +210,12 @@ def is_cut_off(text: str, *, is_verse: bool = False) -> bool:
     if EQUATION.search(last):
         return False
     if ends:
-        return len(ends) + sum(map(_is_whole, others)) >= 2 and _length(last[ends[-1] :]) >= 2
+        return _length(last[ends[-1] :]) >= 2
     whole = sum(map(_is_whole, others))
     if item:
         items = [line for line in others if ITEM.match(line)]
         return len(items) >= 2 and all(map(_is_whole, items))
-    return whole >= 2 and whole == len(others) and _length(last) >= 8
+    return whole >= 2 and _is_whole(others[-1]) and _length(last) >= 8
 
 
 def _is_whole(line: str) -> bool:

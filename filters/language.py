@@ -108,11 +108,16 @@ def _judge(
         is_told = plain is not None and plain[0] == said[0] and plain[1] >= sure
         return ("unwanted_language", f"the answer is {_said(said)}") if is_told else (None, None)
     by_script = asked is not None and said[0] in SIGN_LANGUAGES and asked[0] not in SIGN_LANGUAGES
-    if asked is None or (asked[1] < sure and not by_script) or is_code(without_fenced(answer)):
+    if asked is None or (asked[1] < sure and not by_script):
         return None, None
-    if one_of("asks_for_code").search(task):
+    if said[0] not in SIGN_LANGUAGES and is_or_asks_for_code(task, answer):
         return None, None
     return "language_mismatch", f"the instruction is {_said(asked)}, the answer {_said(said)}"
+
+
+def is_or_asks_for_code(task: str, answer: str) -> bool:
+    """Whether an answer in letters may be in no language, for it is code or a name."""
+    return one_of("asks_for_code").search(task) is not None or is_code(without_fenced(answer))
 
 
 def _said(found: Told) -> str:

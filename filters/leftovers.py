@@ -21,6 +21,7 @@ SPOKEN_FOR_ITSELF = 80
 QUOTES = (("“", "”"), ("「", "」"), ("『", "』"), ("‘", "’"), ("«", "»"))
 SPEAKER = re.compile(r"^[ \t>*_-]*[\w .]{1,24}[*_]*\s?[:：]")
 ASSISTANT = re.compile(r"\bAIs?\b|robot|chatbot|assistant|artificial|机器人|人工智能|助手|助理")
+APOLOGY = re.compile(r"\bsorry\b|apolog|抱歉|对不起|道歉", re.IGNORECASE)
 BEFORE = 40
 AFTER = 80
 
@@ -77,6 +78,8 @@ def _met(
     last = SPOKEN_FOR_ITSELF if somebody_speaks else len(text)
     if reason == "assistant_refusal":
         last = min(last, opening)
+        if somebody_speaks and APOLOGY.search(task):
+            return None
         if somebody_speaks and not one_of("outright_refusals").search(text[: opening + AFTER]):
             return None
     for met in pattern.finditer(text):

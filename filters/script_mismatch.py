@@ -9,8 +9,7 @@ import re
 
 import polars as pl
 
-from filters.code import is_code, without_fenced
-from filters.language import LETTERS, QUOTED, SIGNED, by_signs, words_of
+from filters.language import LETTERS, QUOTED, SIGNED, by_signs, is_or_asks_for_code, words_of
 from filters.verdict import verdict
 from filters.word_lists import one_of
 
@@ -26,9 +25,10 @@ def script_mismatch(
 
     Kept are answers of fewer than `letters` letters (of Han, kana or hangul a third as many) beside
     code, links and numbers, those to instructions of fewer than half of that, and those to
-    instructions that name a language, ask for code, or hold some of the other script. A null is
-    empty. Returns one row an entry, in order: `reason` (String, null where the row is kept) and
-    `detail` (String: both scripts; null where the row is kept).
+    instructions that name a language or hold some of the other script; in letters, also what is
+    code or was asked for as code. A null is empty. Returns one row an entry, in order: `reason`
+    (String, null where the row is kept) and `detail` (String: both scripts; null where the row is
+    kept).
     """
     reasons: list[str | None] = []
     details: list[str | None] = []
@@ -46,7 +46,7 @@ def _judge(task: str, given: str, answer: str, letters: int) -> str | None:
     asked, said = by_signs(words_of(task), letters // 2), by_signs(words_of(answer), letters)
     if asked is None or said is None or (asked == LETTERS) is (said == LETTERS):
         return None
-    if one_of("names_a_language").search(task) or one_of("asks_for_code").search(task):
+    if one_of("names_a_language").search(task):
         return None
     both = f"{task}\n{given}"
     if said == LETTERS:
@@ -54,7 +54,7 @@ def _judge(task: str, given: str, answer: str, letters: int) -> str | None:
         if SENTENCE.search(words) is None or FEW * len(SIGNED.findall(words)) > len(words):
             return None
         shares_script = by_signs(words_of(SIGNED.sub(" ", both)), letters) == LETTERS
-        if shares_script or QUOTED.search(both) or is_code(without_fenced(answer)):
+        if shares_script or QUOTED.search(both) or is_or_asks_for_code(task, answer):
             return None
         return f"asked in {asked[0]} signs, answered in letters"
     if len(SIGNED.findall(both)) >= SIGNS_IN_PASSING:
