@@ -353,8 +353,9 @@ class FilterStage:
     `judge_parts(parts, config, scratch)` returns the same for rows that are too many for memory at
     once; `scratch` is an empty folder that it may fill. `reads(config)` names the columns that it
     needs, `may_read` those that it takes where rows have them, `files(config)` the files of the
-    user's own that its verdicts depend on. `measure(kept, config)` is what the books say of the
-    rows that stayed, from the columns that it needs.
+    user's own that its verdicts depend on, `needs(config)` what takes a package that does not come
+    with every synth: what it is, the package, the extra. `measure(kept, config)` is what the books
+    say of the rows that stayed, from the columns that it needs.
     """
 
     name: str
@@ -366,6 +367,7 @@ class FilterStage:
     may_read: tuple[str, ...] = ()
     judge_parts: Callable[[Parts, Any, Path], pl.DataFrame] | None = None
     files: Callable[[Any], tuple[str, ...]] = lambda config: ()
+    needs: Callable[[Any], tuple[tuple[str, str, str], ...]] = lambda config: ()
     measure: Callable[[pl.DataFrame, Any], dict[str, Any]] | None = None
     summary: str = ""
 

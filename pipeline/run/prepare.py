@@ -33,7 +33,7 @@ from pipeline.run.roles import (
 from pipeline.run.seed_source import seed_source
 from pipeline.run.settings import check_unchanged, fingerprints, settings_of
 from pipeline.run.source import Source, open_source
-from pipeline.stage import AskingStage, Role, Sampling, role_of
+from pipeline.stage import AskingStage, FilterStage, Role, Sampling, role_of
 from pipeline.stages import bradley_terry, compare, read_input, seed_rows
 from pipeline.stages.drafts import DraftConfig
 from pipeline.teacher import uri
@@ -138,6 +138,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     check_abilities(found, models, problems, needed=needs_key)
     columns = columns_of_steps(found, source, problems)
     _check_leaderboard(found, columns, problems, needed=needs_key or options.is_replay)
+    _check_packages(found, problems)
     check_writable(run, problems)
     problems.raise_if_any()
 
@@ -206,6 +207,21 @@ def _check_leaderboard(
     for step, there in zip(found.steps, columns, strict=True):
         if step.stage is compare.STAGE and "answers" in there:
             problems.add(RecipeError(f"{step.name}: {bradley_terry.MISSING}"))
+
+
+def _check_packages(found: Recipe, problems: Problems) -> None:
+    """What judges rows by a package of an extra has to find it, before anything runs."""
+    for step in found.steps:
+        if not isinstance(step.stage, FilterStage):
+            continue
+        for what, package, extra in step.stage.needs(step.config):
+            if find_spec(package) is None:
+                problems.add(
+                    RecipeError(
+                        f"{step.name}: {what} needs {package}: pip install 'synth[{extra}]', or "
+                        f"leave it out with --set {step.name}.{what}=false."
+                    )
+                )
 
 
 def _contents(

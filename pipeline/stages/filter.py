@@ -9,14 +9,11 @@ and `detail` (and, where it compares rows, `ref` and `similarity`) for each row.
 from __future__ import annotations
 
 import importlib.util
-import inspect
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import polars as pl
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, field_validator
 
 from filters.agreement import agreement
 from filters.instances import instances
@@ -26,10 +23,8 @@ from filters.outputs import outputs
 from filters.pair_rating import pair_rating
 from filters.refusal import refusal
 from filters.word_count import word_count
-from pipeline.errors import RecipeError
-from pipeline.stage import DECISION, OPERATIONAL, FilterStage, Parts, StageConfig, check_flag
-
-Filter = Callable[..., pl.DataFrame]
+from pipeline.stage import DECISION, OPERATIONAL, FilterStage, Parts, StageConfig
+from pipeline.stages.rules import Filter, check_settings, judge_by, parameters
 
 FILTERS: dict[str, Filter] = {
     "word_count": word_count,
@@ -41,14 +36,6 @@ FILTERS: dict[str, Filter] = {
     "agreement": agreement,
     "pair_rating": pair_rating,
 }
-VERDICT = {
-    "reason": pl.String,
-    "detail": pl.String,
-    "ref": pl.String,
-    "similarity": pl.Float64,
-}
-"""What is said of each row; the first is null where it is kept, the last two may be missing."""
-FINITE = ConfigDict(allow_inf_nan=False)
 DEFAULT = ("word_count", "keywords", "opening", "outputs", "instances")
 """The filters that apply where a recipe names none: those that any data has columns for."""
 
@@ -72,39 +59,12 @@ class Config(StageConfig):
         wrong = []
         for name, settings in given.items():
             try:
-                _check_settings(name, settings)
+                check_settings(name, find(name), settings, is_ours=name in FILTERS)
             except ValueError as error:
                 wrong.append(str(error))
         if wrong:
             raise ValueError("; ".join(wrong))
         return given
-
-
-def _check_settings(name: str, settings: dict[str, Any]) -> None:
-    """Raise `ValueError` for a filter that is not there, or a setting that it does not take."""
-    _, known = parameters(find(name))
-    if unknown := [setting for setting in settings if setting not in known]:
-        raise ValueError(
-            f"the filter {name!r} has no setting {', '.join(map(repr, unknown))}; it has "
-            f"{', '.join(known) or 'none'}"
-        )
-    if name in FILTERS:
-        _check_types(name, settings)
-
-
-def _check_types(name: str, settings: dict[str, Any]) -> None:
-    """Raise `ValueError` for a value that is not of the type that one of our filters declares."""
-    declared = inspect.signature(FILTERS[name], eval_str=True).parameters
-    for setting, value in settings.items():
-        wanted = declared[setting].annotation
-        try:
-            check_flag(wanted, value)
-            TypeAdapter(wanted, config=FINITE).validate_python(value, strict=True)
-        except PydanticCustomError as error:
-            raise ValueError(f"the filter {name!r}: {setting}: {error}") from error
-        except ValidationError as error:
-            said = error.errors(include_url=False)[0]["msg"]
-            raise ValueError(f"the filter {name!r}: {setting}: {said}") from error
 
 
 def find(name: str) -> Filter:
@@ -139,31 +99,9 @@ def files(config: Config) -> tuple[str, ...]:
     return tuple(name.rpartition(":")[0] for name in config.filters if name not in FILTERS)
 
 
-def parameters(function: Filter) -> tuple[list[str], list[str]]:
-    """The columns that a filter takes and the settings that it has, by name."""
-    columns: list[str] = []
-    settings: list[str] = []
-    for name, parameter in inspect.signature(function).parameters.items():
-        keyword_only = parameter.kind is inspect.Parameter.KEYWORD_ONLY
-        (settings if keyword_only else columns).append(name)
-    return columns, settings
-
-
 def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
     """One verdict a row, in order: `reason` (null is keep), `detail`, `ref`, `similarity`."""
-    verdicts = []
-    alive = frame.select("row_id").with_row_index("at").with_columns(frame.drop("row_id"))
-    for name, settings in config.filters.items():
-        function = find(name)
-        columns, _ = parameters(function)
-        found = function(*(alive[column] for column in columns), **settings)
-        found = _checked(name, found, alive.height)
-        judged = alive.select("at").hstack(found)
-        verdicts.append(judged.filter(pl.col("reason").is_not_null()))
-        alive = alive.filter(found["reason"].is_null())
-    nulls = {name: pl.lit(None, kind) for name, kind in VERDICT.items()}
-    verdicts.append(alive.select("at").with_columns(**nulls))
-    return pl.concat(verdicts).sort("at").drop("at")
+    return judge_by(frame, [(name, find(name), own) for name, own in config.filters.items()])
 
 
 def judge_parts(parts: Parts, config: Config, scratch: Path) -> pl.DataFrame:
@@ -186,21 +124,6 @@ def judge_parts(parts: Parts, config: Config, scratch: Path) -> pl.DataFrame:
     others = pl.concat(together)
     verdicts.append(others.select("at").hstack(judge(others.drop("at"), config)))
     return pl.concat(verdicts).sort("at").drop("at")
-
-
-def _checked(name: str, found: object, height: int) -> pl.DataFrame:
-    """A filter's verdicts with all columns. Raises `RecipeError` where they are none."""
-    wants = f"the filter {name} must give a DataFrame with 'reason' and 'detail', a row an entry"
-    if not isinstance(found, pl.DataFrame):
-        raise RecipeError(f"{wants}; it gives a {type(found).__name__}.")
-    if missing := {"reason", "detail"} - set(found.columns):
-        raise RecipeError(f"{wants}; {', '.join(sorted(missing))} is missing.")
-    if found.height != height:
-        raise RecipeError(f"{wants}; it gives {found.height} rows for {height}.")
-    return found.select(
-        (pl.col(column) if column in found.columns else pl.lit(None)).cast(kind).alias(column)
-        for column, kind in VERDICT.items()
-    )
 
 
 def reads(config: Config) -> tuple[str, ...]:

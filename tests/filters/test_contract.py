@@ -5,16 +5,26 @@ import polars as pl
 import pytest
 
 from filters.agreement import agreement
+from filters.broken import broken
 from filters.exact import exact
 from filters.instances import instances
 from filters.keywords import keywords
+from filters.known import known
+from filters.language import language
+from filters.leftovers import leftovers
 from filters.opening import opening
 from filters.outputs import outputs
 from filters.pair_rating import pair_rating
 from filters.prompt_leak import prompt_leak
+from filters.punctuation import punctuation
 from filters.refusal import refusal
+from filters.repetition import repetition
+from filters.script_mismatch import script_mismatch
+from filters.sentence_length import sentence_length
 from filters.stop_words import only_stop_words
+from filters.task_cap import task_cap
 from filters.too_long import too_long
+from filters.url_only import url_only
 from filters.word_count import word_count
 
 COLUMNS = {
@@ -30,9 +40,17 @@ TEXTUAL = [
     only_stop_words,
     prompt_leak,
     too_long,
+    leftovers,
+    broken,
+    language,
+    script_mismatch,
+    repetition,
+    punctuation,
+    sentence_length,
+    url_only,
 ]
 SINGLE = [*TEXTUAL, agreement, pair_rating]
-COMPARING = [instances, exact]
+COMPARING = [instances, exact, task_cap, known]
 
 Filter = Callable[..., pl.DataFrame]
 
@@ -57,7 +75,7 @@ def test_no_rows_and_rows_of_nulls_get_their_verdicts(judge: Filter) -> None:
     wanted = {"reason": pl.String, "detail": pl.String}
     if judge in COMPARING:
         wanted |= {"ref": pl.String}
-    if judge is exact:
+    if judge in (exact, known):
         wanted |= {"similarity": pl.Float64}
     for height in (0, 3):
         empty = pl.DataFrame({name: [None] * height for name in COLUMNS - {"row_id"}})

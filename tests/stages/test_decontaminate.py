@@ -76,7 +76,8 @@ def test_the_curate_recipe_runs_with_and_without_prompts(rows: Path) -> None:
         options = Options("curate", out=str(out), input=str(rows), settings=settings)
         execute(prepare(options), lambda event: None)
         run = open_run(out)
-        assert list(run.stages) == ["import", "filter", "dedup", "decontaminate", "export"]
+        names = ["import", "filter", "clean", "dedup", "decontaminate", "export"]
+        assert list(run.stages) == names
         assert run.kept("decontaminate").height == 2 - number
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     without, with_prompts = (

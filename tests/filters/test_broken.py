@@ -1,0 +1,123 @@
+"""Answers that are cut off, garbled or in a loop; the labelled cases are in another file."""
+
+import re
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from filters import broken as module
+from filters.broken import broken, is_cut_off, loop
+
+UNIT = "It is very so. "
+PIECES = st.sampled_from(["a", "b", "ab ", "It is so. ", "1", "2", "好", "很好。", "\n", "x y "])
+
+
+def reason(output: str | None, instruction: str | None = None, **settings: int) -> str | None:
+    columns = (pl.Series([text], dtype=pl.String) for text in (instruction, output))
+    return broken(*columns, **settings)["reason"][0]  # type: ignore[no-any-return]
+
+
+def slow_period(text: str) -> tuple[int, int] | None:
+    """The period of the end of a text, and over how many characters it holds."""
+    n = len(text)
+    for period in range(1, n - module.SEED + 1):
+        same = 0
+        while same < n - period and text[n - 1 - same] == text[n - 1 - same - period]:
+            same += 1
+        if same >= module.SEED:
+            return period, same + period
+    return None
+
+
+@given(st.lists(PIECES, max_size=6), st.lists(PIECES, min_size=1, max_size=5), st.integers(1, 15))
+def test_a_loop_is_what_the_slow_version_finds(head: list[str], unit: list[str], n: int) -> None:
+    text = "".join(head) + "".join(unit) * n
+    found = slow_period(re.sub("[0-9]+", "0", text))
+    said = loop(text, repeats=2, characters=30)
+    if said is not None:
+        assert found is not None
+        assert said.startswith(f"{found[1] // found[0]} times")
+    elif found is not None:
+        period, length = found
+        end = re.sub("[0-9]+", "0", text)[-period:]
+        letters = sum(sign.isalpha() for sign in end)
+        is_plain = letters >= 2 and 3 * letters >= period and len(set(end)) > 5
+        times = length // period
+        assert not (is_plain and times >= (4 if any(map(str.isdigit, end)) else 2) and length >= 30)
+
+
+def test_both_sides_of_how_often_and_how_far_a_loop_goes() -> None:
+    assert reason("Well: " + UNIT * 4) == "repetition_loop"
+    assert reason("Well: " + UNIT * 3) is None
+    assert reason("Well: " + UNIT * 3, repeats=3, loop_characters=45) == "repetition_loop"
+    assert reason("Well: " + UNIT * 3, repeats=3, loop_characters=60) is None
+    assert reason("Lines:\n" + "Line 1 is here.\n" * 8) == "repetition_loop"
+    assert reason("Lines:\n" + "Line 1 is here.\n" * 7) is None
+
+
+@given(st.text(st.sampled_from("()[]{}a"), max_size=30))
+def test_a_bracket_is_open_where_taking_pairs_away_leaves_one(text: str) -> None:
+    """A closing bracket that closes nothing is passed over, as the slow version does."""
+    left = [(at, sign) for at, sign in enumerate(text) if sign != "a"]
+    pairs = {")": "(", "]": "[", "}": "{"}
+    at = 0
+    while at < len(left):
+        _, sign = left[at]
+        if sign not in pairs:
+            at += 1
+        elif at and left[at - 1][1] == pairs[sign]:
+            del left[at - 1 : at + 1]
+            at -= 1
+        else:
+            del left[at]
+    assert module._open_at(text) == (left[-1][0] if left else None)
+
+
+@given(st.lists(st.sampled_from(["```", "```py", "a = 1", "Text.", "    ```"]), max_size=12))
+def test_a_fence_is_open_after_an_odd_number_of_them(lines: list[str]) -> None:
+    is_open = sum("```" in line for line in lines) % 2 == 1
+    said = reason("\n".join(lines), loops=False, brackets=False, sentences=False)
+    assert said == ("unclosed_fence" if is_open else None)
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_any_text_gets_a_verdict(task: str, text: str) -> None:
+    columns = pl.Series([task]), pl.Series([text])
+    found = broken(*columns)
+    assert found.height == 1
+    assert found["reason"].is_null()[0] == found["detail"].is_null()[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "setting", "wanted"),
+    [
+        ("It is na\ufffdve.", "garbled", "mojibake"),
+        ("```\nx", "fences", "unclosed_fence"),
+        (UNIT * 9, "loops", "repetition_loop"),
+        ("It was said by two (one such", "brackets", "unclosed_bracket"),
+        ("He came. He saw. He conq", "sentences", "cut_off"),
+    ],
+)
+def test_each_rule_can_be_left_out(text: str, setting: str, wanted: str) -> None:
+    assert reason(text) == wanted
+    assert reason(text, **{setting: False}) is None
+
+
+def test_a_sentence_alone_without_a_full_stop_is_kept() -> None:
+    assert not is_cut_off("He came and saw and conq")
+    assert not is_cut_off("")
+    assert is_cut_off("He came. He saw. Then he")
+    assert not is_cut_off("He came. He saw. Then")
+
+
+def test_verse_may_end_with_a_comma() -> None:
+    assert reason("The sea is wide, the sky is blue,", "Write a line of a poem.") is None
+    assert reason("The sea is wide, the sky is blue,", "Describe it.") == "cut_off"
+
+
+def test_what_is_asked_for_is_no_loop_and_no_garbage() -> None:
+    assert reason(UNIT * 9, "Repeat the sentence.") is None
+    assert reason("\ufffd stands for what is not known.", "What is \ufffd?") is None
+    assert reason(None) is None

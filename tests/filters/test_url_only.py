@@ -1,0 +1,41 @@
+"""Answers that are links; the labelled cases are in `test_labelled_cases.py`."""
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from filters.url_only import url_only
+
+LINKS = ["https://a.invalid/b", "www.a.invalid", "[a](https://a.invalid)"]
+IMAGES = ["![a](b.png)", "<img src='b'>"]
+OTHER = ["word", "词", "7.5"]
+
+
+def reason(output: str | None, task: str | None = None) -> str | None:
+    columns = (pl.Series([text], dtype=pl.String) for text in (task, None, output))
+    return url_only(*columns)["reason"][0]  # type: ignore[no-any-return]
+
+
+@given(st.lists(st.sampled_from([*LINKS, *IMAGES, *OTHER, "-", "..."]), max_size=5))
+def test_only_links_and_images_are_dropped(parts: list[str]) -> None:
+    is_bare = any(part in LINKS + IMAGES for part in parts) and not any(p in OTHER for p in parts)
+    kind = "image_only" if any(part in IMAGES for part in parts) else "url_only"
+    assert reason(" ".join(parts)) == (kind if is_bare else None)
+
+
+@pytest.mark.parametrize(
+    ("task", "is_kept"),
+    [
+        ("Give the URL of a.invalid", True),
+        ("Give the URL of b.invalid", False),
+        ("What about a.invalid?", False),
+    ],
+)
+def test_a_link_that_the_task_names_and_asks_for_is_kept(task: str, is_kept: bool) -> None:
+    assert (reason("https://a.invalid/x", task) is None) is is_kept
+
+
+def test_nothing_is_no_link() -> None:
+    assert reason(None) is None
+    assert reason("") is None

@@ -1,0 +1,166 @@
+"""The clean stage: which rules apply, in which order, in parts as in the whole."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from pipeline.errors import RecipeError
+from pipeline.run import prepare as preparing
+from pipeline.run.execute import execute
+from pipeline.run.prepare import Options, prepare
+from pipeline.stages import clean
+from pipeline.stages.clean import RULES, Config
+from tests.run import books
+
+GOOD = ("Name a river of Asia.", "", "The Yangtze is one.")
+BAD = {
+    "assistant_refusal": ("Name a river.", "", "I'm sorry, but I cannot help with that."),
+    "image_only": ("Draw a river.", "", "![river](river.png)"),
+    "cut_off": ("What is a river?", "", "It is water. It flows down. It ends in the"),
+    "repeated_sentences": ("What is a river?", "", "It is one. It is one. It is one. It runs far."),
+    "script_mismatch": ("Describe the river.", "", "河流从山里流出，穿过村庄，最后进入大海。"),
+}
+NONE: dict[str, object] = dict.fromkeys(RULES, False)
+
+
+def frame(*rows: tuple[str, str, str]) -> pl.DataFrame:
+    schema = dict.fromkeys(("instruction", "input", "output"), pl.String)
+    made = pl.DataFrame(rows, schema=schema, orient="row")
+    ids = pl.Series([f"r{n}" for n in range(len(rows))], dtype=pl.String)
+    return made.with_columns(row_id=ids, root_id=ids)
+
+
+def reasons(made: pl.DataFrame, **chosen: object) -> list[str | None]:
+    return clean.judge(made, Config.model_validate(chosen))["reason"].to_list()
+
+
+def test_the_rules_that_are_on_name_what_they_drop() -> None:
+    assert reasons(frame(GOOD, *BAD.values())) == [None, *BAD]
+
+
+def test_a_rule_can_be_left_out_and_set() -> None:
+    rows = frame(*BAD.values())
+    assert reasons(rows, **NONE) == [None] * len(BAD)
+    assert reasons(rows, **NONE) == [None] * len(BAD)
+    assert reasons(rows, leftovers=False, url_only=False)[:2] == [None, None]
+    assert reasons(rows, broken={"sentences": False})[2] is None
+    off = NONE | {"task_cap": {"at_most": 1, "draw": "first", "task": "instruction"}}
+    assert reasons(frame(GOOD, GOOD, *BAD.values()), **off)[:2] == [None, "over_task_cap"]
+
+
+def test_the_first_rule_that_meets_a_row_names_it() -> None:
+    text = "I'm sorry, but I cannot help. It is water. It flows. It ends in the"
+    row = frame(("Name it.", "", text.replace("help.", "help with that.")))
+    assert reasons(row) == ["assistant_refusal"]
+    assert reasons(row, leftovers=False) == ["cut_off"]
+
+
+def test_the_cap_counts_only_rows_that_are_left() -> None:
+    refused = (GOOD[0], "", BAD["assistant_refusal"][2])
+    found = reasons(frame(refused, GOOD, GOOD), task_cap={"at_most": 1, "draw": "first"})
+    assert found == ["assistant_refusal", None, "over_task_cap"]
+
+
+def test_every_turn_of_a_conversation_is_looked_at() -> None:
+    turns = [
+        {"role": "user", "content": GOOD[0]},
+        {"role": "assistant", "content": GOOD[2]},
+        {"role": "user", "content": "Another one?"},
+        {"role": "assistant", "content": "As an AI language model, I would say the Indus."},
+    ]
+    row = frame(GOOD).with_columns(messages=pl.Series([turns]))
+    assert reasons(row) == ["assistant_disclaimer"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "says"),
+    [
+        ({"broken": {"repeat": 3}}, "'broken' has no setting 'repeat'"),
+        ({"broken": {"repeats": "3"}}, "repeats: Input should be a valid integer"),
+        ({"known": True}, "needs a data set"),
+        ({"known": {"against": "nowhere.parquet"}}, "cannot be read"),
+        ({"brokn": True}, "Extra inputs"),
+    ],
+)
+def test_what_is_wrong_is_refused(chosen: dict[str, object], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        Config.model_validate(chosen)
+
+
+PIECES = st.sampled_from([GOOD, *BAD.values(), ("写诗", "", "好"), ("", "", "")])
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@given(rows=st.lists(PIECES, max_size=12), size=st.integers(1, 5), cap=st.booleans())
+def test_parts_are_cleaned_as_the_whole(
+    rows: list[tuple[str, str, str]], size: int, cap: bool, tmp_path: Path
+) -> None:
+    made = frame(*rows)
+    config = Config.model_validate({"task_cap": {"at_most": 1} if cap else False})
+    whole = clean.judge(made, config)
+    parts = [made.slice(at, size) for at in range(0, made.height, size)] or [made]
+    assert clean.judge_parts(lambda: iter(parts), config, tmp_path).equals(whole)
+    assert whole.height == made.height
+    assert whole.columns == ["reason", "detail", "ref", "similarity"]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.parquet"
+    frame(GOOD, *BAD.values()).select("instruction", "input", "output").write_parquet(path)
+    return path
+
+
+def test_it_runs_alone(rows: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    execute(prepare(Options("clean", out=str(run), input=str(rows))), lambda event: None)
+    state = books.stage_json(run, "clean")
+    assert state["dropped_by_reason"] == dict.fromkeys(BAD, 1)
+
+
+def test_a_missing_package_is_refused_with_the_line_that_installs_it(
+    rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_options = Options("clean", out=str(tmp_path / "run"), input=str(rows))
+    monkeypatch.setattr(preparing, "find_spec", lambda name: None)
+    prepare(given_options)  # the rule is off
+    wanted = Options(
+        "clean", out=str(tmp_path / "run"), input=str(rows), settings=["clean.language=true"]
+    )
+    with pytest.raises(RecipeError, match=r"pip install 'synth\[clean\]'"):
+        prepare(wanted)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_data_set_that_rows_are_compared_with_is_part_of_what_a_run_is(
+    rows: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.parquet"
+    frame(GOOD).write_parquet(other)
+    given_options = Options(
+        "clean",
+        out=str(tmp_path / "run"),
+        input=str(rows),
+        settings=[f"clean.known.against={other}"],
+    )
+    execute(prepare(given_options), lambda event: None)
+    assert books.stage_json(tmp_path / "run", "clean")["dropped_by_reason"]["known_row"] == 1
+    frame(GOOD, GOOD).write_parquet(other)
+    with pytest.raises(RecipeError, match=r"other\.parquet"):
+        prepare(given_options)
+
+
+def test_the_language_rule_takes_its_settings(rows: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    given_options = Options(
+        "clean",
+        out=str(run),
+        input=str(rows),
+        settings=["clean.language={wanted: [zh]}", "clean.script_mismatch=false"],
+    )
+    execute(prepare(given_options), lambda event: None)
+    assert books.stage_json(run, "clean")["dropped_by_reason"]["unwanted_language"] >= 1
