@@ -77,6 +77,7 @@ def broken(
     loops: bool = True,
     brackets: bool = True,
     sentences: bool = True,
+    full_stops: bool = True,
     repeats: int = 4,
     loop_characters: int = 60,
 ) -> pl.DataFrame:
@@ -86,8 +87,9 @@ def broken(
     fence of code that nothing closes. `repetition_loop`: the end says one thing `repeats` times or
     more, over at least `loop_characters` characters (a sign of Han, kana or hangul is two), where
     the instruction does not ask for it; numbers in it may differ. `unclosed_bracket`: a bracket or
-    a quotation is open at the end. `cut_off`: the last sentence or list item is not whole. A null
-    is empty. Returns one row an entry, in order: `reason` (String, null where the row is kept) and
+    a quotation is open at the end. `cut_off`: the last sentence or list item is not whole; most
+    real ones that only lack the last full stop are (`full_stops` false keeps them). A null is
+    empty. Returns one row an entry, in order: `reason` (String, null where the row is kept) and
     `detail` (String: the end of the answer, or what was found; null where the row is kept).
     """
     answers = output.fill_null("").str.strip_chars_end(BLANKS)
@@ -105,7 +107,11 @@ def broken(
             reason, detail = (None, None) if is_asked else ("repetition_loop", unit)
         if reason is None and brackets and _has_open_bracket(text):
             reason, detail = "unclosed_bracket", _end(text)
-        if reason is None and sentences and is_cut_off(text, is_verse=asks_for_verse(task or "")):
+        if (
+            reason is None
+            and sentences
+            and is_cut_off(text, is_verse=asks_for_verse(task or ""), full_stops=full_stops)
+        ):
             reason, detail = "cut_off", _end(text)
         reasons.append(reason)
         details.append(detail)
@@ -182,10 +188,11 @@ def _open_at(text: str) -> int | None:
     return stack[-1][1] if stack else None
 
 
-def is_cut_off(text: str, *, is_verse: bool = False) -> bool:
+def is_cut_off(text: str, *, is_verse: bool = False, full_stops: bool = True) -> bool:
     """Whether the last sentence or the last item of a list is not whole.
 
-    A line of verse may end with a comma, and without a full stop.
+    A line of verse may end with a comma, and without a full stop. Without `full_stops` a sentence
+    among whole ones may end without one too.
     """
     if EMPTY_ITEM.search(text):
         return True
@@ -207,7 +214,7 @@ def is_cut_off(text: str, *, is_verse: bool = False) -> bool:
     item = ITEM.match(last)
     if item and ends and ends[0] <= item.end():
         ends = ends[1:]
-    if EQUATION.search(last):
+    if not full_stops or EQUATION.search(last):
         return False
     if ends:
         return _length(last[ends[-1] :]) >= 2

@@ -112,6 +112,11 @@ def test_a_sentence_alone_without_a_full_stop_is_kept() -> None:
     assert not is_cut_off("He came. He saw. Then")
 
 
+def test_a_missing_full_stop_can_be_let_pass() -> None:
+    assert reason("He came. He saw. He conq", full_stops=False) is None
+    assert reason("He came. He saw. He lost,", full_stops=False) == "cut_off"
+
+
 def test_verse_may_end_with_a_comma() -> None:
     assert reason("The sea is wide, the sky is blue,", "Write a line of a poem.") is None
     assert reason("The sea is wide, the sky is blue,", "Describe it.") == "cut_off"
