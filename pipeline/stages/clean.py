@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import polars as pl
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from filters.broken import broken
 from filters.known import files_of, known, read_rows
@@ -49,14 +49,16 @@ Choice = bool | dict[str, Any]
 class Config(StageConfig):
     """Settings of `clean`: which rules apply, and each one's own settings.
 
-    On are those that find what is broken for any use. `punctuation` and `sentence_length` meet
-    tables, formulas and long lists too; `language` needs the extra `clean` and a choice of
-    languages; `known` needs another data set; what cap is right depends on the mixture.
+    On are those that find what is broken for any use; that only the last full stop is missing is
+    mostly how somebody writes (`broken: {full_stops: true}` drops it too). `punctuation` and
+    `sentence_length` meet tables, formulas and long lists too; `language` needs the extra `clean`
+    and a choice of languages; `known` needs another data set; what cap is right depends on the
+    mixture.
     """
 
     leftovers: Annotated[Choice, DECISION] = True
     url_only: Annotated[Choice, DECISION] = True
-    broken: Annotated[Choice, DECISION] = True
+    broken: Annotated[Choice, Field(default_factory=lambda: {"full_stops": False}), DECISION]
     repetition: Annotated[Choice, DECISION] = True
     punctuation: Annotated[Choice, DECISION] = False
     sentence_length: Annotated[Choice, DECISION] = False
