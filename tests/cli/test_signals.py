@@ -115,7 +115,8 @@ def curate(source: Path, out: Path) -> list[str]:
     "stages/01-import/kept/part-00003.parquet",
     "stages/02-filter/stage.json",
     "stages/02-filter/kept/part-00002.parquet",
-    "stages/03-dedup/stage.json",
+    "stages/03-clean/stage.json",
+    "stages/04-dedup/stage.json",
     "data/alpaca",
 ])  # fmt: skip
 def test_stages_without_a_teacher_end_and_go_on(
