@@ -40,7 +40,7 @@ def main() -> None:
         results = [_imports(folder, after_s) for after_s in (0.0, 0.2, 0.5, 1.0)]
         results += [
             _curate(folder, source, reached, before)
-            for reached in ("01-import/kept", "02-filter", "03-dedup", "data/alpaca")
+            for reached in ("01-import/kept", "02-filter", "03-clean", "04-dedup", "data/alpaca")
             for before in ((), FIRST)
             if not before or _can_be_first()
         ]
