@@ -116,7 +116,8 @@ def test_the_long_run_is_told_to_drain_in_the_morning(site: Site) -> None:
         timeout=30,
         check=False,
     )
-    assert [e["signal"] for e in site.events("signal")] == ["SIGTERM"]
+    # timeout tells the process and then its group: one that is quick hears it twice
+    assert {e["signal"] for e in site.events("signal")} == {"SIGTERM"}
     assert [e["code"] for e in site.events("end")] == [75]
     assert (done.stdout, done.stderr) == ("", "")
 
