@@ -34,10 +34,9 @@ class Pages(NamedTuple):
     following: Int64s  # the next page of the class, or EMPTY
     filled: Int64s  # its entries
     most_hidden: Int64s  # [COARSE or FINE, page]: the highest `hidden` in it
-    # PAGE of these for every page:
-    entries: Int32s
-    hidden: Int32s  # [COARSE or FINE, place]: tokens of the entry that set no bit of their own
-    lengths: Int32s
+    # PAGE of these for every page, each an entry's number, its tokens, and how many of its tokens
+    # set no bit of their own in the coarse and the fine signature: all at one place in memory.
+    filings: Int32s  # FILING of them an entry
 
 
 class Bar(NamedTuple):
@@ -61,6 +60,13 @@ class Scratch(NamedTuple):
     carries: NDArray[np.uint8]
     bits: Words  # the text's signature
     shared: Int64s
+    # Of a block of texts: the signature of w words is words w to 2w of a text's, for any width w,
+    # and `block_unseen` has the tokens that set no bit of their own in it at w.
+    block_bits: Words  # [text, word]
+    block_unseen: Int64s  # [text, width]
+    block_classes: Int64s  # [text, first or last]: the classes near enough in length
+    is_near: NDArray[np.bool_]  # [text, page]: whether an entry may reach the floor
+    compared: Int64s  # [page]: how many entries that was asked of
 
 
 class State(NamedTuple):

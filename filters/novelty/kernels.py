@@ -15,7 +15,10 @@ from filters.compiled import compiled
 from filters.novelty.arrays import Bar, Classes, Int32s, Int64s, Pages, Scratch, State, Texts, Words
 
 PAGE = 512  # entries a page
+FILING = 4  # numbers that are kept of an entry in a page
 STRIP = 64  # words of 64 tokens that an LCS takes at once
+CHUNK = 64  # counts that are looked through at once
+BLOCK = 64  # texts that a page is compared with while it is in the processor's cache
 EMPTY = -1
 COARSE, FINE = 0, 1  # signatures for looking for duplicates only, and for the nearest entry
 
@@ -75,25 +78,25 @@ def _fill_masks(text: Int32s, rows: int, first: int, words: int, scratch: Scratc
 
 
 @compiled
-def _lcs_word(entry: Int32s, masks: Words, place: Int32s) -> int:
+def _lcs_word(ids: Int32s, start: int, n: int, masks: Words, place: Int32s) -> int:
     """LCS with a text of up to 64 tokens (Hyyrö 2004: a column of the table is one addition)."""
     column = np.uint64(0xFFFFFFFFFFFFFFFF)
-    for j in range(entry.size):
-        row = place[entry[j]]
+    for j in range(np.uint64(start), np.uint64(start + n)):
+        row = place[np.uint32(ids[j])]
         if row != EMPTY:
-            matches = column & masks[row]
+            matches = column & masks[np.uint32(row)]
             column = (column + matches) | (column - matches)
     return count_ones(~column)
 
 
 @compiled
-def _lcs_strip(entry: Int32s, rows: int, words: int, scratch: Scratch) -> int:
+def _lcs_strip(ids: Int32s, start: int, n: int, rows: int, words: int, scratch: Scratch) -> int:
     """The share of `words` words in the LCS; `carries` hands each addition on to the next strip."""
     masks, column, carries = scratch.masks, scratch.column, scratch.carries
     zero, one = np.uint64(0), np.uint64(1)
     column[:words] = np.uint64(0xFFFFFFFFFFFFFFFF)
-    for j in range(entry.size):
-        row = scratch.place[entry[j]]
+    for j in range(n):
+        row = scratch.place[ids[start + j]]
         carry = np.uint64(carries[j])
         if row == EMPTY:
             if carry == zero:
@@ -114,17 +117,17 @@ def _lcs_strip(entry: Int32s, rows: int, words: int, scratch: Scratch) -> int:
 
 
 @compiled
-def _lcs_long(text: Int32s, rows: int, entry: Int32s, scratch: Scratch) -> int:
+def _lcs_long(text: Int32s, rows: int, ids: Int32s, start: int, n: int, scratch: Scratch) -> int:
     """The LCS with one entry; the masks are in place unless the text is longer than a strip."""
     words = (text.size + 63) // 64
-    scratch.carries[: entry.size] = 0
+    scratch.carries[:n] = 0
     if words <= STRIP:
-        return _lcs_strip(entry, rows, words, scratch)
+        return _lcs_strip(ids, start, n, rows, words, scratch)
     length = 0
     for first in range(0, words, STRIP):
         part = min(STRIP, words - first)
         _fill_masks(text, rows, first, part, scratch)
-        length += _lcs_strip(entry, rows, part, scratch)
+        length += _lcs_strip(ids, start, n, rows, part, scratch)
     return length
 
 
@@ -177,11 +180,127 @@ def _count_shared(bits: Words, stored: Words, start: int, shared: Int64s, size: 
 
 
 @compiled
+def _four(stored: Words, at: np.uint64, bits: Words, t: int, word: int) -> int:
+    """Count the bits that four words of text t share with an entry's, the first of them at `at`."""
+    return (
+        count_ones(stored[at] & bits[t, word])
+        + count_ones(stored[at + np.uint64(PAGE)] & bits[t, word + 1])
+        + count_ones(stored[at + np.uint64(2 * PAGE)] & bits[t, word + 2])
+        + count_ones(stored[at + np.uint64(3 * PAGE)] & bits[t, word + 3])
+    )
+
+
+@compiled
+def _mark_page(
+    page: int, c: int, floor: float, texts: Texts, classes: Classes, pages: Pages, scratch: Scratch
+) -> None:
+    """Tell for each text of a block whether the page, of class `c`, may hold an entry near it.
+
+    Without slices, as numba counts the users of every array at each of them, and with unsigned
+    places, as LLVM vectorises only what cannot be negative.
+    """
+    stored, bits = pages.signatures, scratch.block_bits
+    first, last = scratch.block_classes[:, 0], scratch.block_classes[:, 1]
+    width, hidden = classes.widths[COARSE, c], pages.most_hidden[COARSE, page]
+    shortest = classes.longest[c - 1] + 1 if c > 0 else 1
+    start, size = np.uint64(pages.starts[COARSE, page]), np.uint64(pages.filled[page])
+    second, fifth = start + np.uint64(PAGE), start + np.uint64(4 * PAGE)
+    for t in range(texts.offsets.size - 1):
+        if not first[t] <= c <= last[t]:
+            continue
+        most = 0
+        if width == 1:
+            a = bits[t, 1]
+            for i in range(size):
+                most = max(most, count_ones(stored[start + i] & a))
+        elif width == 2:
+            a, b = bits[t, 2], bits[t, 3]
+            for i in range(size):
+                shared = count_ones(stored[start + i] & a) + count_ones(stored[second + i] & b)
+                most = max(most, shared)
+        elif width == 4:
+            for i in range(size):
+                most = max(most, _four(stored, start + i, bits, t, 4))
+        elif width == 8:
+            for i in range(size):
+                shared = _four(stored, start + i, bits, t, 8)
+                most = max(most, shared + _four(stored, fifth + i, bits, t, 12))
+        else:
+            part = bits[t, width : 2 * width]
+            most = _count_shared(
+                part, stored, pages.starts[COARSE, page], scratch.shared, pages.filled[page]
+            )
+        m = texts.offsets[t + 1] - texts.offsets[t]
+        unseen = min(scratch.block_unseen[t, width], hidden)
+        scratch.is_near[t, page] = most >= _least(floor, m, shortest, unseen)
+    scratch.compared[page] = pages.filled[page]
+
+
+@compiled
+def _next_from(counts: Int64s, size: int, at: int, least: int) -> int:
+    """The first place from `at` on with a count of `least` or more; `size` if there is none."""
+    while at < size:
+        end = min(at + CHUNK, size)
+        most = 0
+        for i in range(np.uint64(at), np.uint64(end)):  # vectorised, as it does not stop
+            most = max(most, counts[i])
+        if most >= least:
+            while counts[at] < least:
+                at += 1
+            return at
+        at = end
+    return size
+
+
+@compiled
+def _least(ratio: float, m: int, n: int, hidden: int) -> int:
+    """How many bits must be shared for LCS / (m + n) to reach `ratio`, at `hidden` tokens unseen.
+
+    LCS <= tokens in common <= bits in common + those that one side's bits do not show.
+    """
+    return max(1, int(np.ceil(ratio * (m + n) - 1e-6))) - hidden
+
+
+@compiled
+def _find_near_pages(
+    texts: Texts, floor: float, classes: Classes, pages: Pages, scratch: Scratch
+) -> None:
+    """Tell of each page whether it may hold an entry near a text, for a block of texts at once.
+
+    A large pool is larger than the processor's cache, and fetching it takes longer than comparing
+    it: so each page is fetched once for the block.
+    """
+    longest, first, last = classes.longest, scratch.block_classes[:, 0], scratch.block_classes[:, 1]
+    for t in range(texts.offsets.size - 1):
+        text = texts.ids[texts.offsets[t] : texts.offsets[t + 1]]
+        m = text.size
+        first[t] = last[t] = np.searchsorted(longest, m)
+        while first[t] > 0 and longest[first[t] - 1] / (m + longest[first[t] - 1]) >= floor:
+            first[t] -= 1
+        while last[t] + 1 < longest.size and m / (m + longest[last[t]] + 1) >= floor:
+            last[t] += 1
+        rows = _place_tokens(text, scratch)
+        width = classes.widths[COARSE, first[t]]
+        while width <= classes.widths[COARSE, last[t]]:
+            bits = scratch.block_bits[t, width : 2 * width]
+            scratch.block_unseen[t, width] = m - _sign(text, scratch.occurrence, bits)
+            width *= 2
+        scratch.place[scratch.distinct[:rows]] = EMPTY
+    for c in range(longest.size):
+        page = classes.first_page[c]
+        while page != EMPTY:
+            _mark_page(page, c, floor, texts, classes, pages, scratch)
+            page = pages.following[page]
+
+
+@compiled
 def _nearest(
     text: Int32s,
     rows: int,
     floor: float,
     level: int,
+    block_row: int,
+    n_compared: int,
     is_published: bool,
     pool: Texts,
     classes: Classes,
@@ -189,6 +308,9 @@ def _nearest(
     scratch: Scratch,
 ) -> tuple[int, int]:
     """The first entry with the highest score, and its LCS; EMPTY if none reaches `floor`.
+
+    Of the first `n_compared` pages `_find_near_pages` may have found that nothing in them is near:
+    of these only the entries are looked at that were filed since.
 
     Scores are compared as LCS / (m + n). Two different ones of these are further apart than a
     float's rounding below 2**25 tokens, so the floats compare as the fractions would.
@@ -199,7 +321,8 @@ def _nearest(
     below = np.searchsorted(longest, m)
     above = below + 1
     width = unseen = 0
-    bits, counts = scratch.bits, scratch.shared
+    bits, counts, filings = scratch.bits, scratch.shared, pages.filings
+    ids, offsets, masks, place = pool.ids, pool.offsets, scratch.masks, scratch.place
     while True:
         # Classes by what the lengths alone allow, so those nearest to m first.
         most_below = min(m, longest[below]) / (m + min(m, longest[below])) if below >= 0 else -1.0
@@ -219,32 +342,37 @@ def _nearest(
             unseen = m - _sign(text, scratch.occurrence, bits)
         shortest = longest[c - 1] + 1 if c > 0 else 1
         while page != EMPTY:
-            start, size = pages.starts[level, page], pages.filled[page]
+            here, page = page, pages.following[page]
+            since = 0
+            if here < n_compared and not scratch.is_near[block_row, here]:
+                since = scratch.compared[here]
+            size = pages.filled[here] - since
+            if size == 0:
+                continue
+            start = pages.starts[level, here] + since
             most = _count_shared(bits, pages.signatures, start, counts, size)
-            # LCS <= tokens in common <= bits in common + those that one side's bits do not show
-            least = max(1, np.int64(np.ceil(ratio * (m + shortest) - 1e-6)))
-            least -= min(unseen, pages.most_hidden[level, page])
-            first_slot = page * PAGE
-            page = pages.following[page]
+            least = _least(ratio, m, shortest, min(unseen, pages.most_hidden[level, here]))
             if most < least:
                 continue
-            for i in range(size):
+            i = -1
+            while True:
+                i = _next_from(counts, size, i + 1, least)
+                if i == size:
+                    break
                 common = counts[i]
-                if common < least:
-                    continue
-                slot = first_slot + i
-                common += min(unseen, pages.hidden[level, slot])
-                n, entry = pages.lengths[slot], pages.entries[slot]
+                filing = FILING * (here * PAGE + since + i)
+                entry, n = filings[filing], filings[filing + 1]
+                common += min(unseen, filings[filing + 2 + level])
                 bound = common / (m + n)
                 if common == 0 or bound < ratio:
                     continue
                 if bound == ratio and entry > best != EMPTY and not (is_published and n != best_n):
                     continue  # at best a tie, and ties go to the first
-                other = pool.ids[pool.offsets[entry] : pool.offsets[entry + 1]]
+                start = offsets[entry]
                 if m <= 64:
-                    lcs = _lcs_word(other, scratch.masks, scratch.place)
+                    lcs = _lcs_word(ids, start, n, masks, place)
                 else:
-                    lcs = _lcs_long(text, rows, other, scratch)
+                    lcs = _lcs_long(text, rows, ids, start, n, scratch)
                 if lcs == 0 or lcs / (m + n) < ratio:
                     continue
                 # published scores that are equal as fractions can differ in their last bit
@@ -278,14 +406,14 @@ def _file(
             pages.starts[level, page] = state.words[0]
             state.words[0] += classes.widths[level, c] * PAGE
     slot = pages.filled[page]
-    at = page * PAGE + slot
-    pages.entries[at], pages.lengths[at] = entry, text.size
+    at = FILING * (page * PAGE + slot)
+    pages.filings[at], pages.filings[at + 1] = entry, text.size
     for level in (COARSE, FINE):
         bits = scratch.bits[: classes.widths[level, c]]
         unseen = text.size - _sign(text, scratch.occurrence, bits)
         for w in range(bits.size):
             pages.signatures[pages.starts[level, page] + w * PAGE + slot] = bits[w]
-        pages.hidden[level, at] = unseen
+        pages.filings[at + 2 + level] = unseen
         pages.most_hidden[level, page] = max(pages.most_hidden[level, page], unseen)
     pages.filled[page] = slot + 1
 
@@ -321,7 +449,12 @@ def stream(
     """
     floor = 0.0 if nearest else bar.numerator / (2 * bar.denominator)
     level = FINE if nearest else COARSE
+    n_compared = 0
     for row in range(texts.offsets.size - 1):
+        if not nearest and row % BLOCK == 0:
+            block = Texts(texts.ids, texts.offsets[row : row + BLOCK + 1])
+            n_compared = state.pages[0]
+            _find_near_pages(block, floor, classes, pages, scratch)
         text = texts.ids[texts.offsets[row] : texts.offsets[row + 1]]
         m = text.size
         rows = _place_tokens(text, scratch)
@@ -330,7 +463,17 @@ def stream(
             if m <= 64 * STRIP:
                 _fill_masks(text, rows, 0, (m + 63) // 64, scratch)
             entry, lcs = _nearest(
-                text, rows, floor, level, bar.is_published, pool, classes, pages, scratch
+                text,
+                rows,
+                floor,
+                level,
+                row % BLOCK,
+                n_compared,
+                bar.is_published,
+                pool,
+                classes,
+                pages,
+                scratch,
             )
         if lcs > 0:
             n = pool.offsets[entry + 1] - pool.offsets[entry]

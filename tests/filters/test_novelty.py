@@ -167,6 +167,31 @@ def test_both_engines_and_the_change_between_them_answer_alike(
     assert 0 < sum(accepted for accepted, *_ in found["auto"]) < 1900
 
 
+@pytest.mark.parametrize("rule", ["strict", "published"])
+def test_deciding_alone_answers_as_with_the_nearest_entry_over_many_blocks_and_pages(
+    rule: Rule,
+) -> None:
+    rng = random.Random(3)
+    words = [f"w{i}" for i in range(300)]
+    lengths = [5, 6, 20, 40, 90, 200]  # signatures of 1, 1, 2, 4, 8 and 16 words
+    texts = [rng.choices(words, k=lengths[i % 6] + rng.randrange(2)) for i in range(5000)]
+    for i in range(1, 5000, 3):  # a near copy of an earlier one, of its own block or of a full page
+        texts[i] = list(texts[rng.choice([rng.randrange(i), max(0, i - 5)])])
+        for at in rng.sample(range(len(texts[i])), rng.randrange(len(texts[i]) // 2)):
+            texts[i][at] = rng.choice(words)
+    stream = [" ".join(text) for text in texts]
+
+    nearest = rows(NoveltyIndex(rule=rule, engine="numba").filter(stream))
+    deciding = NoveltyIndex(rule=rule, engine="numba")
+    parts = [deciding.filter(stream[i : i + 700], nearest=False) for i in range(0, 5000, 700)]
+    found = [row for part in parts for row in rows(part)]
+    assert found == [row if not row[0] else (True, -1, 0) for row in nearest]
+    assert 500 < sum(not accepted for accepted, *_ in found) < 1500
+    assert found[:1500] == rows(
+        NoveltyIndex(rule=rule, engine="numpy").filter(stream[:1500], nearest=False)
+    )
+
+
 def test_a_small_run_does_not_load_the_compiler() -> None:
     script = (
         "import sys; from filters.novelty import NoveltyIndex; index = NoveltyIndex();"
