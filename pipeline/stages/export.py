@@ -31,10 +31,15 @@ class Config(StageConfig):
     validation: Annotated[float, Field(ge=0, lt=1), DECISION] = 0.05
 
 
-def split(root_id: str, seed: int, config: Config) -> str:
-    """Whether a root task's rows are for "train" or "validation": a hash of run seed and root."""
+def side_number(root_id: str, seed: int) -> float:
+    """A hash of run seed and root task, 0 to 1: below the share of validation it is there."""
     digest = hashlib.blake2b(f"{seed}:{root_id}".encode(), digest_size=8).digest()
-    return "validation" if int.from_bytes(digest) / 2**64 < config.validation else "train"
+    return int.from_bytes(digest) / 2**64
+
+
+def split(root_id: str, seed: int, config: Config) -> str:
+    """Whether a root task's rows are for "train" or "validation"."""
+    return "validation" if side_number(root_id, seed) < config.validation else "train"
 
 
 def render(row: Row, form: str) -> Row:
