@@ -141,12 +141,12 @@ def run_export_stage(context: Context, index: int, step: Step) -> list[FileEntry
     entries = []
     has_turns = "messages" in context.done[-1].columns
     reads = (*step.stage.reads, *(("messages",) if has_turns else ()))
-    for form, schema in export.SCHEMAS.items():
+    for form, schema in export.schemas(step.config).items():
         target = context.run / "data" / form
         target.mkdir(parents=True, exist_ok=True)
         for side in ("train", "validation"):
             rows = (
-                export.render(row, form)
+                export.render(row, form, step.config, seed)
                 for row in _until_told(context, reads)
                 if export.split(row["root_id"] or row["row_id"], seed, step.config) == side
             )
