@@ -5,14 +5,17 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
+
 from pipeline import store
 from pipeline.recipe import Step
 from pipeline.run.aside import aside
 from pipeline.run.asking import namesake
 from pipeline.run.context import Context
 from pipeline.run.guard import Guard
-from pipeline.run.judging import open_computed
+from pipeline.run.judging import open_computed, recut
 from pipeline.stage import Drop, RenderStage, Row, columns_read
+from pipeline.store import StageFolder
 
 NO_ROW = "error_render"
 
@@ -31,6 +34,10 @@ def run_render_stage(context: Context, index: int, step: Step) -> None:
         context.done.append(folder.state)
         return
     shards = context.input_shards()
+    if stage.is_idle(config):
+        _pass_on(context, folder)
+        context.seal(folder, total, total)
+        return
     if not folder.state.parts:
         folder.state.namesake = namesake(step.name, shards)
     columns = columns_read(stage, config)
@@ -54,6 +61,30 @@ def run_render_stage(context: Context, index: int, step: Step) -> None:
         rows_kept = store.read_frame(store.shards(folder.path, folder.state), stage.measured)
         folder.state.measures = stage.measure(rows_kept, config)
     context.seal(folder, total, total)
+
+
+def _pass_on(context: Context, folder: StageFolder) -> None:
+    """Publish all rows as they are, from where the published shards end."""
+    schema, of_dropped = folder.schemas
+    none = of_dropped.empty_table()
+    at = 0
+    for table in recut(context.input_shards(), context.prepared.recipe.settings.shard_rows):
+        at += table.num_rows
+        if at <= folder.next_slot:
+            continue
+        columns = [
+            table[field.name]
+            if field.name in table.column_names
+            else pa.array([_nothing(field.type)] * table.num_rows, field.type)
+            for field in schema
+        ]
+        kept = pa.table(columns, schema=schema).combine_chunks()
+        folder.publish_tables(kept, none, next_slot=at, journal=0)
+        context.tell(folder, context.input_rows(), at)
+
+
+def _nothing(kind: pa.DataType) -> list[Any] | None:
+    return [] if pa.types.is_list(kind) else None
 
 
 def split(row: Row, entries: list[Row | Drop], id_begins: str) -> tuple[list[Row], list[Row]]:

@@ -19,7 +19,7 @@ from pipeline.format_templates import Form, FormatTemplate, Rendered
 from pipeline.stage import Drop, RenderStage, Row
 from pipeline.stages.demonstrations import rank
 from pipeline.stages.format_plan import Plan, is_conversation, plan, rationale_of, why_not
-from pipeline.stages.format_settings import STEPS, Config, files
+from pipeline.stages.format_settings import STEPS, Config, files, is_idle
 from pipeline.stages.row_values import COLUMNS, Language, RowValues, language_of
 from pipeline.templates import FAILURES
 
@@ -202,6 +202,7 @@ STAGE = RenderStage(
     reads=reads,
     may_read=("messages", "fields", "reasoning", "reference", "embedding"),
     writes=("row_id", "parent_id", "instruction", "input", "output", "templates", "demonstrations"),
+    is_idle=is_idle,
     rows_a_row=lambda config: (
         config.rows_a_row * config.share + config.keep_received if config.tasks else 1.0
     ),

@@ -77,6 +77,11 @@ class Config(StageConfig):
         return {str(key) if type(key) is int else key: value for key, value in given.items()}
 
 
+def is_idle(config: Config) -> bool:
+    """Whether nothing is asked for: every row goes on as it is, even one without an answer."""
+    return not (config.tasks or config.with_steps or config.with_demonstrations)
+
+
 def files(config: Config) -> tuple[str, ...]:
     """The tasks whose templates are needed under the settings."""
     steps = (STEPS,) if config.with_steps else ()

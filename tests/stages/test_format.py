@@ -435,6 +435,21 @@ def test_the_seed_decides(tmp_path: Path, run_synth: RunSynth) -> None:
     assert books.rows(tmp_path / "a", "format") != books.rows(tmp_path / "c", "format")
 
 
+def test_with_nothing_set_every_row_goes_on_even_without_an_answer(
+    tmp_path: Path, run_synth: RunSynth
+) -> None:
+    rows = [
+        {"instruction": f"Name river {n}.", "output": "" if n == 2 else "Yes."} for n in range(5)
+    ]
+    own = recipe(tmp_path, "", "    tasks: []\n")
+    run_synth(tmp_path / "run", "shard_rows=2", recipe=own, input=write(tmp_path / "a.jsonl", rows))
+    verify(tmp_path / "run")
+    for before, after in zip(
+        books.rows(tmp_path / "run", "import"), books.rows(tmp_path / "run", "format"), strict=True
+    ):
+        assert after == before | {"parent_id": None, "templates": [], "demonstrations": []}
+
+
 def test_another_decision_takes_the_import_over(tmp_path: Path, run_synth: RunSynth) -> None:
     data = write(tmp_path / "rows.jsonl", DATA)
     run_synth(tmp_path / "a", recipe=recipe(tmp_path, OF_IMPORT, OF_FORMAT), input=data)
