@@ -32,16 +32,19 @@ def alike(one: Table, others: Table) -> Scores:
     return np.round(products, DECIMALS)
 
 
-def nearest(items: Table, pool: Table, skipped: Places, k: int) -> tuple[Places, Scores]:
+def nearest(
+    items: Table, pool: Table, skipped: Places, k: int, *, at_most: float = 1.0
+) -> tuple[Places, Scores]:
     """The `k` most alike of `pool` for each item, most alike first, and how alike they are.
 
-    `skipped` is the place in the pool that an item must not meet, -1 for none. Where the pool is
-    too small, places are -1 and scores 0 at the end of a row.
+    `skipped` is the place in the pool that an item must not meet, -1 for none; nor does it meet
+    what is more alike than `at_most`. Where too few are left, places are -1 and scores 0 at the end
+    of a row.
     """
     if items.dtype == np.uint32:
         signed, others = items.astype(np.uint32, copy=False), pool.astype(np.uint32, copy=False)
-        return _by_signature(signed, others, skipped, k)
-    return _by_vector(items, pool, skipped, k)
+        return _by_signature(signed, others, skipped, k, at_most)
+    return _by_vector(items, pool, skipped, k, at_most)
 
 
 def _empty(n_items: int, k: int) -> tuple[Places, Scores]:
@@ -49,43 +52,65 @@ def _empty(n_items: int, k: int) -> tuple[Places, Scores]:
 
 
 def _by_signature(
-    items: Signatures, pool: Signatures, skipped: Places, k: int
+    items: Signatures, pool: Signatures, skipped: Places, k: int, at_most: float
 ) -> tuple[Places, Scores]:
     places, scores = _empty(len(items), k)
     if items.size * len(pool) > SMALL:
         from filters import nearest_kernel  # numba: half a second to import
 
         counts = np.zeros((len(items), k), np.int64)
-        nearest_kernel.nearest(items, pool, skipped, places, counts)
+        most = shared(at_most, items.shape[1])
+        nearest_kernel.nearest(items, pool, skipped, most, places, counts)
         return places, counts / items.shape[1]
     for at, one in enumerate(items):
-        _take(alike(one, pool), int(skipped[at]), places[at], scores[at])
+        found = alike(one, pool)
+        found[found > shared(at_most, len(one)) / len(one)] = np.nan
+        _take(found, int(skipped[at]), places[at], scores[at])
     return places, scores
+
+
+def shared(similarity: float, n: int) -> int:
+    """The most of `n` values that may be shared at a similarity."""
+    return int(similarity * n + 1e-9)
 
 
 def _take(found: Scores, skipped: int, places: Places, scores: Scores) -> None:
     """Write the best of `found` into a row of `places` and `scores`."""
     order = np.argsort(-found, kind="stable")
-    best = order[order != skipped][: len(places)]
+    best = order[(order != skipped) & ~np.isnan(found[order])][: len(places)]
     places[: len(best)], scores[: len(best)] = best, found[best]
 
 
-def _by_vector(items: Table, pool: Table, skipped: Places, k: int) -> tuple[Places, Scores]:
+def _by_vector(
+    items: Table, pool: Table, skipped: Places, k: int, at_most: float
+) -> tuple[Places, Scores]:
     places, scores = _empty(len(items), k)
     if not len(pool):
         return places, scores
+    wanted = min(k, len(pool))
     for start in range(0, len(items), BLOCK):
         products = items[start : start + BLOCK] @ pool.T
-        wanted = min(k + 1, len(pool))  # one of them may be skipped
+        out = skipped[start : start + BLOCK]
+        products[np.flatnonzero(out >= 0), out[out >= 0]] = -np.inf
+        products[products > at_most + SLACK] = -np.inf
         least = -np.partition(-products, wanted - 1, axis=1)[:, wanted - 1]
         for row, one in enumerate(items[start : start + BLOCK]):
             at = start + row
-            likely = np.flatnonzero(products[row] >= least[row] - SLACK)
-            likely = likely[likely != skipped[at]]
+            likely = _not_above(one, pool, products[row], float(least[row]) - SLACK, at_most)
+            if len(likely) < wanted:  # some were above it by less than float32 can tell
+                likely = _not_above(one, pool, products[row], -2.0, at_most)
             found = alike(one, pool[likely])
             best = np.argsort(-found, kind="stable")[:k]
             places[at, : len(best)], scores[at, : len(best)] = likely[best], found[best]
     return places, scores
+
+
+def _not_above(
+    one: Table, pool: Table, products: NDArray[np.float32], least: float, at_most: float
+) -> Places:
+    """Places whose product is at least so high, and whose cosine is not above the highest."""
+    likely = np.flatnonzero(products >= max(least, -2.0))
+    return likely[alike(one, pool[likely]) <= at_most]
 
 
 def directions(vectors: list[NDArray[np.float32] | None]) -> NDArray[np.float32]:

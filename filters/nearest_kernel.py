@@ -11,9 +11,17 @@ Places = NDArray[np.int64]
 
 @compiled
 def nearest(
-    items: Signatures, pool: Signatures, skipped: Places, places: Places, counts: Places
+    items: Signatures,
+    pool: Signatures,
+    skipped: Places,
+    most: int,
+    places: Places,
+    counts: Places,
 ) -> None:
-    """Fill in the places of the most alike, and how many values they share, most first."""
+    """Fill in the places of the most alike, and how many values they share, most first.
+
+    Those that share more than `most` values are passed over.
+    """
     k = places.shape[1]
     for i in range(items.shape[0]):
         filled = 0
@@ -23,7 +31,7 @@ def nearest(
             same = np.uint32(0)
             for t in range(items.shape[1]):
                 same += np.uint32(items[i, t] == pool[j, t])
-            if filled == k and same <= counts[i, k - 1]:
+            if same > most or (filled == k and same <= counts[i, k - 1]):
                 continue
             at = filled if filled < k else k - 1
             while at > 0 and counts[i, at - 1] < same:

@@ -73,12 +73,20 @@ def share_of(names: Sequence[str], share: float, of: int, seed: int, purpose: st
 
 
 def choose(
-    wanted: Sequence[Wanted], pool: Pool, texts: Places, table: Table, how: How, seed: int
+    wanted: Sequence[Wanted],
+    pool: Pool,
+    texts: Places,
+    table: Table,
+    how: How,
+    seed: int,
+    *,
+    at_most: float = 1.0,
 ) -> dict[str, list[tuple[int, float]]]:
     """The places of each row's demonstrations in the order of choice, and how alike they are.
 
-    `texts` and `table` have one entry a row, by its place. Never a row with the same text. A row
-    whose vector points nowhere has nothing that is alike: its demonstrations are random.
+    `texts` and `table` have one entry a row, by its place. Never a row with the same text, nor one
+    more alike than `at_most`. A row whose vector points nowhere has nothing that is alike: its
+    demonstrations are random.
     """
     found: dict[str, list[tuple[int, float]]] = {}
     skipped = pool.skipped(texts[[one.place for one in wanted]])
@@ -89,17 +97,18 @@ def choose(
         out = skipped[start : start + BLOCK]
         rows = table[[one.place for one in block]]
         if how == "similar":
-            places, _ = nearest(rows, shown, out, k)
+            places, _ = nearest(rows, shown, out, k, at_most=at_most)
         for at, one in enumerate(block):
             is_drawn = how == "random" or not rows[at].any()
             if how == "similar" and not is_drawn:
                 chosen = [int(place) for place in places[at] if place >= 0][: one.n]
-            elif is_drawn:
-                chosen = _drawn(one, len(pool.places), int(out[at]), one.n, seed)
             else:
                 drawn = _drawn(one, len(pool.places), int(out[at]), max(DRAWN, one.n), seed)
-                chosen = _diverse(rows[at], shown, drawn, one.n)
-            scores = alike(rows[at], shown[chosen]) if chosen else ()
+                near = alike(rows[at], shown[np.array(drawn, np.int64)])
+                drawn = [place for place, score in zip(drawn, near, strict=True)
+                         if score <= at_most]  # fmt: skip
+                chosen = drawn[: one.n] if is_drawn else _diverse(rows[at], shown, drawn, one.n)
+            scores = alike(rows[at], shown[np.array(chosen, np.int64)])
             found[one.name] = [
                 (int(pool.places[place]), float(score))
                 for place, score in zip(chosen, scores, strict=True)

@@ -33,15 +33,15 @@ class Config(StageConfig):
     """Settings of `export`: the share of root tasks that goes to validation, and other forms.
 
     `completion` writes prompts and completions too, laid out as Self-Instruct does: each row in a
-    layout that is drawn for it, or all in a fixed one; `end` closes each completion. Of a share of
-    rows, `colon_rewrite`, the input loses the name of its field in these, of one half there: it
-    damages addresses and ratios, so that it is off.
+    layout that is drawn for it, or all in a fixed one; `end` closes each completion (null:
+    <|endoftext|>). Of a share of rows, `colon_rewrite`, the input loses the name of its field in
+    these, of one half there: it damages addresses and ratios, so that it is off.
     """
 
     validation: Annotated[float, Field(ge=0, lt=1), DECISION] = 0.05
     completion: Annotated[Literal["drawn", "fixed"] | None, DECISION] = None
-    end: Annotated[str, DECISION] = END
-    colon_rewrite: Annotated[float, Field(ge=0, le=1), DECISION] = 0.0
+    end: Annotated[str | None, DECISION] = None
+    colon_rewrite: Annotated[float | None, Field(ge=0, le=1), DECISION] = None
 
 
 DEFAULT = Config()
@@ -84,7 +84,7 @@ def render(row: Row, form: str, config: Config = DEFAULT, seed: int = 0) -> Row:
 
 def _completion(row: Row, config: Config, seed: int) -> Row:
     given = row["input"] or ""
-    if side_number(f"colon:{row['row_id']}", seed) < config.colon_rewrite:
+    if side_number(f"colon:{row['row_id']}", seed) < (config.colon_rewrite or 0):
         given = rewrite_colon(given)
     number = int(side_number(f"layout:{row['row_id']}", seed) * 2**32)
     prompt, completion = encode(
@@ -92,7 +92,7 @@ def _completion(row: Row, config: Config, seed: int) -> Row:
         given,
         row["output"] or "",
         layout=None if config.completion == "fixed" else number,
-        end=config.end,
+        end=END if config.end is None else config.end,
     )
     return {"prompt": prompt, "completion": completion, "row_id": row["row_id"]}
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from filters.near_duplicates.minhash import signatures
+from filters.near_duplicates.minhash import shingled, signatures
 from filters.nearest import Places, Table, directions
-from filters.shingles import folded
+from filters.shingles import BATCH, Runs, concatenate, folded, is_small
 from pipeline.format_templates import Form, FormatFile, FormatTemplate
 from pipeline.stage import Drop, Parts, Row
 from pipeline.stages.conversations import is_one_exchange, whole_conversation
@@ -32,8 +33,15 @@ from pipeline.stages.row_values import (
     stored,
 )
 
-SPARE = 3
-"""So many more rows are chosen than are shown: a template of a task may not suit some of them."""
+SPARE = 12
+"""So many more rows are chosen than are shown: some would give the answer away."""
+MOST_ALIKE = 0.7
+RUN = 8
+RARE = 20
+"""A run of so many words that no more rows share than this, and not one in a hundred, is no phrase
+of an instruction: it is of the text that they are about, which one of them says in other words."""
+MOST_ALIKE_VECTORS = 0.9
+LONG = 30  # characters of an answer that two rows do not share by chance, as they do a label
 ASKS_STEPS: tuple[Form, ...] = ("plain", "prefix", "cloze")
 """Forms whose output is the answer that steps lead to."""
 
@@ -165,9 +173,11 @@ class _Looked:
     units: list[_Unit] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
+    answers: list[int | None] = field(default_factory=list)
     vectors: list[Any] = field(default_factory=list)
     has_vectors: bool = False
     signed: list[Any] = field(default_factory=list)
+    runs: list[Runs] = field(default_factory=list)
     texts: dict[str, int] = field(default_factory=dict)
     numbers: list[int] = field(default_factory=list)
 
@@ -189,23 +199,37 @@ class _Looked:
             self.questions.append(question)
             key = " ".join(folded(question).split())
             self.numbers.append(self.texts.setdefault(key, len(self.texts)))
+            answer = " ".join(folded(row["output"] or "").split())
+            self.answers.append(rank(0, "answer", answer) if len(answer) > LONG else None)
             self.lengths.append(len(question) + len(row["output"] or "") + len(rationale))
             self.vectors.append(vector)
             self.has_vectors |= vector is not None
-            if not self.has_vectors and len(self.questions) >= 8192:
+            if len(self.questions) >= BATCH:
                 self._sign()
 
     def _sign(self) -> None:
-        self.signed.append(signatures(self.questions, ngram=1))
+        small = is_small(self.questions)
+        self.runs.append(shingled(self.questions, RUN, small=small))
+        if not self.has_vectors:
+            self.signed.append(signatures(self.questions, ngram=1))
         self.questions = []
 
     def table(self) -> Table:
         """One row an item: its vector, or the signature of its question."""
+        if self.questions or not self.runs:
+            self._sign()
         if self.has_vectors:
             return directions(self.vectors)
-        self._sign()
         found: Table = np.concatenate(self.signed)
         return found
+
+    def shared_runs(self) -> list[frozenset[int]]:
+        """For each row the runs of its words that a few other rows have too, as they quote it."""
+        runs = concatenate(self.runs)
+        _, inverse, counts = np.unique(runs.hashes, return_inverse=True, return_counts=True)
+        is_rare = (counts > 1) & (counts <= min(RARE, len(self.ids) // 100))
+        kept = is_rare[inverse]
+        return [frozenset(runs.hashes[a:b][kept[a:b]].tolist()) for a, b in pairwise(runs.offsets)]
 
 
 def _picks(row: Row, place: int, made: Plan, language: Language) -> list[FormatTemplate | None]:
@@ -279,6 +303,7 @@ def _plan_demonstrations(made: Plan, looked: _Looked) -> None:
     config, seed = made.config, made.given.seed
     texts: Places = np.array(looked.numbers, np.int64)
     table = looked.table()
+    runs = looked.shared_runs()
     shown_to_none = {
         place
         for place, root in enumerate(looked.roots)
@@ -305,16 +330,48 @@ def _plan_demonstrations(made: Plan, looked: _Looked) -> None:
         for name, unit in units.items()
         if _has_others(pools[kind], int(texts[unit.place]))
     ]
-    share = config.with_demonstrations
-    chosen = share_of(can, share, len(looked.units), seed, DEMONSTRATIONS)
-    for kind, units in kinds.items():
-        wanted = []
-        for name in sorted(chosen & units.keys()):
-            more = rank(seed, "how_many", name) % (config.most - config.fewest + 1)
-            made.numbers[name] = config.fewest + more
-            spare = SPARE if kind[1] else 0
-            wanted.append(Wanted(name, units[name].place, made.numbers[name] + spare))
-        made.shown |= choose(wanted, pools[kind], texts, table, config.chosen, seed)
+    n = int(config.with_demonstrations * len(looked.units) + 0.5)
+    left = sorted(can, key=lambda name: (rank(seed, DEMONSTRATIONS, name), name))
+    units = {unit.name: unit for unit in looked.units}
+    while left and len(made.shown) < n:  # some have nothing that they may be shown
+        batch, left = left[: n - len(made.shown)], left[n - len(made.shown) :]
+        for kind in kinds:
+            own = [units[name] for name in batch if name in kinds[kind]]
+            made.shown |= _chosen(own, pools[kind], texts, table, runs, made, looked)
+
+
+def _chosen(
+    units: Sequence[_Unit],
+    pool: Pool,
+    texts: Places,
+    table: Table,
+    runs: Sequence[frozenset[int]],
+    made: Plan,
+    looked: _Looked,
+) -> dict[str, list[tuple[int, float]]]:
+    """The demonstrations of rows of one kind, those of them that find any."""
+    config, seed = made.config, made.given.seed
+    at_most = config.alike_at_most
+    if at_most is None:
+        at_most = MOST_ALIKE if table.dtype == np.uint32 else MOST_ALIKE_VECTORS
+    wanted = []
+    for unit in units:
+        more = rank(seed, "how_many", unit.name) % (config.most - config.fewest + 1)
+        made.numbers[unit.name] = config.fewest + more
+        wanted.append(Wanted(unit.name, unit.place, config.fewest + more + SPARE))
+    found = choose(wanted, pool, texts, table, config.chosen, seed, at_most=at_most)
+    chosen = {}
+    for unit in units:
+        own = looked.answers[unit.place]
+        usable = [
+            (place, score)
+            for place, score in found[unit.name]
+            if (own is None or looked.answers[place] != own) and not runs[place] & runs[unit.place]
+        ]
+        if usable:
+            n = made.numbers[unit.name] + (SPARE if unit.is_task else 0)
+            chosen[unit.name] = usable[:n]
+    return chosen
 
 
 def _has_others(pool: Pool, text: int) -> bool:

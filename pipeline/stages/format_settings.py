@@ -31,8 +31,10 @@ class Config(StageConfig):
     field, `rationale` before the answer: rows without any are given none, and where too few have
     some, fewer are rendered so. `with_demonstrations` is the share that show other rows before
     them, `fewest` to `most` of them, `chosen` at random, by similarity or by diversity, none longer
-    than `longest_demonstration` characters. Rows of the
-    `held_out` share of root tasks are shown to none: export puts them into validation.
+    than `longest_demonstration` characters, none with the same long answer or about the same text,
+    and none more alike than `alike_at_most` (null: 0.7 of the words, as MinHash has it, or a cosine
+    of 0.9). Rows of the `held_out` share of root tasks are shown to none: export puts them into
+    validation.
     """
 
     tasks: Annotated[tuple[str, ...], DECISION] = ()
@@ -52,6 +54,7 @@ class Config(StageConfig):
     fewest: Annotated[int, Field(ge=1, le=20), DECISION] = 1
     most: Annotated[int, Field(ge=1, le=20), DECISION] = 3
     chosen: Annotated[How, DECISION] = "similar"
+    alike_at_most: Annotated[float | None, Field(gt=0, le=1), DECISION] = None
     longest_demonstration: Annotated[int, Field(ge=1), DECISION] = 1500
     held_out: Share = 0.05
 

@@ -15,7 +15,11 @@ SIGNATURES = st.tuples(st.integers(1, 9), st.integers(0, 12), st.integers(0, 2**
 
 
 def by_hand(
-    items: NDArray[np.generic], pool: NDArray[np.generic], skipped: list[int], k: int
+    items: NDArray[np.generic],
+    pool: NDArray[np.generic],
+    skipped: list[int],
+    k: int,
+    at_most: float,
 ) -> list[list[tuple[int, float]]]:
     """Sort the whole pool for each item."""
     found = []
@@ -26,14 +30,16 @@ def by_hand(
             wide = [[float(x) for x in one] for one in (item, *pool)]
             scores = [round(sum(a * b for a, b in zip(wide[0], one, strict=True)), 6)
                       for one in wide[1:]]  # fmt: skip
-        order = sorted((-score, at) for at, score in enumerate(scores) if at != out)
+        order = sorted(
+            (-score, at) for at, score in enumerate(scores) if at != out and score <= at_most
+        )
         found.append([(at, -score) for score, at in order[:k]])
     return found
 
 
-@given(SIGNATURES, st.integers(1, 4), st.booleans())
+@given(SIGNATURES, st.integers(1, 4), st.sampled_from([0.125, 0.5, 1.0]), st.booleans())
 def test_the_most_alike_by_signature(
-    sizes: tuple[int, int, int], k: int, is_compiled: bool
+    sizes: tuple[int, int, int], k: int, at_most: float, is_compiled: bool
 ) -> None:
     n_items, n_pool, seed = sizes
     draw = np.random.default_rng(seed)
@@ -42,26 +48,26 @@ def test_the_most_alike_by_signature(
     skipped = draw.integers(-1, max(n_pool, 1), n_items)
     small, module.SMALL = module.SMALL, -1 if is_compiled else module.SMALL
     try:
-        places, scores = nearest(items, pool, skipped, k)
+        places, scores = nearest(items, pool, skipped, k, at_most=at_most)
     finally:
         module.SMALL = small
-    wanted = by_hand(items, pool, skipped.tolist(), k)
+    wanted = by_hand(items, pool, skipped.tolist(), k, at_most)
     for row, found in enumerate(wanted):
         n = len(found)
         assert list(zip(places[row][:n].tolist(), scores[row][:n].tolist(), strict=True)) == found
         assert (places[row][n:] == -1).all()
 
 
-@given(SIGNATURES, st.integers(1, 4))
-def test_the_most_alike_by_vector(sizes: tuple[int, int, int], k: int) -> None:
+@given(SIGNATURES, st.integers(1, 4), st.sampled_from([-0.2, 0.3, 0.55, 0.9, 1.0]))
+def test_the_most_alike_by_vector(sizes: tuple[int, int, int], k: int, at_most: float) -> None:
     n_items, n_pool, seed = sizes
     draw = np.random.default_rng(seed)
     vectors = [one.astype(np.float32) for one in draw.integers(-2, 3, (n_items + n_pool, 5))]
     table = directions([*vectors])
     items, pool = table[:n_items], table[n_items:]
     skipped = draw.integers(-1, max(n_pool, 1), n_items)
-    places, scores = nearest(items, pool, skipped, k)
-    for row, found in enumerate(by_hand(items, pool, skipped.tolist(), k)):
+    places, scores = nearest(items, pool, skipped, k, at_most=at_most)
+    for row, found in enumerate(by_hand(items, pool, skipped.tolist(), k, at_most)):
         n = len(found)
         assert places[row][:n].tolist() == [place for place, _ in found]
         assert scores[row][:n].tolist() == pytest.approx([score for _, score in found], abs=2e-6)

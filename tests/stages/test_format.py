@@ -271,7 +271,13 @@ def test_the_share_with_demonstrations_is_exact_and_nothing_leaks(
 @pytest.mark.parametrize("chosen", ["random", "similar", "diverse"])
 def test_the_most_similar_demonstration_is_the_last(chosen: str) -> None:
     rows = [row(at) for at in range(0, 400, 4)]
-    given = {"with_demonstrations": 1.0, "chosen": chosen, "fewest": 3, "most": 3}
+    given = {
+        "with_demonstrations": 1.0,
+        "chosen": chosen,
+        "fewest": 3,
+        "most": 3,
+        "alike_at_most": 1,
+    }
     table = signatures([one["instruction"] for one in rows], ngram=1)
     at = {one["row_id"]: place for place, one in enumerate(rows)}
     for made, own in zip(kept_of(rows, **given), rows, strict=True):
@@ -286,7 +292,8 @@ def test_the_most_similar_demonstration_is_the_last(chosen: str) -> None:
 def test_vectors_are_compared_where_rows_have_some() -> None:
     directions = {0: [1.0, 0.0], 1: [0.9, 0.1], 2: [0.0, 1.0], 4: [0.1, 0.9]}
     rows = [row(at, embedding=vector) for at, vector in directions.items()]
-    made = kept_of(rows, with_demonstrations=1.0, fewest=1, most=1, language="en")
+    given = {"fewest": 1, "most": 1, "language": "en", "alike_at_most": 1}
+    made = kept_of(rows, with_demonstrations=1.0, **given)
     assert [one["demonstrations"] for one in made] == [["r001"], ["r000"], ["r004"], ["r002"]]
 
 
@@ -564,3 +571,35 @@ def test_a_killed_stage_goes_on_where_it_was(tmp_path: Path, run_synth: RunSynth
         execute(prepare(Options(**given)), cut)  # type: ignore[arg-type]
     execute(prepare(Options(**given)), lambda event: None)  # type: ignore[arg-type]
     assert books.data_files(run) == books.data_files(tmp_path / "whole")
+
+
+def test_who_says_the_same_of_a_text_in_other_words_is_not_shown() -> None:
+    rows = [row(4 * at) for at in range(300)]
+    text = "the tide was out and the boats lay on their sides in the mud until dawn"
+    for at, ask in enumerate(("Is this calm?", "How does this sound?", "Name its mood, please.")):
+        rows[at] |= {"instruction": f"{ask} {text}", "output": "calm"}
+    long = "The harbour is deep enough for every boat."
+    for at in (10, 11, 12):
+        rows[at]["output"] = long
+    made = kept_of(rows, with_demonstrations=1.0, fewest=3, alike_at_most=1)
+    own = {f"r{4 * at:03d}" for at in (0, 1, 2)}
+    alike_answers = {rows[at]["row_id"] for at in (10, 11, 12)}
+    for at, one in enumerate(made):
+        assert one["demonstrations"]
+        if at < 3:
+            assert not own & set(one["demonstrations"])
+        if 10 <= at < 13:
+            assert not alike_answers & set(one["demonstrations"])
+
+
+@pytest.mark.parametrize("chosen", ["random", "similar", "diverse"])
+def test_none_is_more_alike_than_it_may_be(chosen: str) -> None:
+    rows = [row(at) for at in range(0, 400, 4)]
+    table = signatures([one["instruction"] for one in rows], ngram=1)
+    at = {one["row_id"]: place for place, one in enumerate(rows)}
+    given = {"with_demonstrations": 0.2, "chosen": chosen, "alike_at_most": 0.5}
+    made = kept_of(rows, **given)
+    assert sum(bool(one["demonstrations"]) for one in made) == 20
+    for one, own in zip(made, rows, strict=True):
+        for name in one["demonstrations"]:
+            assert alike(table[at[own["row_id"]]], table[[at[name]]])[0] <= 0.5
