@@ -380,10 +380,10 @@ class RenderStage:
     `plan(parts, config, seed, templates)` looks at all rows and says what becomes of each, which
     `render(place, row, plan)` then makes of the one at that place: any number of entries, as in a
     `ChainStage` that makes rows, where one with the `row_id` of the row received is that row, going
-    on or dropped. `files(config)` names the tasks whose files of templates are needed: `templates`
-    has them by name. Where `is_idle(config)` every row goes on as it is. `reads` and `may_read` are
-    those of a `FilterStage`; `rows_a_row(config)` is what an estimate expects, `measured` are the
-    columns that `measure` looks at.
+    on or dropped. `said(plan)` is told to who runs it. `files(config)` names the tasks whose files
+    of templates are needed: `templates` has them by name. Where `is_idle(config)` every row goes on
+    as it is. `reads` and `may_read` are those of a `FilterStage`; `rows_a_row(config)` is what an
+    estimate expects, `measured` are the columns that `measure` looks at.
     """
 
     name: str
@@ -395,6 +395,7 @@ class RenderStage:
     reads: Callable[[Any], tuple[str, ...]]
     writes: tuple[str, ...]
     may_read: tuple[str, ...] = ()
+    said: Callable[[Any], Sequence[str]] = lambda plan: ()
     is_idle: Callable[[Any], bool] = lambda config: False
     rows_a_row: Callable[[Any], float] = lambda config: 1.0
     measure: Callable[[pl.DataFrame, Any], dict[str, Any]] | None = None

@@ -12,6 +12,7 @@ from pipeline.recipe import Step
 from pipeline.run.aside import aside
 from pipeline.run.asking import namesake
 from pipeline.run.context import Context
+from pipeline.run.events import Message
 from pipeline.run.guard import Guard
 from pipeline.run.judging import open_computed, recut
 from pipeline.stage import Drop, RenderStage, Row, columns_read
@@ -46,6 +47,8 @@ def run_render_stage(context: Context, index: int, step: Step) -> None:
     seed = context.prepared.recipe.settings.seed
     parts = partial(store.read_frames, shards, columns)
     plan = aside(lambda: stage.plan(parts, config, seed, context.prepared.formats), context.ending)
+    for said in stage.said(plan):
+        context.listener(Message(f"{step.name}: {said}"))
     guard = Guard(step.name)
     first = folder.next_slot
     for place, row in enumerate(store.read_rows(shards, start=first), start=first):

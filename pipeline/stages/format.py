@@ -202,6 +202,7 @@ STAGE = RenderStage(
     reads=reads,
     may_read=("messages", "fields", "reasoning", "reference", "embedding"),
     writes=("row_id", "parent_id", "instruction", "input", "output", "templates", "demonstrations"),
+    said=lambda made: made.said,
     is_idle=is_idle,
     rows_a_row=lambda config: (
         config.rows_a_row * config.share + config.keep_received if config.tasks else 1.0

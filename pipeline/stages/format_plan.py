@@ -97,7 +97,7 @@ class Plan:
     `picked` are the templates of a task that render it, or why there is none; a row that is not in
     it goes on without. `asked` are the ids of the rows that tasks are made of, null for all. What
     gets steps or demonstrations has a name: the row's id and the number among the rows that are
-    made of it. `rows` are those that are shown.
+    made of it. `rows` are those that are shown, `said` is where less can be done than was asked.
     """
 
     config: Config
@@ -109,6 +109,7 @@ class Plan:
     shown: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
     rows: dict[int, Row] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +297,10 @@ def _plan_steps(made: Plan, units: Sequence[_Unit]) -> None:
     names = [unit.name for unit in units if unit.has_steps]
     share = made.config.with_steps
     made.with_steps = share_of(names, share, len(units), made.given.seed, STEPS)
+    wanted = int(share * len(units) + 0.5)
+    if len(made.with_steps) < wanted:
+        where = made.config.rationale
+        made.said.append(f"{wanted} rows were to show steps, and {len(names)} have any ({where}).")
 
 
 def _plan_demonstrations(made: Plan, looked: _Looked) -> None:
@@ -338,6 +343,11 @@ def _plan_demonstrations(made: Plan, looked: _Looked) -> None:
         for kind in kinds:
             own = [units[name] for name in batch if name in kinds[kind]]
             made.shown |= _chosen(own, pools[kind], texts, table, runs, made, looked)
+    if len(made.shown) < n:
+        made.said.append(
+            f"{n} rows were to show others, and {len(made.shown)} find any that they may show: the "
+            "rest are too alike (alike_at_most), too long (longest_demonstration) or held_out."
+        )
 
 
 def _chosen(

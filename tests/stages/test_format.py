@@ -603,3 +603,22 @@ def test_none_is_more_alike_than_it_may_be(chosen: str) -> None:
     for one, own in zip(made, rows, strict=True):
         for name in one["demonstrations"]:
             assert alike(table[at[own["row_id"]]], table[[at[name]]])[0] <= 0.5
+
+
+def test_where_less_can_be_done_than_was_asked_that_is_said(
+    tmp_path: Path, run_synth: RunSynth
+) -> None:
+    rows = [{"instruction": f"A boat takes {n} cars a trip, over the river. How many in three?",
+             "output": str(n), "why": "Three." if n == 4 else None} for n in range(20)]  # fmt: skip
+    own = recipe(
+        tmp_path,
+        "    columns: {reasoning: why}\n",
+        "    with_steps: 0.5\n    with_demonstrations: 0.4\n    alike_at_most: 0.1\n",
+    )
+    told: list[str] = []
+    given = {"recipe": own, "input": write(tmp_path / "rows.jsonl", rows)}
+    run_synth(tmp_path / "run", listener=lambda event: told.append(str(event)), **given)
+    assert any("10 rows were to show steps, and 1 have any (reasoning)" in one for one in told)
+    assert any("8 rows were to show others, and 0 find any" in one for one in told)
+    kept = books.rows(tmp_path / "run", "format")
+    assert sum(bool(one["templates"]) for one in kept) == 1
