@@ -106,6 +106,7 @@ class RowValues:
         found = {name: self.get(name) for name in sorted(names)}
         if "input" in found:
             found["input"] = found["input"] or ""
+            self.missing.pop("input", None)
         known = {name: value for name, value in found.items() if value is not None}
         return known if len(known) == len(names) else None
 
@@ -119,8 +120,8 @@ class RowValues:
             return self._label(stored_as)
         if stored_as in self._fields:
             return self._fields[stored_as], "empty_text"
-        if stored_as in COLUMNS and self._row.get(stored_as):
-            return str(self._row[stored_as]), "empty_text"
+        if stored_as in COLUMNS:
+            return str(self._row.get(stored_as) or ""), "empty_text"
         if name == "choices":
             return given.choices(self._language), "too_many_labels"
         if name in TAGGED:

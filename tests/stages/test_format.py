@@ -155,6 +155,7 @@ def test_fields_and_values_say_what_variables_are() -> None:
         (labelled(0, text="  "), {}, "empty_text", "text: empty_text"),
         (labelled(0, label=None), {}, "missing_field", "label: missing_field"),
         (labelled(0, label="7"), {"labels": LABELS}, "unknown_label", "label: unknown_label"),
+        (row(0, output=""), {"tasks": ["reverse"]}, "empty_text", "output: empty_text"),
         (labelled(0), {"tasks": ["order"]}, "text_does_not_suit", "order: text_does_not_suit"),
     ],
 )
