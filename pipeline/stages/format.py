@@ -50,7 +50,12 @@ def render(place: int, row: Row, made: Plan) -> list[Row | Drop]:
 
 
 def _as_it_is(row: Row) -> Row:
-    return {"row_id": row["row_id"], "templates": [], "demonstrations": []}
+    return {"row_id": row["row_id"], **_before(row)}
+
+
+def _before(row: Row) -> dict[str, list[str]]:
+    """What rendered the row before, in another run."""
+    return {name: list(row.get(name) or []) for name in ("templates", "demonstrations")}
 
 
 def _of_row(why: Drop, row: Row) -> Drop:
@@ -70,7 +75,11 @@ def _one(row: Row, template: FormatTemplate | None, name: str, made: Plan) -> Ro
     if not found.templates:
         return _as_it_is(row)
     texts = {"instruction": found.instruction, "input": found.input, "output": found.output}
-    return texts | {"templates": list(found.templates), "demonstrations": shown}
+    before = _before(row)
+    return texts | {
+        "templates": [*before["templates"], *found.templates],
+        "demonstrations": [*before["demonstrations"], *shown],
+    }
 
 
 def _rendered(

@@ -17,6 +17,7 @@ import numpy as np
 from filters.near_duplicates.minhash import shingled, signatures
 from filters.nearest import Places, Table, directions
 from filters.shingles import BATCH, Runs, concatenate, folded, is_small
+from pipeline.errors import InputError
 from pipeline.format_templates import Form, FormatFile, FormatTemplate
 from pipeline.stage import Drop, Parts, Row
 from pipeline.stages.conversations import is_one_exchange, whole_conversation
@@ -196,7 +197,8 @@ class _Looked:
             name = f"{row['row_id']}:{item}"
             self.units.append(_Unit(name, place, language, template is not None, has_steps))
         if config.with_demonstrations:
-            question = _question(row, config)
+            is_task = isinstance(made.picked.get(place), tuple)
+            question = _question(row, config, is_task=is_task)
             self.questions.append(question)
             key = " ".join(folded(question).split())
             self.numbers.append(self.texts.setdefault(key, len(self.texts)))
@@ -220,7 +222,13 @@ class _Looked:
         if self.questions or not self.runs:
             self._sign()
         if self.has_vectors:
-            return directions(self.vectors)
+            try:
+                return directions(self.vectors)
+            except ValueError as error:
+                raise InputError(
+                    f"the rows cannot be compared: {error}. Give them vectors of one model with "
+                    "the stage 'embed', or leave the column out."
+                ) from error
         found: Table = np.concatenate(self.signed)
         return found
 
@@ -275,11 +283,11 @@ def is_conversation(row: Row) -> bool:
     return bool(turns) and not is_one_exchange(turns)
 
 
-def _question(row: Row, config: Config) -> str:
+def _question(row: Row, config: Config, *, is_task: bool) -> str:
     """What two rows have to differ in to be shown together: all fields but labels, or the task."""
     besides = {config.fields.get("label", "label"), config.rationale}
     own = " ".join(text for name, text in stored(row).items() if name not in besides)
-    if own:
+    if is_task and own:
         return own
     asked = (row["instruction"], row["input"])
     return "\n".join(part for part in asked if part) or row["output"] or ""

@@ -246,7 +246,7 @@ def test_the_share_with_demonstrations_is_exact_and_nothing_leaks(
 ) -> None:
     rows = [row(at * (seed + 1)) | {"row_id": f"r{at:03d}"} for at in range(n)]
     rows += [row(0) | {"row_id": "same"}]  # the text of another row
-    made = kept_of(rows, with_demonstrations=share, chosen=chosen)
+    made = kept_of(rows, with_demonstrations=share, chosen=chosen, alike_at_most=1)
     by_id = {one["row_id"]: one for one in rows}
     kinds = Counter("第" in one["instruction"] for one in rows)
     texts = {"第" in one["instruction"]: set[str]() for one in rows}
@@ -495,6 +495,7 @@ def test_templates_of_ones_own_are_kept_with_the_run_and_can_be_purged_rows(
         purge(run, row=gone)
     out = set(purge(run, row=gone, descendants=True).rows)
     assert {one["row_id"] for one in kept if gone in one["demonstrations"]} <= out
+    verify(run)
     text = next(one["text"] for one in DATA[:6] if one["text"].endswith(f"{int(gone[7:13])}."))
     for path in run.rglob("*.parquet"):
         assert text not in str(pq.read_table(path).to_pylist()), path
@@ -623,3 +624,28 @@ def test_where_less_can_be_done_than_was_asked_that_is_said(
     assert any("8 rows were to show others, and 0 find any" in one for one in told)
     kept = books.rows(tmp_path / "run", "format")
     assert sum(bool(one["templates"]) for one in kept) == 1
+
+
+def test_vectors_of_two_lengths_are_refused_by_name() -> None:
+    rows = [row(0, embedding=[1.0]), row(1, embedding=[1.0, 2.0])]
+    with pytest.raises(InputError, match=r"different lengths: \[1, 2\]"):
+        made_of(rows, with_demonstrations=1.0)
+    assert kept_of(rows)
+
+
+def test_what_rendered_a_row_before_stays_in_it(tmp_path: Path, run_synth: RunSynth) -> None:
+    own = recipe(tmp_path, OF_IMPORT, OF_FORMAT)
+    data = write(tmp_path / "rows.jsonl", DATA)
+    run_synth(tmp_path / "a", recipe=own, input=data)
+    given = {"recipe": "format", "input": str(tmp_path / "a")}
+    run_synth(tmp_path / "b", "format.with_demonstrations=0.2", "format.held_out=0", **given)
+    before = {one["row_id"]: one for one in books.rows(tmp_path / "a", "format")}
+    after = books.rows(tmp_path / "b", "format")
+    again = [one for one in after if one["row_id"] not in before]
+    assert len(again) == 24
+    for one in after:
+        was = before[one["row_id"] if one["row_id"] in before else one["parent_id"]]
+        n = len(was["templates"])
+        assert one["templates"][:n] == was["templates"]
+        assert len(one["templates"]) == n + (one["row_id"] not in before)
+    assert {one["row_id"].partition("-")[0] for one in again} == {"format.2"}
