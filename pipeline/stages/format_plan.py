@@ -180,7 +180,6 @@ class _Looked:
     has_vectors: bool = False
     signed: list[Any] = field(default_factory=list)
     runs: list[Runs] = field(default_factory=list)
-    texts: dict[str, int] = field(default_factory=dict)
     numbers: list[int] = field(default_factory=list)
 
     def add(self, row: Row, vector: Any, made: Plan) -> None:  # noqa: ANN401 - an array or null
@@ -200,10 +199,9 @@ class _Looked:
             is_task = isinstance(made.picked.get(place), tuple)
             question = _question(row, config, is_task=is_task)
             self.questions.append(question)
-            key = " ".join(folded(question).split())
-            self.numbers.append(self.texts.setdefault(key, len(self.texts)))
-            answer = " ".join(folded(row["output"] or "").split())
-            self.answers.append(rank(0, "answer", answer) if len(answer) > LONG else None)
+            self.numbers.append(_number(question))
+            answer = row["output"] or ""
+            self.answers.append(_number(answer) if len(answer) > LONG else None)
             self.lengths.append(len(question) + len(row["output"] or "") + len(rationale))
             self.vectors.append(vector)
             self.has_vectors |= vector is not None
@@ -291,6 +289,11 @@ def _question(row: Row, config: Config, *, is_task: bool) -> str:
         return own
     asked = (row["instruction"], row["input"])
     return "\n".join(part for part in asked if part) or row["output"] or ""
+
+
+def _number(text: str) -> int:
+    """What stands for a text, however it is spaced and written."""
+    return rank(0, "text", " ".join(folded(text).split())) >> 1
 
 
 def rationale_of(row: Row, config: Config) -> str:
