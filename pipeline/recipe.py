@@ -40,6 +40,8 @@ STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 """What a stage can be called in a recipe: its folder and its row ids are named for it."""
 
 
+SHARED_NAMES = {"format"}
+"""A stage and a setting have this name: `format.tasks` is the stage's, `format` the recipe's."""
 FORMAT = 1
 """Version of recipes, as `format` says it; one without it is of this one."""
 
@@ -309,7 +311,7 @@ def _check_names(steps: list[Step], source: RecipeText) -> None:
 def _wrong_name(name: object) -> str | None:
     if not isinstance(name, str) or not STEP_NAME.fullmatch(name):
         return f"a stage cannot have the name {name!r}: letters, digits, - and _, at most 100."
-    if name in RecipeSettings.model_fields:
+    if name in RecipeSettings.model_fields.keys() - SHARED_NAMES:
         return f"a stage cannot have the name {name!r}: the recipe has a setting of that name."
     return None
 

@@ -39,6 +39,9 @@ RATING = pa.struct(
 ANSWER = pa.struct([("source", pa.string()), ("text", pa.string())])
 """One of several answers to a row, and the name of the field that it came from."""
 
+FIELD = pa.struct([("name", pa.string()), ("text", pa.string())])
+"""One field of a row as its data set has it: its name, and what it holds as text."""
+
 COMPARISON = pa.struct(
     [
         ("first", pa.string()),
@@ -79,6 +82,11 @@ COLUMNS: dict[str, Column] = {
         pa.list_(ANSWER),
         "several answers to be compared, each under the name of the field that it came from",
     ),
+    "fields": Column(
+        pa.list_(FIELD),
+        "labelled data: the fields that `import.fields` names, as text; what the templates of "
+        "`format` are given",
+    ),
     "messages": Column(
         pa.list_(MESSAGE),
         "the whole conversation where it is more than instruction and output, which then are its "
@@ -104,6 +112,16 @@ COLUMNS: dict[str, Column] = {
         pa.bool_(), "whether the task chooses among few labels; decides how instances are asked for"
     ),
     "shown": Column(pa.list_(pa.string()), "ids of the tasks shown in the request, in their order"),
+    "templates": Column(
+        pa.list_(pa.string()),
+        "the templates of `format` that rendered the row, as file/template@version, in the order "
+        "they were applied; empty where it went on as it was",
+    ),
+    "demonstrations": Column(
+        pa.list_(pa.string()),
+        "ids of the rows that the instruction shows as demonstrations, in their order: the most "
+        "similar last",
+    ),
     "nearest_id": Column(
         pa.string(), "the pool member with the highest ROUGE-L when the row was judged"
     ),

@@ -8,6 +8,7 @@ in `STAGE = ...`, one of
 * `LLMStage`: asks a teacher once for every row that it receives;
 * `ChainStage`: holds a conversation with a teacher about every row, one request after another;
 * `FilterStage`: judges rows by columns, no teacher;
+* `RenderStage`: renders rows into others by templates, no teacher;
 * `ImportStage`: takes rows in from a file;
 * `ExportStage`: renders the kept rows for other programs.
 """
@@ -373,6 +374,36 @@ class FilterStage:
 
 
 @dataclass(frozen=True)
+class RenderStage:
+    """A stage that renders rows into others by templates, and asks nobody.
+
+    `plan(parts, config, seed, templates)` looks at all rows and says what becomes of each, which
+    `render(place, row, plan)` then makes of the one at that place: any number of entries, as in a
+    `ChainStage` that makes rows, where one with the `row_id` of the row received is that row, going
+    on or dropped. `said(plan)` is told to who runs it. `files(config)` names the tasks whose files
+    of templates are needed: `templates` has them by name. Where `is_idle(config)` every row goes on
+    as it is. `reads` and `may_read` are those of a `FilterStage`; `rows_a_row(config)` is what an
+    estimate expects, `measured` are the columns that `measure` looks at.
+    """
+
+    name: str
+    version: int
+    config: type[StageConfig]
+    plan: Callable[[Parts, Any, int, Mapping[str, Any]], Any]
+    render: Callable[[int, Row, Any], list[Row | Drop]]
+    files: Callable[[Any], tuple[str, ...]]
+    reads: Callable[[Any], tuple[str, ...]]
+    writes: tuple[str, ...]
+    may_read: tuple[str, ...] = ()
+    said: Callable[[Any], Sequence[str]] = lambda plan: ()
+    is_idle: Callable[[Any], bool] = lambda config: False
+    rows_a_row: Callable[[Any], float] = lambda config: 1.0
+    measure: Callable[[pl.DataFrame, Any], dict[str, Any]] | None = None
+    measured: tuple[str, ...] | None = None
+    summary: str = ""
+
+
+@dataclass(frozen=True)
 class ImportStage:
     """The stage that takes rows in: `read(number, row, how)` gives rows for a row of a file."""
 
@@ -401,7 +432,7 @@ RowStage = LLMStage | ChainStage
 """A stage that asks a teacher about every row that it receives."""
 AskingStage = DraftStage | RowStage
 """A stage that asks a teacher."""
-Stage = AskingStage | FilterStage | ImportStage | ExportStage
+Stage = AskingStage | FilterStage | RenderStage | ImportStage | ExportStage
 
 
 def columns_read(stage: Stage, config: StageConfig) -> tuple[str, ...]:

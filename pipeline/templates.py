@@ -48,6 +48,30 @@ MAX_BYTES = 2**18
 
 
 @dataclass(frozen=True)
+class Text:
+    """A text of Jinja2 that is ready to be filled in; `used` are the names that it uses."""
+
+    where: str
+    used: frozenset[str]
+    body: str
+    compiled: jinja2.Template | None
+
+    def render(self, values: Mapping[str, Any]) -> str:
+        """The text; a missing value raises `jinja2.UndefinedError`.
+
+        Raises `RecipeError` where it takes more time or room than it may.
+        """
+        try:
+            if self.compiled is None:
+                text = template_apart.render(self.body, values)
+            else:
+                text = render_plain(self.compiled, values)
+        except TooLongError as error:
+            raise _refused(self.where, error) from error
+        return text.removesuffix("\n")
+
+
+@dataclass(frozen=True)
 class Template:
     """One prompt: what it is called, its text, and how to fill it in."""
 
@@ -59,8 +83,7 @@ class Template:
     text: str
     sha256: str
     where: str
-    _body: str
-    _compiled: jinja2.Template | None
+    body: Text
 
     @property
     def label(self) -> str:
@@ -72,14 +95,7 @@ class Template:
 
         Raises `RecipeError` where the template takes more time or room than it may.
         """
-        try:
-            if self._compiled is None:
-                text = template_apart.render(self._body, values)
-            else:
-                text = render_plain(self._compiled, values)
-        except TooLongError as error:
-            raise _refused(self.where, error) from error
-        return text.removesuffix("\n")
+        return self.body.render(values)
 
     def prompt(self, values: Mapping[str, Any], stage: str) -> str:
         """The prompt of a request of `stage`; what the template raises is its author's to mend."""
@@ -116,6 +132,28 @@ def load(name: str, folder: Path | None = None) -> Template:
 
 def parse(content: str, *, where: str) -> Template:
     """Take a template file's content apart and check it; one that computes is tried."""
+    header, text = header_and_text(content, where=where)
+    variables = [str(name) for name in header["variables"]]
+    body = text_of(text, where=where)
+    if body.used != set(variables):
+        raise RecipeError(
+            f"{where}: the text uses {sorted(body.used)}, the header names {sorted(variables)}."
+        )
+    return Template(
+        name=str(header["name"]),
+        version=header["version"],
+        variables=tuple(variables),
+        source=str(header["source"]),
+        system=header.get("system"),
+        text=content,
+        sha256=hashlib.sha256(content.encode()).hexdigest(),
+        where=where,
+        body=body,
+    )
+
+
+def header_and_text(content: str, *, where: str) -> tuple[dict[str, Any], str]:
+    """A template file's header, checked, and what follows it. Raises `RecipeError`."""
     if len(content) > MAX_BYTES:
         raise RecipeError(f"{where}: it has {len(content)} characters, and may have {MAX_BYTES}.")
     parts = content.split("---\n", 2)
@@ -135,35 +173,24 @@ def parse(content: str, *, where: str) -> Template:
     for key, kind, called in kinds:
         if key in header and type(header[key]) is not kind:  # true is no version
             raise RecipeError(f"{where}: {key} is {called}, not {header[key]!r}.")
-    variables = [str(name) for name in header["variables"]]
+    return header, parts[2]
+
+
+def text_of(body: str, *, where: str) -> Text:
+    """Compile a text of Jinja2; one that computes is tried. Raises `RecipeError`."""
     compiled: jinja2.Template | None = None
     try:
-        tree = ENVIRONMENT.parse(parts[2])
+        tree = ENVIRONMENT.parse(body)
         if is_plain(tree):
             used = meta.find_undeclared_variables(tree)
             compiled = compile_plain(ENVIRONMENT, tree)
         else:  # even to compile it may take for ever: constants are worked out then
-            used = template_apart.names_used(parts[2])
+            used = template_apart.names_used(body)
     except jinja2.TemplateSyntaxError as error:
         raise RecipeError(f"{where}: line {error.lineno}: {error.message}") from error
     except TooLongError as error:
         raise _refused(where, error) from error
-    if used != set(variables):
-        raise RecipeError(
-            f"{where}: the text uses {sorted(used)}, the header names {sorted(variables)}."
-        )
-    return Template(
-        name=str(header["name"]),
-        version=header["version"],
-        variables=tuple(variables),
-        source=str(header["source"]),
-        system=header.get("system"),
-        text=content,
-        sha256=hashlib.sha256(content.encode()).hexdigest(),
-        where=where,
-        _body=parts[2],
-        _compiled=compiled,
-    )
+    return Text(where, frozenset(used), body, compiled)
 
 
 def _refused(where: str, error: TooLongError) -> RecipeError:

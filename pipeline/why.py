@@ -83,6 +83,8 @@ class History:
     parent: Task | None = None
     root: Task | None = None
     shown: tuple[Task, ...] = ()
+    templates: tuple[str, ...] = ()
+    demonstrations: tuple[Task, ...] = ()
     nearest: Task | None = None
     nearest_score: float | None = None
     requests: tuple[Asked, ...] = ()
@@ -135,6 +137,10 @@ def history(run: Rows, row_id: str) -> History:
         parent=names.task(row.get("parent_id")),
         root=names.task(row.get("root_id")),
         shown=tuple(task for one in row.get("shown") or () if (task := names.task(one))),
+        templates=tuple(row.get("templates") or ()),
+        demonstrations=tuple(
+            task for one in row.get("demonstrations") or () if (task := names.task(one))
+        ),
         nearest=names.task(row.get("nearest_id")),
         nearest_score=row.get("nearest_score"),
         requests=tuple(_asked(run, one) for one in row.get("requests") or ()),
@@ -166,7 +172,7 @@ class _Names:
 
     def __init__(self, run: Rows, row: dict[str, Any], versions: Iterable[dict[str, Any]]) -> None:
         named = [row.get("parent_id"), row.get("root_id"), row.get("nearest_id")]
-        named += row.get("shown") or ()
+        named += [*(row.get("shown") or ()), *(row.get("demonstrations") or ())]
         named += [version.get("drop_ref") for version in versions]
         wanted = {one for one in named if one is not None}
         self._texts: dict[str, str | None] = {}
@@ -294,6 +300,9 @@ def _lines(found: History, width: int) -> Iterator[str]:
         ):
             yield from _named(label, [task], width)
     yield from _named("shown", found.shown, width)
+    if found.templates:
+        yield f"{'rendered':10} " + shorten(f"by {', '.join(found.templates)}", max(width - 11, 40))
+    yield from _named("shows", found.demonstrations, width)
     if found.nearest is not None:
         score = "" if found.nearest_score is None else f"ROUGE-L {found.nearest_score:.4f} "
         yield from _named("nearest", [found.nearest], width, score)

@@ -62,6 +62,11 @@ SHOWN: tuple[tuple[str, str], ...] = (
         "synth run filter --input runs/demo:instances --out runs/filtered",
     ),
     (
+        "Other rows shown as demonstrations before half of the rows, the most similar last.",
+        "synth run format --input runs/demo --out runs/shown "
+        "--set format.with_demonstrations=0.5 --set format.most=1",
+    ),
+    (
         "Whole tasks, several a request, from seed tasks.",
         "synth run one-call --limit 50 --out runs/whole",
     ),

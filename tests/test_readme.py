@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import errors, recipe
+from pipeline import errors, format_templates, recipe
 from pipeline.run.prepare import Options, prepare
 from pipeline.stage import AskingStage, ImportStage, Stage
 from pipeline.stages import STAGES
@@ -36,8 +36,21 @@ def test_every_example_answers_what_the_readme_shows(tmp_path: Path) -> None:
     assert answered.split("\n") == shown.split("\n")
 
 
+def templates_shown() -> dict[str, str]:
+    """The templates that the README shows, by their names."""
+    shown = re.findall(r"^```jinja\n(.+?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+    return {one.partition("name: ")[2].partition("\n")[0]: one for one in shown}
+
+
+def test_the_templates_that_the_readme_shows_for_format_can_be_rendered() -> None:
+    (found,) = format_templates.parse(templates_shown()["mood"], where="README.md").templates
+    assert (found.label, found.form) == ("mood/shout@1", "prefix")
+    made = found.render({"text": "Rain!", "label": "wet"})
+    assert (made.instruction, made.output) == ("RAIN! Which mood is this?", "wet")
+
+
 def test_the_template_that_the_readme_shows_can_be_asked_with(tmp_path: Path) -> None:
-    (shown,) = re.findall(r"^```jinja\n(.+?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+    shown = templates_shown()["evolve-legal"]
     (tmp_path / "evolve-legal.md").write_text(shown, encoding="utf-8")
     options = Options(
         "evol-instruct",

@@ -153,10 +153,10 @@ def test_so_is_one_that_takes_too_much_of_a_value(
 def test_the_templates_of_the_package_are_rendered_here_and_stay_as_quick_as_they_were() -> None:
     template_apart.close()
     for path in PROMPTS.glob("*.md"):
-        assert templates.load(path.stem)._compiled is not None, path.stem
+        assert templates.load(path.stem).body.compiled is not None, path.stem
     found = templates.load("respond")
     values = dict.fromkeys(found.variables, "Name a river.")
-    bare = templates.ENVIRONMENT.from_string(found._body)
+    bare = templates.ENVIRONMENT.from_string(found.body.body)
     assert found.render(values) == bare.render(values).removesuffix("\n")
     assert template_apart._child is None, "a process was started for one of them"
     seconds: dict[str, float] = {}
@@ -189,7 +189,7 @@ COMPUTES = (
 )  # fmt: skip
 def test_a_bounded_template_says_what_an_unbounded_one_says(text: str, is_plain: bool) -> None:
     found = templates.parse(template(text), where="x")
-    assert (found._compiled is not None) is is_plain
+    assert (found.body.compiled is not None) is is_plain
     for task in (["b", "c", "\u00e9\u2028\x00"], ["c"]):
         bare = templates.ENVIRONMENT.from_string(text).render({"task": task})
         assert found.render({"task": task}) == bare

@@ -44,7 +44,7 @@ async def run_row_stage(context: Context, index: int, step: Step) -> None:
     stall.raise_if_still_stalled()
     folder.state.complete, folder.state.stopped = False, None
     if step.stage.makes_rows and not folder.state.parts:
-        folder.state.namesake = _namesake(step.name, context.input_shards())
+        folder.state.namesake = namesake(step.name, context.input_shards())
     rows = store.read_rows(context.input_shards(), start=folder.next_slot)
     concurrency = context.prepared.model_of(step).concurrency
     demand = Demand(concurrency)
@@ -81,7 +81,7 @@ def _is_same_input(context: Context, folder: StageFolder, step: Step) -> bool:
     return before == context.input_so_far(int(before.partition(":")[0]))
 
 
-def _namesake(name: str, shards: Sequence[Path]) -> str | None:
+def namesake(name: str, shards: Sequence[Path]) -> str | None:
     """`NAME.2`, or the next that is free, where rows come in that a stage of this name has made."""
     ids = store.read_frame(shards, ["row_id"])["row_id"]
     names = itertools.chain([name], (f"{name}.{n}" for n in itertools.count(2)))

@@ -71,6 +71,7 @@ def render(
             "teacher": state.teacher,
             "looked_for": _looked_for(state, stages),
             "rows": rows,
+            "has_completion": any(entry.path.startswith("data/completion/") for entry in files),
             "size": _size_category(sum(rows.values())),
             "stages": [
                 {

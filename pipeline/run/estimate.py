@@ -30,6 +30,7 @@ from pipeline.stage import (
     FilterStage,
     ImportStage,
     LLMStage,
+    RenderStage,
     Role,
     RowStage,
     Sampling,
@@ -107,6 +108,9 @@ def _stages(prepared: Prepared, run: Run | None, reader: JournalReader | None) -
             left_of = _left(step, rows, a_row, asked, begun)
             yield _asking(prepared, index, step, left_of, asked, run, reader)
             rows = _made(step, rows, begun)
+        elif isinstance(stage, RenderStage):
+            n_made = stage.rows_a_row(step.config)
+            rows = Expected(math.ceil(rows.usual * n_made), math.ceil(rows.most * n_made))
         elif isinstance(stage, FilterStage) and begun is not None and begun.candidates:
             rows = Expected(rows.usual * begun.kept / begun.candidates, rows.most)
 

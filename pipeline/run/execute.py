@@ -21,6 +21,7 @@ from pipeline.errors import (
     StorageError,
     SynthError,
 )
+from pipeline.format_templates import FOLDER
 from pipeline.manifest import Ended, FileEntry, RunManifest
 from pipeline.run import card
 from pipeline.run.askers import askers
@@ -33,6 +34,7 @@ from pipeline.run.importing import run_import_stage
 from pipeline.run.judging import run_export_stage, run_filter_stage
 from pipeline.run.lock import Lease, locked
 from pipeline.run.prepare import Prepared
+from pipeline.run.rendering import run_render_stage
 from pipeline.run.reuse import reuse
 from pipeline.run.stalling import BROKEN, STALLED
 from pipeline.shortage import shortage
@@ -42,6 +44,7 @@ from pipeline.stage import (
     DraftStage,
     FilterStage,
     ImportStage,
+    RenderStage,
     RowStage,
 )
 from pipeline.teacher.journal import Journal
@@ -176,6 +179,8 @@ async def _run_stages(context: Context, state: RunManifest) -> list[FileEntry]:
             run_import_stage(context, index, step)
         elif isinstance(step.stage, FilterStage):
             run_filter_stage(context, index, step)
+        elif isinstance(step.stage, RenderStage):
+            run_render_stage(context, index, step)
         else:
             files = run_export_stage(context, index, step)
             text = card.render(context.run, state, context.done, files)
@@ -227,6 +232,9 @@ def _write_inputs(prepared: Prepared) -> None:
     inputs.mkdir(exist_ok=True)
     for name, template in prepared.templates.items():
         manifest.replace_bytes(inputs / f"{name}.md", template.text.encode())
+    for name, file in prepared.formats.items():
+        (inputs / FOLDER).mkdir(exist_ok=True)
+        manifest.replace_bytes(inputs / FOLDER / f"{name}.md", file.text.encode())
     if prepared.seeds is not None:
         manifest.replace_bytes(inputs / "seeds.jsonl", prepared.seeds.content)
     manifest.replace_bytes(prepared.run / "recipe.yaml", prepared.recipe.to_yaml().encode())

@@ -91,6 +91,7 @@ def _length(row: Row) -> int:
     turns = row.get("messages") or ()
     texts = [row.get(name) for name in (*TEXTS, "reference")] + [turn["content"] for turn in turns]
     texts += [answer["text"] for answer in row.get("answers") or ()]
+    texts += [row.get("reasoning"), *(field["text"] for field in row.get("fields") or ())]
     vector = row.get("embedding")
     n_numbers = 0 if vector is None else len(vector)
     return 4 * n_numbers + sum(len(text) for text in texts if isinstance(text, str))

@@ -37,7 +37,7 @@ def run_filter_stage(context: Context, index: int, step: Step) -> None:
     where the input has changed (a raised target), the stage begins anew.
     """
     assert isinstance(step.stage, FilterStage)
-    folder = _open_computed(context, index, step)
+    folder = open_computed(context, index, step)
     total = context.input_rows()
     if folder.state.complete:
         context.done.append(folder.state)
@@ -60,7 +60,7 @@ def run_filter_stage(context: Context, index: int, step: Step) -> None:
     context.seal(folder, total, total)
 
 
-def _open_computed(context: Context, index: int, step: Step) -> StageFolder:
+def open_computed(context: Context, index: int, step: Step) -> StageFolder:
     """A stage computed from its whole input; it begins anew where that has changed."""
     folder = context.open_stage(index, step)
     if folder.state.input_digest != context.input_digest():
@@ -135,18 +135,18 @@ def run_export_stage(context: Context, index: int, step: Step) -> list[FileEntry
     """Write `data/` from the kept rows of the stage before; gives the files that are in it."""
     assert isinstance(step.stage, ExportStage)
     assert isinstance(step.config, export.Config)
-    folder = _open_computed(context, index, step)
+    folder = open_computed(context, index, step)
     total = context.input_rows()
     seed = context.prepared.recipe.settings.seed
     entries = []
     has_turns = "messages" in context.done[-1].columns
     reads = (*step.stage.reads, *(("messages",) if has_turns else ()))
-    for form, schema in export.SCHEMAS.items():
+    for form, schema in export.schemas(step.config).items():
         target = context.run / "data" / form
         target.mkdir(parents=True, exist_ok=True)
         for side in ("train", "validation"):
             rows = (
-                export.render(row, form)
+                export.render(row, form, step.config, seed)
                 for row in _until_told(context, reads)
                 if export.split(row["root_id"] or row["row_id"], seed, step.config) == side
             )

@@ -13,11 +13,13 @@ from typing import Any, get_args
 
 from pipeline import manifest, seed_tasks, templates
 from pipeline.errors import InputError, Problems, RecipeError, SynthError
+from pipeline.format_templates import FOLDER, FormatFile
 from pipeline.manifest import RunManifest, StageManifest
 from pipeline.recipe import Recipe, Step, WrongRecipeError
 from pipeline.run import places
 from pipeline.run.columns import columns_of_steps
 from pipeline.run.folder import check_writable, existing_run
+from pipeline.run.formats import check_fields, find_formats
 from pipeline.run.options import Options, find_recipe, folders_of, of_run, old_run
 from pipeline.run.prompts import find_prompts
 from pipeline.run.roles import (
@@ -51,6 +53,7 @@ class Prepared:
     seeds: seed_tasks.SeedFile | None
     source: Source | None
     templates: dict[str, templates.Template]
+    formats: dict[str, FormatFile]
     columns: list[tuple[str, ...]]
     fingerprints: list[str]
     window: int | None
@@ -130,6 +133,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     folders = folders_of(options, old)
     copies = places.folder_of_copies((run if existing is not None else None, old, folders[0]))
     prompts = find_prompts(found, folders, copies, problems)
+    formats = find_formats(found, _own_prompts(found), copies, problems)
     seeds = _seeds(found, folders, copies, problems)
     made = [(run, existing)] if existing is not None else []
     made += [(old, manifest.read(RunManifest, old / "run.json"))] if old is not None else []
@@ -137,6 +141,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     check_offline(found, models, source, problems)
     check_abilities(found, models, problems, needed=needs_key)
     columns = columns_of_steps(found, source, problems)
+    check_fields(found, formats, source, columns, problems)
     _check_leaderboard(found, columns, problems, needed=needs_key or options.is_replay)
     _check_packages(found, problems)
     check_writable(run, problems)
@@ -146,7 +151,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     roles = asked_roles(found)
     models = found_on_hub(models, before, may_fetch=roles if needs_key else ())
     asked = {role: models[role] for role in roles}
-    settings = settings_of(found, _contents(prompts, seeds, source, asked))
+    settings = settings_of(found, _contents(prompts, formats, seeds, source, asked))
     if existing is not None:
         path = None if source is None else source.path
         check_unchanged(run, existing, settings, source=path, other_versions=options.is_replay)
@@ -160,6 +165,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         seeds=seeds,
         source=source,
         templates=prompts,
+        formats=formats,
         columns=columns,
         fingerprints=digests,
         window=_window(found),
@@ -226,6 +232,7 @@ def _check_packages(found: Recipe, problems: Problems) -> None:
 
 def _contents(
     prompts: Mapping[str, templates.Template],
+    formats: Mapping[str, FormatFile],
     seeds: seed_tasks.SeedFile | None,
     source: Source | None,
     models: Mapping[Role, Model],
@@ -238,8 +245,14 @@ def _contents(
         "seeds": seeds.sha256 if seeds else None,
         "input": source.fingerprint if source else None,
         **{f"prompts.{name}": prompt.sha256 for name, prompt in prompts.items()},
+        **{f"prompts.{FOLDER}/{name}": file.sha256 for name, file in formats.items()},
     }
     return {name: content for name, content in named.items() if content is not None}
+
+
+def _own_prompts(found: Recipe) -> Path | None:
+    """The folder of the user's own templates, if one is named."""
+    return Path(found.settings.prompts) if found.settings.prompts else None
 
 
 def _window(found: Recipe) -> int | None:
@@ -288,6 +301,8 @@ def _check_rest(
     folders = folders_of(options, old)
     copies = places.folder_of_copies((run if existing is not None else None, old, folders[0]))
     find_prompts(rest, folders, copies, problems)
+    if "prompts" not in lost:
+        find_formats(rest, _own_prompts(rest), copies, problems)
     if "seeds" not in lost:
         _seeds(rest, folders, copies, problems)
     first = rest.steps[0]

@@ -30,7 +30,7 @@ from pipeline.run import card
 from pipeline.run.folder import check_links
 from pipeline.run.lock import locked
 from pipeline.schema import arrow_schema
-from pipeline.stage import FilterStage, Row, RowStage
+from pipeline.stage import FilterStage, RenderStage, Row, RowStage
 from pipeline.stages import STAGES
 from pipeline.teacher.blanking import PURGED, blank
 
@@ -95,7 +95,9 @@ def _rows(run: Run) -> pl.DataFrame:
             shards = store.shards(run.path / state.folder, state, half)
             if not shards:
                 continue
-            names = [n for n in ("row_id", "parent_id", *TEXTS) if n in state.columns]
+            names = [
+                n for n in ("row_id", "parent_id", "demonstrations", *TEXTS) if n in state.columns
+            ]
             names += ["drop_reason"] if half == "dropped" else []
             frame = store.read_frame(shards, names)
             frames.append(frame.with_columns(stage=pl.lit(state.index), half=pl.lit(half)))
@@ -126,6 +128,9 @@ def _wanted(
     below = set(found)
     if "parent_id" in rows.columns:
         pairs = list(rows.select("row_id", "parent_id").unique().iter_rows())
+        if "demonstrations" in rows.columns:  # the text of a row is in those that show it
+            shown = rows.select("row_id", "demonstrations").drop_nulls().explode("demonstrations")
+            pairs += shown.drop_nulls().unique().iter_rows()
         while more := {one for one, parent in pairs if parent in below} - below:
             below |= more
     others = sorted(below - found - _out(rows))
@@ -223,12 +228,12 @@ def _stage(
 def _measures(run: Run, state: StageManifest) -> dict[str, Any]:
     """What the stage says of the rows that are left, where its code still measures the same."""
     kind = next((kind for kind in STAGES if kind.name == state.stage), None)
-    if not isinstance(kind, RowStage | FilterStage) or kind.version != state.version:
+    if not isinstance(kind, RowStage | FilterStage | RenderStage) or kind.version != state.version:
         return state.measures
     if kind.measure is None:
         return state.measures
     kept = store.read_frame(_shards_now(run, state))
-    if isinstance(kind, FilterStage):
+    if isinstance(kind, FilterStage | RenderStage):
         return kind.measure(kept, kind.config.model_validate(state.settings))
     return kind.measure(kept)
 

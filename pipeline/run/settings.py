@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pipeline.errors import RecipeError
+from pipeline.format_templates import FOLDER
 from pipeline.manifest import RunManifest
-from pipeline.recipe import Recipe
+from pipeline.recipe import Recipe, Step
 from pipeline.stage import (
     DECISION,
     EXTENT,
     IDENTITY,
     AskingStage,
     FilterStage,
+    RenderStage,
     Role,
     prompts_of,
     role_of,
@@ -80,12 +82,25 @@ def fingerprints(found: Recipe, settings: RunSettings) -> list[str]:
         own = {path: v for path, v in everything.items() if path.startswith(f"{step.name}.")}
         prompts = prompts_of(step.stage, step.config)
         own |= {f"prompts.{name}": identity.get(f"prompts.{name}") for name in prompts}
+        own |= _formats(step, identity)
         if isinstance(step.stage, AskingStage):
             own |= asked[role_of(step.stage)]
         text = json.dumps([chain, step.stage.name, shared, own], sort_keys=True)
         chain = hashlib.sha256(text.encode()).hexdigest()
         digests.append(chain)
     return digests
+
+
+def _formats(step: Step, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands for the files of templates that a step renders with."""
+    if not isinstance(step.stage, RenderStage):
+        return {}
+    begins = tuple(f"prompts.{FOLDER}/{task}" for task in step.stage.files(step.config))
+    return {
+        path: value
+        for path, value in identity.items()
+        if any(path == one or path.startswith(f"{one}.") for one in begins)
+    }
 
 
 def check_unchanged(

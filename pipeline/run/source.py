@@ -26,7 +26,7 @@ from pipeline.run.inputs.files import TEXT, InputFile, fingerprint, input_files,
 from pipeline.schema import DROP_COLUMNS, in_order
 from pipeline.stage import Drop, Row
 from pipeline.stages import read_input
-from pipeline.stages.input_shapes import OF_EVERY_SHAPE, Shape, recognise
+from pipeline.stages.input_shapes import OF_EVERY_SHAPE, Shape, of_every_shape, recognise
 from pipeline.stages.read_input import Config, Reading
 
 SORTS = 256
@@ -121,6 +121,8 @@ class Source:
         said = tuple(name for name, value in record.items() if value is not None)
         own = _own_shape(said) or _own_shape(tuple(record))
         whole = self.how.shape.fields
+        if self.how.labelled and not _says_what_to_do(self.how.shape):
+            return self.how
         if own is None:
             return self.how if record.keys() <= set(whole.values()) else None
         shared = {target: whole[target] for target in OF_EVERY_SHAPE if target in whole}
@@ -138,7 +140,7 @@ class Source:
     def fields(self) -> list[str]:
         """The columns that are read of the files."""
         assert self.how is not None
-        return list(dict.fromkeys((*self.how.shape.fields.values(), *self.how.answers)))
+        return list(dict.fromkeys((*self.how.shape.fields.values(), *_beside(self.config))))
 
 
 def open_source(where: str, config: Config) -> Source:
@@ -171,7 +173,7 @@ def _open_files(path: Path, config: Config) -> Source:
         shape = _shape(path, _usable(files[0], config), config)
         file_rows = tuple(_count(file, config, shape) for file in files)
         n_rows = sum(file_rows)
-    taken |= {*shape.fields.values(), *(config.answers or ())}
+    taken |= {*shape.fields.values(), *_beside(config)}
     licence = config.license or licence_beside(path)
     found = Source(
         path,
@@ -188,12 +190,13 @@ def _open_files(path: Path, config: Config) -> Source:
             licence,
             config.turns,
             config.answers or (),
+            config.fields or (),
             named=frozenset(config.columns),
         ),
         left_out=tuple(name for name in names if name not in taken),
     )
-    is_measured = bool(shape.fields.keys() & read_input.MEASURES.keys())
-    is_flat = not is_text and shape.is_flat and not config.answers and not is_measured
+    is_measured = bool(shape.fields.keys() & {"reasoning", *read_input.MEASURES})
+    is_flat = not is_text and shape.is_flat and not _beside(config) and not is_measured
     is_columns = is_flat and all(are_texts(file, found.fields) for file in files)
     return replace(found, is_columns=is_columns)
 
@@ -217,8 +220,18 @@ def _usable(file: InputFile, config: Config) -> list[str]:
 def _written(shape: Shape, config: Config) -> tuple[str, ...]:
     """The columns of an import: some there are only where the data has them."""
     named = ["answers"] if config.answers is not None else []
-    named += [name for name in ("reference", *read_input.MEASURES) if name in shape.fields]
+    named += ["fields"] if config.fields is not None else []
+    named += [name for name in read_input.BESIDE if name in shape.fields]
     return in_order((*read_input.STAGE.writes, *named))
+
+
+def _beside(config: Config) -> tuple[str, ...]:
+    """The fields that are read beside those of the shape."""
+    return (*(config.answers or ()), *(config.fields or ()))
+
+
+def _says_what_to_do(shape: Shape) -> bool:
+    return bool(shape.fields.keys() & {"instruction", "messages"})
 
 
 def _shape(path: Path, names: Sequence[str], config: Config) -> Shape:
@@ -233,15 +246,18 @@ def _shape(path: Path, names: Sequence[str], config: Config) -> Shape:
             f"--input {path} has no field {' and no field '.join(absent)} (import.columns); it has "
             f"{named}."
         )
+    if shape is None and config.fields is not None and wanted is None:
+        shape = Shape(of_every_shape(names, columns=config.columns))
     if shape is None:
         raise InputError(
             f"--input {path}: its fields {named} have no shape that is known: name them with  "
             "--set 'import.columns={instruction: ..., output: ...}'."
         )
-    if missing := [name for name in config.answers or () if name not in names]:
-        raise InputError(
-            f"--input {path} has no field {missing[0]!r} (import.answers); it has {named}."
-        )
+    for setting in ("answers", "fields"):
+        if missing := [name for name in getattr(config, setting) or () if name not in names]:
+            raise InputError(
+                f"--input {path} has no field {missing[0]!r} (import.{setting}); it has {named}."
+            )
     return shape
 
 
@@ -271,7 +287,7 @@ def _names_and_rows(
 
 def _count(file: InputFile, config: Config, shape: Shape) -> int:
     """The rows of a file of columns; one that cannot be used is refused by name."""
-    wanted = dict.fromkeys((*shape.fields.values(), *(config.answers or ())))
+    wanted = dict.fromkeys((*shape.fields.values(), *_beside(config)))
     if missing := wanted.keys() - set(field_names(file)):
         raise InputError(f"{file.path} has no column {sorted(missing)[0]!r}, and others have.")
     return check(file, config, list(wanted))

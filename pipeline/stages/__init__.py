@@ -29,6 +29,7 @@ from pipeline.stages import (
     unnatural,
 )
 from pipeline.stages import filter as filter_stage
+from pipeline.stages import format as format_stage
 
 STAGES: tuple[Stage, ...] = (
     read_input.STAGE,
@@ -54,5 +55,6 @@ STAGES: tuple[Stage, ...] = (
     compare.STAGE,
     difficulty.STAGE,
     balance.STAGE,
+    format_stage.STAGE,
     export.STAGE,
 )

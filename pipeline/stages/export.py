@@ -1,20 +1,22 @@
 """Render the kept rows as a data set for other programs.
 
 `data/` becomes a dataset repository with two configurations: `messages` (the default: a list of
-role and content) and `alpaca` (instruction, input, output), each split into train and validation by
-root task, so that no row is on another side than the task that it descends from.
+role and content) and `alpaca` (instruction, input, output), and where it is asked for a third,
+`completion` (prompt, completion), each split into train and validation by root task, so that no row
+is on another side than the task that it descends from.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pyarrow as pa
 from pydantic import Field
 
 from pipeline.stage import DECISION, ExportStage, Row, StageConfig
 from pipeline.stages.conversations import whole_conversation
+from pipeline.stages.finetune_encoding import END, encode, rewrite_colon
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 SCHEMAS = {
@@ -23,22 +25,51 @@ SCHEMAS = {
         [(name, pa.string()) for name in ("instruction", "input", "output", "row_id")]
     ),
 }
+COMPLETION = pa.schema([(name, pa.string()) for name in ("prompt", "completion", "row_id")])
+"""What base models are tuned on; written only where the setting says how."""
 
 
 class Config(StageConfig):
-    """Settings of `export`: the share of root tasks that goes to validation."""
+    """Settings of `export`: the share of root tasks that goes to validation, and other forms.
+
+    `completion` writes prompts and completions too, laid out as Self-Instruct does: each row in a
+    layout that is drawn for it, or all in a fixed one; `end` closes each completion (null:
+    <|endoftext|>). Of a share of rows, `colon_rewrite`, the input loses the name of its field in
+    these, of one half there: it damages addresses and ratios, so that it is off.
+    """
 
     validation: Annotated[float, Field(ge=0, lt=1), DECISION] = 0.05
+    completion: Annotated[Literal["drawn", "fixed"] | None, DECISION] = None
+    end: Annotated[str | None, DECISION] = None
+    colon_rewrite: Annotated[float | None, Field(ge=0, le=1), DECISION] = None
+
+
+DEFAULT = Config()
+
+
+def schemas(config: Config) -> dict[str, pa.Schema]:
+    """The configurations that are written, each with its columns."""
+    return SCHEMAS | ({"completion": COMPLETION} if config.completion else {})
+
+
+def side_number(root_id: str, seed: int) -> float:
+    """A hash of run seed and root task, 0 to 1: below the share of validation it is there."""
+    digest = hashlib.blake2b(f"{seed}:{root_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64
 
 
 def split(root_id: str, seed: int, config: Config) -> str:
-    """Whether a root task's rows are for "train" or "validation": a hash of run seed and root."""
-    digest = hashlib.blake2b(f"{seed}:{root_id}".encode(), digest_size=8).digest()
-    return "validation" if int.from_bytes(digest) / 2**64 < config.validation else "train"
+    """Whether a root task's rows are for "train" or "validation"."""
+    return "validation" if side_number(root_id, seed) < config.validation else "train"
 
 
-def render(row: Row, form: str) -> Row:
-    """One row in the form "messages", a conversation whole, or "alpaca"."""
+def render(row: Row, form: str, config: Config = DEFAULT, seed: int = 0) -> Row:
+    """One row in the form "messages", a conversation whole, "alpaca" or "completion".
+
+    In all but the first a conversation is its first exchange. Draws are of the seed and the id.
+    """
+    if form == "completion":
+        return _completion(row, config, seed)
     if form == "alpaca":
         return {name: row[name] or "" for name in ("instruction", "input", "output", "row_id")}
     if turns := whole_conversation(row):
@@ -49,6 +80,21 @@ def render(row: Row, form: str) -> Row:
         {"role": "assistant", "content": row["output"] or ""},
     ]
     return {"messages": messages, "row_id": row["row_id"]}
+
+
+def _completion(row: Row, config: Config, seed: int) -> Row:
+    given = row["input"] or ""
+    if side_number(f"colon:{row['row_id']}", seed) < (config.colon_rewrite or 0):
+        given = rewrite_colon(given)
+    number = int(side_number(f"layout:{row['row_id']}", seed) * 2**32)
+    prompt, completion = encode(
+        row["instruction"] or "",
+        given,
+        row["output"] or "",
+        layout=None if config.completion == "fixed" else number,
+        end=END if config.end is None else config.end,
+    )
+    return {"prompt": prompt, "completion": completion, "row_id": row["row_id"]}
 
 
 STAGE = ExportStage(

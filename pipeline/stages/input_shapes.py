@@ -10,7 +10,8 @@
 | `text` | `text`, or an answer's names: rows without an instruction, only where asked for |
 
 A second answer is `other_output`, or `rejected` beside `chosen`; the right one, where one is known,
-is `reference`; `rating` is a number that rows were given, `embedding` a vector of each.
+is `reference`; `rating` is a number that rows were given, `embedding` a vector of each. A chain of
+thought before the answer is `reasoning`, only under a name that the recipe gives.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ Target = Literal[
     "messages",
     "instances",
     "reference",
+    "reasoning",
     "rating",
     "embedding",
     "source",
@@ -61,6 +63,7 @@ NEEDED: dict[Name, tuple[Target, ...]] = {
 }
 OF_EVERY_SHAPE: dict[Target, tuple[str, ...]] = {
     "reference": ("reference",),
+    "reasoning": (),
     "rating": ("rating",),
     "embedding": ("embedding",),
     "source": ("source",),
@@ -89,11 +92,7 @@ def recognise(
     `shape` is taken where it is given; `columns` names fields that are called otherwise, and stands
     alone where it names an instruction or messages.
     """
-    shared = {
-        target: found
-        for target, known in OF_EVERY_SHAPE.items()
-        if (found := columns.get(target) or _first(known, names)) is not None
-    }
+    shared = of_every_shape(names, columns=columns)
     if "instruction" in columns or "messages" in columns:
         fields = {**shared, **columns}
         return Shape(fields) if set(columns.values()) <= set(names) else None
@@ -107,6 +106,15 @@ def recognise(
         if fields.keys() >= set(NEEDED[name]) and set(columns.values()) <= set(names):
             return Shape(shared | fields)
     return None
+
+
+def of_every_shape(names: Collection[str], *, columns: Mapping[Target, str]) -> dict[Target, str]:
+    """The fields that stand beside a row's texts, whatever its shape."""
+    return {
+        target: found
+        for target, known in OF_EVERY_SHAPE.items()
+        if (found := columns.get(target) or _first(known, names)) is not None
+    }
 
 
 def _first(known: tuple[str, ...], names: Collection[str]) -> str | None:

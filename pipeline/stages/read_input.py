@@ -14,6 +14,7 @@ second answer is no turn of the conversation: it is `other_output`, where the ro
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,7 +49,10 @@ class Config(StageConfig):
     question, output: answer}`; `split` which split of a saved data set, or which shards of a folder
     by the beginning of their names. `answers` names fields that hold an answer each, as several
     models wrote them, for `compare`. Under `columns`, `reference` is the right answer, a text or a
-    number, for `respond`, `rating` a number, for `keep`, and `embedding` a vector, for `semantic`.
+    number, for `respond`, `reasoning` the chain of thought before the answer, for `format`,
+    `rating` a number, for `keep`, and `embedding` a vector, for `semantic`. `fields` are those of
+    labelled data, such as a text and its label, for the templates of `format`; with them a row
+    needs no instruction.
     `license` is what rows get that name none themselves. A row of more than `row_bytes` is dropped;
     a file of more than `file_bytes` when unpacked, or more than `ratio` times as large as what is
     stored of it, is refused.
@@ -59,12 +63,20 @@ class Config(StageConfig):
     shape: Annotated[Literal["auto"] | Name, IDENTITY] = "auto"
     columns: Annotated[dict[Target, str], Field(default_factory=dict), IDENTITY]
     answers: Annotated[tuple[str, ...] | None, Field(min_length=2), IDENTITY] = None
+    fields: Annotated[tuple[str, ...] | None, Field(min_length=1), IDENTITY] = None
     split: Annotated[str | None, IDENTITY] = None
     license: Annotated[str | None, IDENTITY] = None
     turns: Annotated[Literal["conversation", "user"], IDENTITY] = "conversation"
     row_bytes: Annotated[int, Field(ge=1, le=2**26), IDENTITY] = 2**22
     file_bytes: Annotated[int, Field(ge=1), OPERATIONAL] = 2**36
     ratio: Annotated[float, Field(ge=1), OPERATIONAL] = 200
+
+    @field_validator("fields")
+    @classmethod
+    def _once(cls, given: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if given is not None and len(set(given)) < len(given):
+            raise ValueError("a field stands twice")
+        return given
 
     @field_validator("answers")
     @classmethod
@@ -98,6 +110,7 @@ class Reading:
     license: str | None = None
     turns: Literal["conversation", "user"] = "conversation"
     answers: tuple[str, ...] = ()
+    labelled: tuple[str, ...] = ()
     named: frozenset[Target] = frozenset()
 
 
@@ -123,6 +136,11 @@ def read(number: int, found: dict[str, Any], how: Reading) -> list[Row | Drop]:
         if isinstance(answers, Drop):
             return [_drop(answers, row)]
         row["answers"] = answers
+    if how.labelled:
+        fields = _fields(found, how.labelled)
+        if isinstance(fields, Drop):
+            return [_drop(fields, row)]
+        row["fields"] = fields
     if "messages" in how.shape.fields:
         return _of_conversation(number, found.get(how.shape.fields["messages"]), row, how)
     if "instances" in how.shape.fields:
@@ -130,6 +148,8 @@ def read(number: int, found: dict[str, Any], how: Reading) -> list[Row | Drop]:
     for name in TEXTS:
         row[name] = found.get(how.shape.fields.get(name, ""))
     is_asked = "instruction" in how.shape.fields
+    if how.labelled and not is_asked:
+        return [row if any(field["text"] for field in row["fields"]) else _no_fields(row)]
     has_turns = is_asked and any(_are_turns(row[name]) for name in TEXTS)
     if has_turns or isinstance(row["instruction"], list):
         return _of_turns(number, row, how)
@@ -145,6 +165,13 @@ def _reference(found: object) -> str | Drop | None:
     if found is not None and not is_unicode(found):
         return Drop("not_text", "reference is not valid Unicode")
     return found
+
+
+def _reasoning(found: object) -> str | Drop | None:
+    """The chain of thought of a row; null without one."""
+    if found is None or (isinstance(found, str) and is_unicode(found)):
+        return found or None
+    return Drop("not_text", "reasoning is no text that can be written")
 
 
 def _rating(found: object) -> float | Drop | None:
@@ -175,7 +202,11 @@ def _vector(found: object) -> npt.NDArray[np.float32] | Drop | None:
 
 MEASURES: dict[Target, Callable[[object], Any]] = {"rating": _rating, "embedding": _vector}
 """How numbers that rows were given elsewhere are read."""
-BESIDE: dict[Target, Callable[[object], Any]] = {"reference": _reference, **MEASURES}
+BESIDE: dict[Target, Callable[[object], Any]] = {
+    "reference": _reference,
+    "reasoning": _reasoning,
+    **MEASURES,
+}
 """How all that stands beside a row's texts is read."""
 
 
@@ -198,6 +229,36 @@ def _answers(found: dict[str, Any], names: tuple[str, ...]) -> list[dict[str, st
             return Drop("not_text", f"{name} is not valid Unicode")
         answers.append({"source": name, "text": text})
     return answers
+
+
+def _fields(found: dict[str, Any], names: tuple[str, ...]) -> list[dict[str, str | None]] | Drop:
+    """The fields of labelled data as texts; a list, of words or of their tags, as JSON."""
+    fields: list[dict[str, str | None]] = []
+    for name in names:
+        value = found.get(name)
+        if isinstance(value, str):
+            if not is_unicode(value):
+                return Drop("not_text", f"{name} is not valid Unicode")
+        elif value is not None:
+            if not _is_plain(value):
+                return Drop("not_text", f"{name} is a {type(value).__name__}")
+            value = json.dumps(value, ensure_ascii=False)
+            if not is_unicode(value):
+                return Drop("not_text", f"{name} is not valid Unicode")
+        fields.append({"name": name, "text": value})
+    return fields
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a number, true or false, or a list of these and of texts."""
+    if isinstance(value, list):
+        return all(isinstance(one, str | int | float) for one in value)
+    is_finite = not isinstance(value, float) or math.isfinite(value)
+    return isinstance(value, bool | int | float) and is_finite
+
+
+def _no_fields(row: Row) -> Drop:
+    return _drop(Drop("no_fields", "nothing in any of import.fields"), row)
 
 
 def row_of(number: int, item: int, how: Reading) -> Row:
@@ -230,7 +291,7 @@ def _drop(why: Drop, row: Row) -> Drop:
         name: value
         for name, value in row.items()
         if value is None
-        or name in ("messages", "answers")
+        or name in ("messages", "answers", "fields")
         or (isinstance(value, str) and is_unicode(value))
     }
     return Drop(why.reason, why.detail, row=held)

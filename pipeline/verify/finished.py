@@ -43,7 +43,7 @@ def check_export(run: Run, counted: list[CountedStage], report: Report) -> None:
     is_readable = True
     for entry in run.manifest.data:
         _, form, name = (*entry.path.split("/"), "", "")[:3]
-        wanted = export.SCHEMAS.get(form)
+        wanted = (export.SCHEMAS | {"completion": export.COMPLETION}).get(form)
         table = shard.read(run.path, entry.path, entry, wanted, ("row_id",), report)
         if table is None or "row_id" not in table.column_names:
             is_readable = False
@@ -64,7 +64,7 @@ def check_export(run: Run, counted: list[CountedStage], report: Report) -> None:
     config = export.Config.model_validate(stage.state.settings)
     seed = int(run.manifest.identity.get("seed", 0))
     rows = _with_sides(source.rows, seed, config)
-    for form in export.SCHEMAS:
+    for form in export.schemas(config):
         for side in ("train", "validation"):
             ids = rows.filter(side=side)["row_id"]
             pieces = held.get((form, side), [])

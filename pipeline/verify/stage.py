@@ -12,7 +12,14 @@ import pyarrow.parquet as pq
 from pipeline import schema
 from pipeline.inspect import Run
 from pipeline.manifest import HALVES, FileEntry, Half, Part, StageManifest
-from pipeline.stage import ChainStage, DraftStage, FilterStage, ImportStage, RowStage
+from pipeline.stage import (
+    ChainStage,
+    DraftStage,
+    FilterStage,
+    ImportStage,
+    RenderStage,
+    RowStage,
+)
 from pipeline.stages import STAGES
 from pipeline.verify import shard
 from pipeline.verify.report import Report
@@ -185,7 +192,7 @@ class CountedStage:
             return
         received = before.state.kept
         if (
-            isinstance(self.kind, FilterStage)
+            isinstance(self.kind, FilterStage | RenderStage)
             and self.state.input_digest != before.state.kept_digest
         ):
             if is_finished:
@@ -214,6 +221,10 @@ class CountedStage:
         if makes_rows and isinstance(self.kind, ChainStage):
             column = "received"
             rows = rows.with_columns(received=self._received(rows, part, received))
+        if isinstance(self.kind, RenderStage):  # a row received, or one that was made of it
+            makes_rows, column = True, "received"
+            own = pl.when(pl.col("row_id").is_in(received.implode())).then("row_id")
+            rows = rows.with_columns(received=own.otherwise("parent_id"))
         where = f"{self.state.folder}/{part.kept.path}"
         missing = received.filter(~received.is_in(rows[column].implode()))
         if len(missing):

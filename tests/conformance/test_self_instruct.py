@@ -17,6 +17,7 @@ from filters.keywords import keywords
 from filters.opening import opening
 from filters.outputs import outputs
 from filters.word_count import word_count
+from pipeline.stages.finetune_encoding import encode, rewrite_colon
 from pipeline.stages.instance_blocks import Parsed, parse_input_first, parse_output_first
 from pipeline.stages.numbered_list import clean_reply, encode_demonstration, split_items
 from pipeline.stages.yes_no import is_yes
@@ -174,3 +175,20 @@ def test_instances_get_the_published_reasons() -> None:
         if ours != theirs:
             differ.add(row["id"])
     assert differ == set(REASON_EXCEPTIONS)
+
+
+def test_rows_are_encoded_for_fine_tuning_as_published() -> None:
+    rows = read("si_finetune_encoding")
+    assert len(rows) == 27
+    for row in rows:
+        found = encode(
+            row["instruction"], row["input"], row["output"], layout=row["template_index"]
+        )
+        assert found == (row["prompt"], row["completion"]), row["id"]
+
+
+def test_inputs_lose_the_name_of_their_field_as_published() -> None:
+    rows = read("si_colon_normalize")
+    assert len(rows) == 17
+    for row in rows:
+        assert rewrite_colon(row["input"]) == row["normalized"], row["id"]

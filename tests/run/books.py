@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 DROP = ["drop_reason", "drop_detail", "drop_ref"]  # of runs made before there was a fourth
-MAKE_ROWS = ("instances", "evolve", "ponder", "reformulate", "backtranslate")
+MAKE_ROWS = ("instances", "evolve", "ponder", "reformulate", "backtranslate", "format")
 
 
 def digest(path: Path) -> str:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.stages import export
 from pipeline.stages.export import Config
+from pipeline.stages.finetune_encoding import encode, rewrite_colon
 from pipeline.verify import verify
 from tests.conftest import RunSynth
 from tests.run import books
@@ -212,3 +213,54 @@ def test_an_imported_conversation_is_exported_whole(run_synth: RunSynth, tmp_pat
     run_synth(tmp_path / "run", recipe=str(recipe), input=str(tmp_path / "rows.jsonl"))
     tables = [pq.read_table(path) for path in (tmp_path / "run/data/messages").glob("*.parquet")]
     assert [row["messages"] for table in tables for row in table.to_pylist()] == [turns]
+
+
+def test_prompts_and_completions_are_written_where_they_are_asked_for(
+    tmp_path: Path, run_synth: RunSynth
+) -> None:
+    rows = [{"instruction": f"Name river {n}.", "input": "Ratio: 3" if n % 2 else "",
+             "output": f"The {{input}} {n}"} for n in range(40)]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    own = tmp_path / "own.yaml"
+    own.write_text("name: own\nstages:\n  - stage: import\n  - stage: export\n")
+    source = {"recipe": str(own), "input": str(tmp_path / "rows.jsonl")}
+    found = {}
+    for name, settings in {
+        "drawn": ("export.completion=drawn",),
+        "again": ("export.completion=drawn",),
+        "fixed": ("export.completion=fixed", "export.end=END"),
+        "colon": ("export.completion=fixed", "export.colon_rewrite=1"),
+    }.items():
+        run_synth(tmp_path / name, *settings, **source)
+        verify(tmp_path / name)
+        files = sorted((tmp_path / name / "data" / "completion").glob("*.parquet"))
+        found[name] = [one for path in files for one in pq.read_table(path).to_pylist()]
+        assert len(found[name]) == 40
+        assert "config_name: completion" in (tmp_path / name / "data/README.md").read_text()
+    assert found["drawn"] == found["again"]
+    ends = {one["prompt"].partition(".")[2].replace("Ratio: 3", "") for one in found["drawn"]}
+    assert len(ends) > 4
+    for one in found["drawn"]:
+        assert one["completion"].startswith(" ") is one["prompt"].endswith("Output:")
+        assert one["completion"].endswith("<|endoftext|>")
+    assert {one["completion"][-3:] for one in found["fixed"]} == {"END"}
+    assert all("The {input} " in one["completion"] for one in found["drawn"])
+    assert any("Ratio: 3" in one["prompt"] for one in found["fixed"])
+    assert not any("Ratio" in one["prompt"] for one in found["colon"])
+
+
+@given(st.text(), st.text(), st.text(), st.integers(0, 100))
+def test_every_text_is_whole_in_its_prompt_and_completion(
+    instruction: str, given_text: str, output: str, layout: int
+) -> None:
+    prompt, completion = encode(instruction, given_text, output, layout=layout)
+    assert instruction.strip() in prompt
+    assert given_text.strip() in prompt
+    assert completion.strip().startswith(output.strip())
+    assert completion.startswith(" ") >= prompt.endswith("Output:")
+
+
+@pytest.mark.parametrize("n_names", [0, 1, 2, 3])
+def test_only_the_name_of_a_single_field_is_taken_away(n_names: int) -> None:
+    given_text = "\n".join(f"name{n}: value" for n in range(n_names)) or "value"
+    assert (rewrite_colon(given_text) == "value") is (n_names < 2)

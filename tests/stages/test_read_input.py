@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
+from pipeline.run.execute import execute
+from pipeline.run.prepare import Options, prepare
 from pipeline.stage import Drop, Row
 from pipeline.stages import read_input
-from pipeline.stages.input_shapes import recognise
+from pipeline.stages.input_shapes import Shape, recognise
 from pipeline.stages.read_input import TEXTS, Reading
 from tests.conftest import RunSynth
 from tests.run import books
@@ -414,3 +416,73 @@ def test_half_a_character_in_a_row_costs_that_row_alone(
     assert len(books.rows(tmp_path / "run", "dedup")) == 4
     (dropped,) = books.rows(tmp_path / "run", "import", "dropped")
     assert dropped["drop_reason"] == "not_text"
+
+
+LABELLED = {"text": "It rains.", "label": 0, "tags": ["B-X", "O"], "more": {"a": 1}}
+
+
+def test_the_fields_of_labelled_data_are_texts_under_their_names() -> None:
+    shape = recognise(["reference"], columns={})
+    assert shape is None
+    how_read = Reading(Shape({}), "a.jsonl", labelled=("text", "label", "tags", "none"))
+    (row,) = read_input.read(7, LABELLED, how_read)
+    assert isinstance(row, dict)
+    assert row["fields"] == [
+        {"name": "text", "text": "It rains."},
+        {"name": "label", "text": "0"},
+        {"name": "tags", "text": '["B-X", "O"]'},
+        {"name": "none", "text": None},
+    ]
+    assert row["instruction"] is None
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        ({"text": None}, "no_fields"),
+        ({"text": ""}, "no_fields"),
+        ({"text": {"a": 1}}, "not_text"),
+        ({"text": [["a"]]}, "not_text"),
+        ({"text": float("nan")}, "not_text"),
+        ({"text": "\ud800"}, "not_text"),
+        ({"text": ["\ud800"]}, "not_text"),
+    ],
+)
+def test_a_row_whose_fields_hold_no_text_is_dropped(found: dict[str, object], reason: str) -> None:
+    (drop,) = read_input.read(7, found, Reading(Shape({}), "a.jsonl", labelled=("text",)))
+    assert isinstance(drop, Drop)
+    assert drop.reason == reason
+
+
+def test_a_chain_of_thought_is_taken_in_only_under_the_name_that_is_given() -> None:
+    found: dict[str, object] = {"instruction": "Add 2 and 2.", "output": "4", "why": "Two and two."}
+    (row,) = rows_of(found)
+    assert "reasoning" not in row
+    (row,) = rows_of(found, columns={"reasoning": "why"})
+    assert isinstance(row, dict)
+    assert row["reasoning"] == "Two and two."
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.parquet"])
+def test_labelled_data_is_taken_in_from_files(tmp_path: Path, name: str) -> None:
+    rows = [{"text": "It rains.", "label": 0}, {"text": None, "label": None}]
+    if name.endswith("parquet"):
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / name)
+    else:
+        (tmp_path / name).write_text("\n".join(map(json.dumps, rows)))
+    recipe = "name: a\nstages:\n  - stage: import\n    fields: [text, label]\n  - stage: clean\n"
+    (tmp_path / "a.yaml").write_text(recipe)
+    found = prepare(
+        Options(str(tmp_path / "a.yaml"), input=str(tmp_path / name), out=str(tmp_path / "run"))
+    )
+    execute(found, lambda event: None)
+    (kept,) = books.rows(tmp_path / "run", "import")
+    assert [one["text"] for one in kept["fields"]] == ["It rains.", "0"]
+    wrong = Options(
+        str(tmp_path / "a.yaml"),
+        input=str(tmp_path / name),
+        out=str(tmp_path / "new"),
+        settings=["import.fields=[text, stars]"],
+    )
+    with pytest.raises(InputError, match=r"no field 'stars' \(import.fields\); it has 'text'"):
+        prepare(wrong)
