@@ -15,11 +15,13 @@ from filters.leftovers import leftovers
 from filters.opening import opening
 from filters.outputs import outputs
 from filters.pair_rating import pair_rating
+from filters.personal_data import personal_data
 from filters.prompt_leak import prompt_leak
 from filters.punctuation import punctuation
 from filters.refusal import refusal
 from filters.repetition import repetition
 from filters.script_mismatch import script_mismatch
+from filters.secrets import secrets
 from filters.sentence_length import sentence_length
 from filters.stop_words import only_stop_words
 from filters.task_cap import task_cap
@@ -48,6 +50,8 @@ TEXTUAL = [
     punctuation,
     sentence_length,
     url_only,
+    personal_data,
+    secrets,
 ]
 SINGLE = [*TEXTUAL, agreement, pair_rating]
 COMPARING = [instances, exact, task_cap, known]

@@ -15,9 +15,11 @@ import pytest
 from filters.broken import broken
 from filters.language import language
 from filters.leftovers import leftovers
+from filters.personal_data import personal_data
 from filters.punctuation import punctuation
 from filters.repetition import repetition
 from filters.script_mismatch import script_mismatch
+from filters.secrets import secrets
 from filters.sentence_length import sentence_length
 from filters.url_only import url_only
 
@@ -26,9 +28,11 @@ JUDGES: dict[str, Callable[..., pl.DataFrame]] = {
     "broken": broken,
     "language": language,
     "leftovers": leftovers,
+    "personal_data": personal_data,
     "punctuation": punctuation,
     "repetition": repetition,
     "script_mismatch": script_mismatch,
+    "secrets": secrets,
     "sentence_length": sentence_length,
     "url_only": url_only,
 }
