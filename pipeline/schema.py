@@ -150,6 +150,19 @@ COLUMNS: dict[str, Column] = {
         "of several answers each pair that was judged: the source preferred in both orders or tie, "
         "null without a verdict, and whether that turned",
     ),
+    "masked": Column(
+        pa.list_(pa.string()),
+        "the kinds of personal data and secrets that stand masked in the row's texts; empty where "
+        "none does, null where nothing was asked for",
+    ),
+    "personal_data": Column(
+        pa.list_(pa.string()),
+        "the kinds of personal data in the row's texts, where the rule flags; empty where none is",
+    ),
+    "secrets": Column(
+        pa.list_(pa.string()),
+        "the kinds of secrets in the row's texts, where the rule flags; empty where none is",
+    ),
     "requests": Column(
         pa.list_(REQUEST), "the requests that made the row: stage, journal key, template, model"
     ),

@@ -349,7 +349,8 @@ class ChainStage:
 class FilterStage:
     """A stage that judges every row by its columns and removes nothing itself.
 
-    `judge(frame, config)` returns one row an entry, in order, with `reason`, `detail` and `ref`.
+    `judge(frame, config)` returns one row an entry, in order, with `reason`, `detail` and `ref`,
+    and with the columns that it `writes`, or writes under its settings, which all rows get.
     `judge_parts(parts, config, scratch)` returns the same for rows that are too many for memory at
     once; `scratch` is an empty folder that it may fill. `reads(config)` names the columns that it
     needs, `may_read` those that it takes where rows have them, `files(config)` the files of the
@@ -363,7 +364,7 @@ class FilterStage:
     config: type[StageConfig]
     judge: Callable[[pl.DataFrame, Any], pl.DataFrame]
     reads: Callable[[Any], tuple[str, ...]]
-    writes: tuple[str, ...] = ()
+    writes: tuple[str, ...] | Callable[[Any], tuple[str, ...]] = ()
     may_read: tuple[str, ...] = ()
     judge_parts: Callable[[Parts, Any, Path], pl.DataFrame] | None = None
     files: Callable[[Any], tuple[str, ...]] = lambda config: ()
@@ -407,6 +408,11 @@ Stage = AskingStage | FilterStage | ImportStage | ExportStage
 def columns_read(stage: Stage, config: StageConfig) -> tuple[str, ...]:
     """The columns that a stage needs under its settings."""
     return stage.reads(config) if callable(stage.reads) else stage.reads
+
+
+def columns_written(stage: Stage, config: StageConfig) -> tuple[str, ...]:
+    """The columns that a stage gives to rows under its settings."""
+    return stage.writes(config) if callable(stage.writes) else stage.writes
 
 
 def role_of(stage: AskingStage) -> Role:

@@ -18,6 +18,7 @@ from pipeline.recipe import Recipe, Step, WrongRecipeError
 from pipeline.run import places
 from pipeline.run.columns import columns_of_steps
 from pipeline.run.folder import check_writable, existing_run
+from pipeline.run.masking import EXTRA, Masking
 from pipeline.run.options import Options, find_recipe, folders_of, of_run, old_run
 from pipeline.run.prompts import find_prompts
 from pipeline.run.roles import (
@@ -75,6 +76,11 @@ class Prepared:
         return self.models[role_of(step.stage)]
 
     @property
+    def masking(self) -> Masking:
+        """What masks the texts that enter."""
+        return Masking(self.recipe.settings.mask)
+
+    @property
     def steps(self) -> tuple[Step, ...]:
         """The steps of the recipe up to `until`."""
         if self.until is None:
@@ -130,7 +136,10 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     folders = folders_of(options, old)
     copies = places.folder_of_copies((run if existing is not None else None, old, folders[0]))
     prompts = find_prompts(found, folders, copies, problems)
+    masking = Masking(found.settings.mask)
     seeds = _seeds(found, folders, copies, problems)
+    if not masking.missing:
+        seeds = masking.seeds(seeds)
     made = [(run, existing)] if existing is not None else []
     made += [(old, manifest.read(RunManifest, old / "run.json"))] if old is not None else []
     source = _source(options, found, folders, seeds, made, problems)
@@ -139,6 +148,13 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     columns = columns_of_steps(found, source, problems)
     _check_leaderboard(found, columns, problems, needed=needs_key or options.is_replay)
     _check_packages(found, problems)
+    if masking.missing:
+        problems.add(
+            RecipeError(
+                f"mask needs {' and '.join(masking.missing)}: pip install 'synth[{EXTRA}]', or "
+                "mask other kinds."
+            )
+        )
     check_writable(run, problems)
     problems.raise_if_any()
 

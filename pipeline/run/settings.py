@@ -43,6 +43,8 @@ def settings_of(found: Recipe, contents: Mapping[str, Any]) -> RunSettings:
         {path: value for path, (one, value) in classified.items() if one is kind}
         for kind in (IDENTITY, EXTENT, DECISION)
     )
+    if not identity.get("mask"):  # it says nothing of a run that masks nothing
+        identity.pop("mask", None)
     identity |= {
         "stages": [step.stage.name for step in found.steps],
         **{f"{step.name}.version": step.stage.version for step in found.steps},
