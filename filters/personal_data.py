@@ -100,7 +100,7 @@ VERSION = re.compile(
 )
 
 Check = tuple[str, str, str]
-"""A pattern, the module of `stdnum` that checks it, and words that must stand before it, or none."""
+"""A pattern, the module of `stdnum` that checks it, and words that stand before it, or none."""
 NATIONAL_IDS: tuple[Check, ...] = (
     (r"[1-9][0-9]{16}[0-9Xx]", "stdnum.cn.ric", ""),
     (r"[0-9]{3}-[0-9]{2}-[0-9]{4}", "stdnum.us.ssn", ""),

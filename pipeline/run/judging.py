@@ -20,7 +20,7 @@ from pipeline.run.aside import aside
 from pipeline.run.context import Context
 from pipeline.run.guard import Guard
 from pipeline.schema import COLUMNS
-from pipeline.stage import ExportStage, FilterStage, Parts, Row, columns_read
+from pipeline.stage import ExportStage, FilterStage, Parts, Row, columns_read, columns_written
 from pipeline.stages import export
 from pipeline.stages import filter as filter_stage
 from pipeline.store import StageFolder
@@ -50,7 +50,8 @@ def run_filter_stage(context: Context, index: int, step: Step) -> None:
             continue
         first = number * size
         found = verdicts.slice(first, table.num_rows)
-        kept, dropped = _split(table, found, folder)
+        written = columns_written(step.stage, step.config)
+        kept, dropped = _split(_written(table, found, written), found, folder)
         folder.publish_tables(kept, dropped, next_slot=first + table.num_rows, journal=0)
         context.tell(folder, total, folder.next_slot)
     if step.stage.measure is not None and folder.state.parts:
@@ -113,6 +114,16 @@ def recut(shards: Sequence[Path], size: int) -> Iterator[pa.Table]:
                     held, rows = [table.slice(size)], rows - size
     if rows:
         yield pa.concat_tables(held)
+
+
+def _written(table: pa.Table, verdicts: pl.DataFrame, names: Sequence[str]) -> pa.Table:
+    """The rows with the columns that the stage writes, in place of what they had of them."""
+    for name in names:
+        values = verdicts[name].to_arrow().cast(COLUMNS[name].type)
+        if name in table.column_names:
+            table = table.drop_columns([name])
+        table = table.append_column(name, values)
+    return table
 
 
 def _split(

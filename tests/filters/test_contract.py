@@ -26,6 +26,7 @@ from filters.sentence_length import sentence_length
 from filters.stop_words import only_stop_words
 from filters.task_cap import task_cap
 from filters.too_long import too_long
+from filters.toxicity import toxicity
 from filters.url_only import url_only
 from filters.word_count import word_count
 
@@ -52,6 +53,7 @@ TEXTUAL = [
     url_only,
     personal_data,
     secrets,
+    toxicity,
 ]
 SINGLE = [*TEXTUAL, agreement, pair_rating]
 COMPARING = [instances, exact, task_cap, known]

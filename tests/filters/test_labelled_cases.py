@@ -21,6 +21,7 @@ from filters.repetition import repetition
 from filters.script_mismatch import script_mismatch
 from filters.secrets import secrets
 from filters.sentence_length import sentence_length
+from filters.toxicity import toxicity
 from filters.url_only import url_only
 
 CASES = Path(__file__).parent / "cases"
@@ -34,6 +35,7 @@ JUDGES: dict[str, Callable[..., pl.DataFrame]] = {
     "script_mismatch": script_mismatch,
     "secrets": secrets,
     "sentence_length": sentence_length,
+    "toxicity": toxicity,
     "url_only": url_only,
 }
 TIMES = re.compile("⟨(.*?)⟩×([0-9]+)", re.DOTALL)
