@@ -174,7 +174,7 @@ def personal_data(
     """Drop rows with personal data of one of `kinds` in a text of theirs.
 
     Reasons are the kinds: `email`, `phone` (valid by its country's plan), `iban` and `card` (valid
-    by their check digits), `national_id` (17 countries' that have one format or are named before
+    by their check digits), `national_id` (of 14 countries, of a form of its own or named before
     it), `ip_address` (one of the public internet). A null is empty. Returns one row an entry, in
     order: `reason` (String, null where the row is kept) and `detail` (String: every kind, where,
     and how often, never the data; null where the row is kept).
@@ -246,7 +246,8 @@ def _cards(text: str) -> Iterator[Span]:
 
 
 def _national_ids(text: str) -> Iterator[Span]:
-    taken: list[Span] = []
+    found: list[Span] = []
+    taken = bytearray(len(text))
     for pattern, named, words in _ids():
         for met in pattern.finditer(text):
             before = text[max(0, met.start() - BEFORE) : met.start()]
@@ -255,11 +256,12 @@ def _national_ids(text: str) -> Iterator[Span]:
                 continue
             if not words and is_counted(before):
                 continue
-            if any(met.start() < one.end and one.start < met.end() for one in taken):
+            if any(taken[met.start() : met.end()]):
                 continue
             if not named or _is_valid(named, met[0]):
-                taken.append(Span(*met.span()))
-    yield from sorted(taken)
+                found.append(Span(*met.span()))
+                taken[met.start() : met.end()] = b"\1" * len(met[0])
+    yield from sorted(found)
 
 
 def _is_valid(named: str, said: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 from filters.spans import Span
 
@@ -67,28 +68,36 @@ MAY_BE_A_PHONE = (
 def phone_numbers(text: str, is_counted: Callable[[str], bool]) -> Iterator[Span]:
     """Where phone numbers stand; `is_counted` tells from the words before what is none."""
     found: list[Span] = []
+    taken = bytearray(len(text))
     for met in INTERNATIONAL.finditer(text):
-        _take(text, met.start(), met.end(), None, found)
+        _take(text, met.start(), met.end(), None, found, taken)
     for region, pattern in PLAIN:
         for met in pattern.finditer(text):
             before = text[max(0, met.start() - 28) : met.start()]
             if not is_counted(before) and not COUNTED.search(before):
-                _take(text, met.start(), met.end(), region, found)
+                _take(text, met.start(), met.end(), region, found, taken)
     for met in ANNOUNCED.finditer(text):
         for region in ("US",) if NORTH_AMERICAN.fullmatch(met[1]) else REGIONS:
-            if _take(text, *met.span(1), region, found, whole=True):
+            if _take(text, *met.span(1), region, found, taken, whole=True):
                 break
     yield from sorted(found)
 
 
 def _take(
-    text: str, start: int, end: int, region: str | None, found: list[Span], *, whole: bool = False
+    text: str,
+    start: int,
+    end: int,
+    region: str | None,
+    found: list[Span],
+    taken: bytearray,
+    *,
+    whole: bool = False,
 ) -> bool:
     """Note a number, or, unless it must be the `whole`, its longest beginning that is one.
 
-    Gives whether there was one.
+    `taken` is 1 where a number stands. Gives whether there was one.
     """
-    if any(start < one.end and one.start < end for one in found):
+    if any(taken[start:end]):
         return True
     while sum(map(str.isdigit, text[start:end])) >= 8:
         if number := _number(text[start:end], region):
@@ -96,6 +105,7 @@ def _take(
                 while not (text[end - 1].isdigit()):
                     end -= 1
                 found.append(Span(start, end))
+                taken[start:end] = b"\1" * (end - start)
             return True
         if whole:
             return False
@@ -106,6 +116,7 @@ def _take(
     return False
 
 
+@lru_cache(maxsize=4096)
 def _number(said: str, region: str | None) -> str | None:
     """A valid number in the form +COUNTRY and digits, else null."""
     import phonenumbers

@@ -80,7 +80,7 @@ CODE = re.compile(
     r"[(){}\[\];$]|^[A-Za-z_]+(?:\.[A-Za-z_]\w*)+$|::|->|^[a-z_]+$|^[A-Z_]+$|^https?:|^/|\.\.\."
 )
 PLACEHOLDER = re.compile(
-    r"example|your|placeholder|dummy|change_?me|replace|insert|sample|redact|x{4}|\*{3}|0{6}|1234567|abcdef|qwerty"
+    r"ex[a4]mpl[e3]|your|placeholder|dummy|change_?me|replace|insert|sample|redact|x{4}|\*{3}|0{6}|1234567|abcdef|qwerty"
     r"|p[a@]ssw[o0]rd|passw|secret|token|here|todo|fake|foobar|\[\w",
     re.IGNORECASE,
 )  # fmt: skip
