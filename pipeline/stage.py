@@ -27,8 +27,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import polars as pl
 
 Row = dict[str, Any]
@@ -356,20 +354,22 @@ class FilterStage:
     needs, `may_read` those that it takes where rows have them, `files(config)` the files of the
     user's own that its verdicts depend on, `needs(config)` what takes a package that does not come
     with every synth: what it is, the package, the extra. `measure(kept, config)` is what the books
-    say of the rows that stayed, from the columns that it needs.
+    say of the rows that stayed, from the columns that it needs. With a `classifier(config)`, the
+    folder of a model, `judge` and `judge_parts` are also given `classify`, texts to scores.
     """
 
     name: str
     version: int
     config: type[StageConfig]
-    judge: Callable[[pl.DataFrame, Any], pl.DataFrame]
+    judge: Callable[..., pl.DataFrame]
     reads: Callable[[Any], tuple[str, ...]]
     writes: tuple[str, ...] | Callable[[Any], tuple[str, ...]] = ()
     may_read: tuple[str, ...] = ()
-    judge_parts: Callable[[Parts, Any, Path], pl.DataFrame] | None = None
+    judge_parts: Callable[..., pl.DataFrame] | None = None
     files: Callable[[Any], tuple[str, ...]] = lambda config: ()
     needs: Callable[[Any], tuple[tuple[str, str, str], ...]] = lambda config: ()
     measure: Callable[[pl.DataFrame, Any], dict[str, Any]] | None = None
+    classifier: Callable[[Any], str] | None = None
     summary: str = ""
 
 

@@ -20,8 +20,8 @@ from pipeline.run.aside import aside
 from pipeline.run.context import Context
 from pipeline.run.guard import Guard
 from pipeline.schema import COLUMNS
-from pipeline.stage import ExportStage, FilterStage, Parts, Row, columns_read, columns_written
-from pipeline.stages import export
+from pipeline.stage import ExportStage, FilterStage, Row, columns_read, columns_written
+from pipeline.stages import export, toxicity
 from pipeline.stages import filter as filter_stage
 from pipeline.store import StageFolder
 
@@ -80,6 +80,12 @@ def _verdicts(context: Context, step: Step, shards: list[Path]) -> pl.DataFrame:
     columns = columns_read(stage, config)
     columns += tuple(name for name in stage.may_read if name in context.input_columns())
     guard = Guard(step.name)
+    given: dict[str, Any] = {}
+    if stage.classifier is not None:
+        from pipeline.train.classifier import load_classifier
+
+        where = Path(stage.classifier(config))
+        given["classify"] = load_classifier(where, toxicity.classes_of(where))
 
     def judge() -> pl.DataFrame:
         found = None
@@ -87,14 +93,15 @@ def _verdicts(context: Context, step: Step, shards: list[Path]) -> pl.DataFrame:
             found = guard.judge_parts(functools.partial(in_parts, stage.judge_parts))
         if found is None:
             frame = store.read_frame(shards, columns)
-            found = guard.judge(frame, lambda part: stage.judge(part, config))
+            found = guard.judge(frame, lambda part: stage.judge(part, config, **given))
         return found
 
-    def in_parts(judge_parts: Callable[[Parts, Any, Path], pl.DataFrame]) -> pl.DataFrame:
+    def in_parts(judge_parts: Callable[..., pl.DataFrame]) -> pl.DataFrame:
         staging = context.run / ".staging"
         staging.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=staging) as scratch:
-            return judge_parts(lambda: store.read_frames(shards, columns), config, Path(scratch))
+            parts = functools.partial(store.read_frames, shards, columns)
+            return judge_parts(parts, config, Path(scratch), **given)
 
     return aside(judge, context.ending)
 

@@ -35,7 +35,7 @@ from pipeline.run.seed_source import seed_source
 from pipeline.run.settings import check_unchanged, fingerprints, settings_of
 from pipeline.run.source import Source, open_source
 from pipeline.stage import AskingStage, FilterStage, Role, Sampling, role_of
-from pipeline.stages import bradley_terry, compare, read_input, seed_rows
+from pipeline.stages import bradley_terry, compare, read_input, seed_rows, toxicity
 from pipeline.stages.drafts import DraftConfig
 from pipeline.teacher import uri
 
@@ -148,6 +148,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     columns = columns_of_steps(found, source, problems)
     _check_leaderboard(found, columns, problems, needed=needs_key or options.is_replay)
     _check_packages(found, problems)
+    _check_classifiers(found, problems)
     if masking.missing:
         problems.add(
             RecipeError(
@@ -238,6 +239,24 @@ def _check_packages(found: Recipe, problems: Problems) -> None:
                         f"leave it out with --set {step.name}.{what}=false."
                     )
                 )
+
+
+def _check_classifiers(found: Recipe, problems: Problems) -> None:
+    """A folder with a classifier has to be one, and something has to be there to read it."""
+    for step in found.steps:
+        if not isinstance(step.stage, FilterStage) or step.stage.classifier is None:
+            continue
+        setting, named = f"{step.name}.classifier", step.stage.classifier(step.config)
+        if not named:
+            problems.add(RecipeError(f"{step.name} needs a model: --set {setting}=FOLDER."))
+            continue
+        if missing := [name for name in ("torch", "transformers") if find_spec(name) is None]:
+            needed = f"{setting} needs {', '.join(missing)}: pip install 'synth[train]'."
+            problems.add(RecipeError(needed))
+        try:
+            toxicity.classes_of(Path(named))
+        except ValueError as error:
+            problems.add(RecipeError(f"{setting}: {named} is no classifier of toxicity: {error}."))
 
 
 def _contents(

@@ -27,12 +27,14 @@ from filters.stop_words import only_stop_words
 from filters.task_cap import task_cap
 from filters.too_long import too_long
 from filters.toxicity import toxicity
+from filters.toxicity_scores import toxicity_scores
 from filters.url_only import url_only
 from filters.word_count import word_count
 
 COLUMNS = {
     *("row_id", "root_id", "parent_id", "instruction", "input", "output", "is_classification"),
     *("agreement", "votes", "pair_rating"),
+    *("toxicity", "severe_toxicity", "obscene", "threat", "insult", "identity_hate"),
 }
 TEXTUAL = [
     word_count,
@@ -55,7 +57,7 @@ TEXTUAL = [
     secrets,
     toxicity,
 ]
-SINGLE = [*TEXTUAL, agreement, pair_rating]
+SINGLE = [*TEXTUAL, agreement, pair_rating, toxicity_scores]
 COMPARING = [instances, exact, task_cap, known]
 
 Filter = Callable[..., pl.DataFrame]

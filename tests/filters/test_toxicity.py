@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filters.toxicity import CLASSES, LISTS, toxicity, words
+from filters.toxicity_scores import toxicity_scores
 from filters.word_lists import lines
 
 PIECES = [
@@ -94,3 +95,37 @@ def test_the_lists_hold_both_languages_and_no_line_twice() -> None:
         assert len(listed) == len(set(listed)) >= 9
         assert any(line.isascii() for line in listed)
         assert any(not line.isascii() for line in listed)
+
+
+SCORE = st.none() | st.floats(0, 1)
+
+
+@given(
+    st.lists(st.tuples(*[SCORE] * 6), max_size=6),
+    st.dictionaries(st.sampled_from(CLASSES), st.floats(0, 1)),
+)
+def test_scores_are_compared_with_the_bound_of_their_class(
+    rows: list[tuple[float | None, ...]], bounds: dict[str, float]
+) -> None:
+    columns = [pl.Series([row[at] for row in rows], dtype=pl.Float64) for at in range(6)]
+    found = toxicity_scores(*columns, at_most=bounds)
+    for at, row in enumerate(rows):
+        over = {
+            name: score - bounds[name]
+            for name, score in zip(CLASSES, row, strict=True)
+            if score is not None and name in bounds and score > bounds[name]
+        }
+        worst = next((n for n in CLASSES if n in over and over[n] == max(over.values())), None)
+        assert found["reason"][at] == (None if worst is None else f"toxic_{worst}")
+        assert (found["detail"][at] is None) is (worst is None)
+        assert all(f"{name} " in found["detail"][at] for name in over)
+
+
+def test_a_score_at_its_bound_stays() -> None:
+    scores = [0.5, 0.5000001]
+    columns = [pl.Series(scores if name == "threat" else [0.0, 0.0]) for name in CLASSES]
+    assert toxicity_scores(*columns).rows() == [
+        (None, None),
+        ("toxic_threat", "threat 0.5000 above 0.5"),
+    ]
+    assert toxicity_scores(*columns, at_most={})["reason"].to_list() == [None, None]
