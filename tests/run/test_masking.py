@@ -13,6 +13,8 @@ import pytest
 
 from filters.masks import MASK
 from pipeline.errors import InputError, RecipeError
+from pipeline.run import masking as masking_module
+from pipeline.run import prepare as preparing
 from pipeline.run.masking import Masking
 from pipeline.run.prepare import Options, prepare
 from pipeline.run.purge import purge, purge_masked
@@ -20,10 +22,12 @@ from pipeline.run.replay import replay
 from pipeline.schema import arrow_schema
 from pipeline.seed_tasks import load
 from pipeline.stage import Drop, Reply
+from pipeline.teacher.asker import HIDDEN
 from pipeline.verify import verify
 from tests.conftest import RunSynth
 from tests.filters.planted import PLANTED
 from tests.run import books, processes
+from tests.security.command import synth
 from tests.teacher_server.process import Server
 
 ALL = "mask=[all]"
@@ -332,3 +336,59 @@ def test_a_run_that_masks_nothing_has_no_masked_replies(small_copy: Path) -> Non
     with pytest.raises(InputError, match="masks nothing"):
         purge_masked(small_copy)
     assert books.all_files(small_copy) == before
+
+
+def test_of_a_reply_that_is_no_answer_only_the_outcome_leaves_the_journal(
+    run_synth: RunSynth, server: Server, tmp_path: Path
+) -> None:
+    said = f"the prompt is refused, ask {IN_REPLY['email']}"
+    server.set_plan(
+        {"rules": [{"fault": "bad_request", "message": said, "match": {"kind": "chat"}}]}
+    )
+    given, out = rows_file(tmp_path, "parquet"), tmp_path / "run"
+    uri = f"openai:m@{server.url}"
+    run_synth(out, ALL, "respond.samples=1", recipe="respond", input=str(given), teacher=uri)
+    dropped = books.rows(out, "respond", "dropped")
+    assert {row["drop_reason"] for row in dropped} == {"bad_request"}
+    assert {row["drop_detail"] for row in dropped} == {HIDDEN}
+    assert places(out, [IN_REPLY["email"]]) == {IN_REPLY["email"]: {"journal.sqlite"}}
+
+
+def test_packages_that_are_missing_are_named_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = rows_file(tmp_path, "parquet")
+    for place in (masking_module, preparing):
+        monkeypatch.setattr(place, "find_spec", lambda name: None)
+
+    def options(*settings: str) -> Options:
+        return Options(
+            recipe="clean", input=str(given), out=str(tmp_path / "r"), settings=list(settings)
+        )
+
+    with pytest.raises(RecipeError) as error:
+        prepare(options("mask=all", "clean.personal_data=true"), {})
+    assert "mask needs phonenumbers and stdnum: pip install 'synth[clean]'" in str(error.value)
+    assert "clean: personal_data needs stdnum: pip install 'synth[clean]'" in str(error.value)
+    assert prepare(options("mask=[email, secrets, ip_address]"), {}).masking
+    flag = "clean.personal_data={action: flag, kinds: [email, ip_address]}"
+    assert prepare(options(flag), {}).columns[-1][-1] == "personal_data"
+
+
+def test_masked_replies_are_purged_by_a_command(
+    run_synth: RunSynth, server: Server, tmp_path: Path
+) -> None:
+    server.set_plan({"content": {"mode": "fixed", "text": f"Ask {IN_REPLY['email']}."}})
+    given, out = rows_file(tmp_path, "parquet"), tmp_path / "run"
+    plain = ("respond.samples=1", "respond.steps=false", "import.rows=3")
+    uri = f"openai:m@{server.url}"
+    run_synth(out, ALL, *plain, recipe="respond", input=str(given), teacher=uri)
+    done = synth("purge", str(out), "--masked")
+    assert (done.returncode, done.stdout) == (
+        0,
+        b"3 replies in the journal held what the rows have masked: taken out.\n",
+    )
+    assert not places(out, [IN_REPLY["email"]])[IN_REPLY["email"]]
+    assert synth("purge", str(out), "--masked", "--row", "import-000000-00").returncode == 2
+    again = synth("purge", str(out), "--masked")
+    assert again.stdout.startswith(b"0 replies")
