@@ -254,7 +254,7 @@ def purge(
 ) -> None:
     """Take a row out of a run for good: out of shards, journal and data set."""
     from pipeline.run.purge import purge as purge_rows
-    from pipeline.run.purge import purge_masked
+    from pipeline.run.purge_masked import purge_masked
 
     if masked:
         if row is not None or sha256 is not None or descendants:

@@ -17,7 +17,8 @@ from pipeline.run import masking as masking_module
 from pipeline.run import prepare as preparing
 from pipeline.run.masking import Masking
 from pipeline.run.prepare import Options, prepare
-from pipeline.run.purge import purge, purge_masked
+from pipeline.run.purge import purge
+from pipeline.run.purge_masked import purge_masked
 from pipeline.run.replay import replay
 from pipeline.schema import arrow_schema
 from pipeline.seed_tasks import load
