@@ -29,6 +29,7 @@ def run_import_stage(context: Context, index: int, step: Step) -> None:
     source = context.prepared.source
     assert source is not None
     folder = context.open_stage(index, step)
+    folder.enter = context.masking.table
     if folder.state.complete and folder.next_slot >= source.total:
         context.done.append(folder.state)
         return
@@ -62,7 +63,8 @@ def _take_shards(context: Context, folder: StageFolder, source: Source) -> None:
         at += table.num_rows
         if at > folder.next_slot and table.num_rows:
             kept = table.slice(max(folder.next_slot - at + table.num_rows, 0))
-            kept = context.masking.table(kept).select(schema.names).cast(schema).combine_chunks()
+            kept = context.masking.with_column(kept)
+            kept = kept.select(schema.names).cast(schema).combine_chunks()
             folder.publish_tables(kept, none, next_slot=at, journal=0)
             context.tell(folder, source.total, at)
 
@@ -73,7 +75,6 @@ def _take_rows(context: Context, folder: StageFolder, source: Source) -> None:
     for number, entries in enumerate(source.entries(folder.next_slot), start=folder.next_slot):
         if number >= source.total:
             return
-        entries = context.masking.entries(entries)
         kept = [entry for entry in entries if not isinstance(entry, Drop)]
         dropped = [entry.row | entry.columns() for entry in entries if isinstance(entry, Drop)]
         held += sum(_length(row) for row in (*kept, *dropped))
@@ -125,15 +126,13 @@ def _publish(context: Context, folder: StageFolder, source: Source, held: list[B
     batch = Batch.joined(held)
     try:
         batch.columns.validate(full=True)
-        found = flat_rows(first, batch, source.how, source.config, folder.schemas)
-        kept, dropped = (context.masking.table(table) for table in found)
+        kept, dropped = flat_rows(first, batch, source.how, source.config, folder.schemas)
     except pa.ArrowInvalid:  # a text is not Unicode: its row alone is dropped
         entries = [
             entry
             for number, record in enumerate(batch.records(source.config), start=first)
             for entry in source.read(number, record)
         ]
-        entries = context.masking.entries(entries)
         rows = [entry for entry in entries if not isinstance(entry, Drop)]
         drops = [entry.row | entry.columns() for entry in entries if isinstance(entry, Drop)]
         of_kept, of_dropped = folder.schemas

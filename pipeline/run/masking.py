@@ -18,12 +18,12 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from filters.masks import masked, masked_column, masks_in, packages
+from filters.masks import KINDS, masked, masked_column, masks_in, packages
 from pipeline.errors import SynthError
 from pipeline.run.events import Event, Listener, Message
 from pipeline.schema import COLUMNS
 from pipeline.seed_tasks import SeedFile, parse_task
-from pipeline.stage import Drop, Reply, Row
+from pipeline.stage import Reply, Row
 
 COLUMN = "masked"
 """The kinds of the masks in a row's texts."""
@@ -67,17 +67,6 @@ class Masking:
             return {key: self.value(value) for key, value in found.items()}
         return [self.value(one) for one in found] if isinstance(found, list) else found
 
-    def entries(self, found: list[Row | Drop]) -> list[Row | Drop]:
-        """Rows as they are read, and those that are dropped at once."""
-        if not self.kinds:
-            return found
-        return [
-            dataclasses.replace(one, detail=self.text(one.detail), row=self.row(one.row))
-            if isinstance(one, Drop)
-            else self.row(one)
-            for one in found
-        ]
-
     def row(self, row: Row) -> Row:
         """A row with masked texts, which says so."""
         if not self.kinds:
@@ -109,7 +98,7 @@ class Masking:
                 array = new.to_arrow().cast(field.type)
                 for row in new.str.contains("[", literal=True).arg_true():
                     marks[row] |= set(masks_in([new[row]]))
-            elif pa.types.is_list(field.type) and not pa.types.is_primitive(field.type.value_type):
+            elif pa.types.is_nested(field.type) and not _is_of_numbers(field.type):
                 values = [self.value(one) for one in table.column(at).to_pylist()]
                 array = pa.array(values, field.type)
                 for row, value in enumerate(values):
@@ -119,10 +108,16 @@ class Masking:
             else:
                 continue
             table = table.set_column(at, field, array)
-        column = pa.array([[k for k in self.kinds if k in one] for one in marks], _TYPE)
-        if COLUMN in table.column_names:
-            return table.set_column(table.column_names.index(COLUMN), COLUMN, column)
-        return table.append_column(COLUMN, column)
+        table = self.with_column(table)
+        at = table.column_names.index(COLUMN)
+        column = pa.array([[kind for kind in KINDS if kind in one] for one in marks], _TYPE)
+        return table.set_column(at, table.schema.field(at), column)
+
+    def with_column(self, table: pa.Table) -> pa.Table:
+        """Rows as columns, that which says what is masked among them."""
+        if not self.kinds or COLUMN in table.column_names:
+            return table
+        return table.append_column(COLUMN, pa.nulls(table.num_rows, _TYPE))
 
     def seeds(self, seeds: SeedFile | None) -> SeedFile | None:
         """Seed tasks with masked texts, as a file that is its own masked copy."""
@@ -162,6 +157,10 @@ class Masking:
 
 
 _TYPE = COLUMNS[COLUMN].type
+
+
+def _is_of_numbers(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) and pa.types.is_primitive(kind.value_type))
 
 
 def gather(value: object, texts: list[str]) -> None:
