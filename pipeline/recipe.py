@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
+from filters import masks
 from pipeline import yaml_text
 from pipeline.errors import Problems, RecipeError
 from pipeline.format_version import refuse_newer
@@ -56,6 +57,7 @@ class RecipeSettings(Settings):
     language: Annotated[Literal["en"], IDENTITY] = "en"
     seeds: Annotated[str, OPERATIONAL] = "builtin"  # its content is identity
     prompts: Annotated[str | None, OPERATIONAL] = None  # their content is identity
+    mask: Annotated[tuple[str, ...], IDENTITY] = ()
     shard_rows: Annotated[int, Field(ge=1), IDENTITY] = 10_000
     reserve_mib: Annotated[float, Field(ge=0, le=2**20), OPERATIONAL] = 64.0
     teacher: TeacherSettings = TeacherSettings()
@@ -63,6 +65,21 @@ class RecipeSettings(Settings):
     scorer: TeacherSettings | None = None
     budget: Budget = Budget()
     prices: Annotated[dict[str, Price], Field(default_factory=dict), OPERATIONAL]
+
+    @field_validator("mask", mode="before")
+    @classmethod
+    def _kinds(cls, given: object) -> object:
+        """Groups of kinds written out, each kind once, in their order."""
+        if given in (None, False):
+            return ()
+        named = [given] if isinstance(given, str) else given
+        if not isinstance(named, list | tuple) or not all(isinstance(one, str) for one in named):
+            return given
+        if unknown := [one for one in named if one not in (*masks.GROUPS, *masks.KINDS)]:
+            known = ", ".join((*masks.GROUPS, *masks.KINDS))
+            raise ValueError(f"there is no kind {unknown[0]!r} to be masked; there are {known}")
+        wanted = {kind for one in named for kind in masks.GROUPS.get(one, (one,))}
+        return tuple(kind for kind in masks.KINDS if kind in wanted)
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,30 @@ COLUMNS: dict[str, Column] = {
         "of several answers each pair that was judged: the source preferred in both orders or tie, "
         "null without a verdict, and whether that turned",
     ),
+    "masked": Column(
+        pa.list_(pa.string()),
+        "the kinds of personal data and secrets that stand masked in the row's texts; empty where "
+        "none does, null where nothing was asked for",
+    ),
+    **{
+        name: Column(pa.float64(), f"how sure a classifier is of {what}, 0 to 1, in its worst text")
+        for name, what in {
+            "toxicity": "toxicity of any kind",
+            "severe_toxicity": "severe toxicity",
+            "obscene": "obscenity",
+            "threat": "a threat",
+            "insult": "an insult",
+            "identity_hate": "hate of a group of people",
+        }.items()
+    },
+    "personal_data": Column(
+        pa.list_(pa.string()),
+        "the kinds of personal data in the row's texts, where the rule flags; empty where none is",
+    ),
+    "secrets": Column(
+        pa.list_(pa.string()),
+        "the kinds of secrets in the row's texts, where the rule flags; empty where none is",
+    ),
     "requests": Column(
         pa.list_(REQUEST), "the requests that made the row: stage, journal key, template, model"
     ),

@@ -58,7 +58,7 @@ def load(where: str, *, at_least: int = 1) -> SeedFile:
         if not line.strip():
             continue
         try:
-            task = _parse_line(line)
+            task = parse_task(line)
             if task.id in ids:
                 raise ValueError(f"the id {task.id!r} stands on line {ids[task.id]} too")
             ids[task.id] = number
@@ -78,7 +78,8 @@ def load(where: str, *, at_least: int = 1) -> SeedFile:
     return SeedFile(path, tuple(tasks), content, hashlib.sha256(content).hexdigest())
 
 
-def _parse_line(line: bytes) -> SeedTask:
+def parse_task(line: bytes) -> SeedTask:
+    """One line of such a file. Raises `ValueError` that says what is wrong with it."""
     try:
         row = json.loads(line)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:

@@ -28,8 +28,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import polars as pl
 
 Row = dict[str, Any]
@@ -350,26 +348,29 @@ class ChainStage:
 class FilterStage:
     """A stage that judges every row by its columns and removes nothing itself.
 
-    `judge(frame, config)` returns one row an entry, in order, with `reason`, `detail` and `ref`.
+    `judge(frame, config)` returns one row an entry, in order, with `reason`, `detail` and `ref`,
+    and with the columns that it `writes`, or writes under its settings, which all rows get.
     `judge_parts(parts, config, scratch)` returns the same for rows that are too many for memory at
     once; `scratch` is an empty folder that it may fill. `reads(config)` names the columns that it
     needs, `may_read` those that it takes where rows have them, `files(config)` the files of the
     user's own that its verdicts depend on, `needs(config)` what takes a package that does not come
     with every synth: what it is, the package, the extra. `measure(kept, config)` is what the books
-    say of the rows that stayed, from the columns that it needs.
+    say of the rows that stayed, from the columns that it needs. With a `classifier(config)`, the
+    folder of a model, `judge` and `judge_parts` are also given `classify`, texts to scores.
     """
 
     name: str
     version: int
     config: type[StageConfig]
-    judge: Callable[[pl.DataFrame, Any], pl.DataFrame]
+    judge: Callable[..., pl.DataFrame]
     reads: Callable[[Any], tuple[str, ...]]
-    writes: tuple[str, ...] = ()
+    writes: tuple[str, ...] | Callable[[Any], tuple[str, ...]] = ()
     may_read: tuple[str, ...] = ()
-    judge_parts: Callable[[Parts, Any, Path], pl.DataFrame] | None = None
+    judge_parts: Callable[..., pl.DataFrame] | None = None
     files: Callable[[Any], tuple[str, ...]] = lambda config: ()
     needs: Callable[[Any], tuple[tuple[str, str, str], ...]] = lambda config: ()
     measure: Callable[[pl.DataFrame, Any], dict[str, Any]] | None = None
+    classifier: Callable[[Any], str] | None = None
     summary: str = ""
 
 
@@ -438,6 +439,11 @@ Stage = AskingStage | FilterStage | RenderStage | ImportStage | ExportStage
 def columns_read(stage: Stage, config: StageConfig) -> tuple[str, ...]:
     """The columns that a stage needs under its settings."""
     return stage.reads(config) if callable(stage.reads) else stage.reads
+
+
+def columns_written(stage: Stage, config: StageConfig) -> tuple[str, ...]:
+    """The columns that a stage gives to rows under its settings."""
+    return stage.writes(config) if callable(stage.writes) else stage.writes
 
 
 def role_of(stage: AskingStage) -> Role:

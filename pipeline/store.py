@@ -54,6 +54,8 @@ class StageFolder:
         `fence` raises where this process may no longer write; it is asked before each part.
         """
         self._fence = fence
+        self.enter: Callable[[pa.Table], pa.Table] = lambda table: table
+        """What is done to all rows before they are written; an import masks them."""
         self.run = run
         self.state = state
         self.shard_rows = shard_rows
@@ -164,6 +166,7 @@ class StageFolder:
     ) -> None:
         """Publish one part and list it."""
         self._fence()
+        kept, dropped = self.enter(kept), self.enter(dropped)
         number = len(self.state.parts)
         entries = [
             write_shard(table, self.path / half / f"part-{number:05d}.parquet", self.run)

@@ -12,7 +12,7 @@ import typer
 
 from pipeline.cli import progress
 from pipeline.counted import counted
-from pipeline.errors import LockedError, StallError, StorageError, SynthError
+from pipeline.errors import InputError, LockedError, StallError, StorageError, SynthError
 from pipeline.run.events import Listener, Message, to_all
 from pipeline.terminal import safe
 
@@ -247,9 +247,21 @@ def purge(
     descendants: Annotated[
         bool, typer.Option("--descendants", help="And all rows that were made from it.")
     ] = False,
+    masked: Annotated[
+        bool,
+        typer.Option("--masked", help="Keep the rows; take out replies that the run has masked."),
+    ] = False,
 ) -> None:
     """Take a row out of a run for good: out of shards, journal and data set."""
     from pipeline.run.purge import purge as purge_rows
+    from pipeline.run.purge_masked import purge_masked
+
+    if masked:
+        if row is not None or sha256 is not None or descendants:
+            raise InputError("--masked is for all rows: leave --row, --hash and --descendants out.")
+        n = counted(purge_masked(Path(run)), "reply", "replies")
+        sys.stdout.write(f"{n} in the journal held what the rows have masked: taken out.\n")
+        return
 
     found = purge_rows(Path(run), row=row, sha256=sha256, descendants=descendants)
     if found.was_out:

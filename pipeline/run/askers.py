@@ -86,7 +86,8 @@ async def _asker(context: Context, model: Model, ledger: Ledger) -> AsyncIterato
             concurrency=_concurrency(context, model),
         )
         _hook(buyer, context.ending)
-        yield Asker(buyer, old=context.old)
+        hide = context.masking.reply if context.masking else None
+        yield Asker(buyer, old=context.old, hide=hide)
     finally:
         await teacher.close()
 

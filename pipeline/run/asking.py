@@ -106,6 +106,7 @@ def _split(
             row["parent_id"] = ids[parent] if isinstance(parent, int) else parent
         if talk.answered and "teacher" in step.stage.writes and "row_id" not in columns:
             row["teacher"] = talk.answered[-1][1]["model"]
+        row = talk.masking.marked(row)
         if isinstance(entry, Drop):
             met = ids[entry.ref] if isinstance(entry.ref, int) else None
             dropped.append(row | entry.columns(met))

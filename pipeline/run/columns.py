@@ -8,7 +8,7 @@ from pipeline.errors import Problems, RecipeError
 from pipeline.recipe import Recipe
 from pipeline.run.source import Source
 from pipeline.schema import in_order
-from pipeline.stage import DraftStage, ExportStage, ImportStage, columns_read
+from pipeline.stage import DraftStage, ExportStage, ImportStage, columns_read, columns_written
 
 
 def columns_of_steps(
@@ -42,7 +42,9 @@ def columns_of_steps(
                     )
         if not (isinstance(step.stage, ImportStage) and source and source.shards):
             # rows of a run keep the columns that they have
-            there = in_order((*there, *step.stage.writes))
+            there = in_order((*there, *columns_written(step.stage, step.config)))
+        if found.settings.mask:
+            there = in_order((*there, "masked"))
         columns.append(there)
     for earlier, later in itertools.pairwise(found.steps):
         if isinstance(earlier.stage, ExportStage):

@@ -59,6 +59,11 @@ class Context:
     _stage_began: float = 0.0
     _seconds_before: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Nothing is told that the recipe has masked."""
+        self.masking = self.prepared.masking
+        self.listener = self.masking.listener(self.listener)
+
     @property
     def run(self) -> Path:
         """The run directory."""

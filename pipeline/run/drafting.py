@@ -181,6 +181,7 @@ class Drafting:
             given = entry.row if isinstance(entry, Drop) else entry
             drop = entry if isinstance(entry, Drop) else next(verdicts)
             row = shared | {"row_id": row_id, "root_id": row_id} | given
+            row = self.context.masking.marked(row)
             nearest, drop = self._compare(given.get("instruction"), drop)
             if nearest is not None:
                 row["nearest_id"] = self.ids[nearest.entry]

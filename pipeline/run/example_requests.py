@@ -93,7 +93,7 @@ def example_rows(prepared: Prepared, index: int, run: Run | None) -> Iterator[Ro
     elif prepared.source is not None:
         for found in prepared.source.rows():
             if not isinstance(found, Drop):
-                yield dict.fromkeys(columns) | found
+                yield dict.fromkeys(columns) | prepared.masking.row(found)
     elif prepared.seeds is not None:
         for task in prepared.seeds.tasks:
             first_input, first_output = task.instances[0]

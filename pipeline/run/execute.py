@@ -105,6 +105,7 @@ async def _execute(
         state.status = "finished" if is_whole else "stopped"
         state.finished = _now()
     except SynthError as error:
+        prepared.masking.error(error)
         if context is not None and isinstance(error, BudgetError | StallError):
             context.stop_short(_why_short(error))
         raise
@@ -143,7 +144,7 @@ def _note_ending(prepared: Prepared, state: RunManifest, error: BaseException | 
     code = error.exit_code if isinstance(error, SynthError) else SynthError.exit_code
     if code == SynthError.exit_code and shortage(error) is not None:
         code = StorageError.exit_code
-    said = redact.text(str(error) or type(error).__name__)
+    said = redact.text(prepared.masking.text(str(error)) or type(error).__name__)
     state.status = "stopped"
     state.ended = Ended(exit_code=code, message=shorten(said, LONGEST_SAID))
 
@@ -152,8 +153,9 @@ def _note_drift(context: Context, state: RunManifest) -> None:
     """Say once, and in the manifest, that another model answered than the one that was asked."""
     for asker in context.all_askers():
         if asker.buyer.answered_as - set(state.answered_as):
-            state.answered_as = sorted({*state.answered_as, *asker.buyer.answered_as})
-            names = ", ".join(sorted(asker.buyer.answered_as))
+            now = {context.masking.text(name) for name in asker.buyer.answered_as}
+            state.answered_as = sorted({*state.answered_as, *now})
+            names = ", ".join(sorted(now))
             context.listener(Message(f"{asker.teacher.name} was asked; replies name {names}."))
 
 

@@ -29,6 +29,7 @@ def run_import_stage(context: Context, index: int, step: Step) -> None:
     source = context.prepared.source
     assert source is not None
     folder = context.open_stage(index, step)
+    folder.enter = context.masking.table
     if folder.state.complete and folder.next_slot >= source.total:
         context.done.append(folder.state)
         return
@@ -62,6 +63,7 @@ def _take_shards(context: Context, folder: StageFolder, source: Source) -> None:
         at += table.num_rows
         if at > folder.next_slot and table.num_rows:
             kept = table.slice(max(folder.next_slot - at + table.num_rows, 0))
+            kept = context.masking.with_column(kept)
             kept = kept.select(schema.names).cast(schema).combine_chunks()
             folder.publish_tables(kept, none, next_slot=at, journal=0)
             context.tell(folder, source.total, at)

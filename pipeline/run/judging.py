@@ -20,8 +20,8 @@ from pipeline.run.aside import aside
 from pipeline.run.context import Context
 from pipeline.run.guard import Guard
 from pipeline.schema import COLUMNS
-from pipeline.stage import ExportStage, FilterStage, Parts, Row, columns_read
-from pipeline.stages import export
+from pipeline.stage import ExportStage, FilterStage, Row, columns_read, columns_written
+from pipeline.stages import export, toxicity
 from pipeline.stages import filter as filter_stage
 from pipeline.store import StageFolder
 
@@ -50,7 +50,8 @@ def run_filter_stage(context: Context, index: int, step: Step) -> None:
             continue
         first = number * size
         found = verdicts.slice(first, table.num_rows)
-        kept, dropped = _split(table, found, folder)
+        written = columns_written(step.stage, step.config)
+        kept, dropped = _split(_written(table, found, written), found, folder)
         folder.publish_tables(kept, dropped, next_slot=first + table.num_rows, journal=0)
         context.tell(folder, total, folder.next_slot)
     if step.stage.measure is not None and folder.state.parts:
@@ -79,6 +80,12 @@ def _verdicts(context: Context, step: Step, shards: list[Path]) -> pl.DataFrame:
     columns = columns_read(stage, config)
     columns += tuple(name for name in stage.may_read if name in context.input_columns())
     guard = Guard(step.name)
+    given: dict[str, Any] = {}
+    if stage.classifier is not None:
+        from pipeline.train.classifier import load_classifier
+
+        where = Path(stage.classifier(config))
+        given["classify"] = load_classifier(where, toxicity.classes_of(where))
 
     def judge() -> pl.DataFrame:
         found = None
@@ -86,14 +93,15 @@ def _verdicts(context: Context, step: Step, shards: list[Path]) -> pl.DataFrame:
             found = guard.judge_parts(functools.partial(in_parts, stage.judge_parts))
         if found is None:
             frame = store.read_frame(shards, columns)
-            found = guard.judge(frame, lambda part: stage.judge(part, config))
+            found = guard.judge(frame, lambda part: stage.judge(part, config, **given))
         return found
 
-    def in_parts(judge_parts: Callable[[Parts, Any, Path], pl.DataFrame]) -> pl.DataFrame:
+    def in_parts(judge_parts: Callable[..., pl.DataFrame]) -> pl.DataFrame:
         staging = context.run / ".staging"
         staging.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=staging) as scratch:
-            return judge_parts(lambda: store.read_frames(shards, columns), config, Path(scratch))
+            parts = functools.partial(store.read_frames, shards, columns)
+            return judge_parts(parts, config, Path(scratch), **given)
 
     return aside(judge, context.ending)
 
@@ -113,6 +121,16 @@ def recut(shards: Sequence[Path], size: int) -> Iterator[pa.Table]:
                     held, rows = [table.slice(size)], rows - size
     if rows:
         yield pa.concat_tables(held)
+
+
+def _written(table: pa.Table, verdicts: pl.DataFrame, names: Sequence[str]) -> pa.Table:
+    """The rows with the columns that the stage writes, in place of what they had of them."""
+    for name in names:
+        values = verdicts[name].to_arrow().cast(COLUMNS[name].type)
+        if name in table.column_names:
+            table = table.drop_columns([name])
+        table = table.append_column(name, values)
+    return table
 
 
 def _split(

@@ -20,6 +20,7 @@ from pipeline.run import places
 from pipeline.run.columns import columns_of_steps
 from pipeline.run.folder import check_writable, existing_run
 from pipeline.run.formats import check_fields, find_formats
+from pipeline.run.masking import EXTRA, Masking
 from pipeline.run.options import Options, find_recipe, folders_of, of_run, old_run
 from pipeline.run.prompts import find_prompts
 from pipeline.run.roles import (
@@ -36,7 +37,7 @@ from pipeline.run.seed_source import seed_source
 from pipeline.run.settings import check_unchanged, fingerprints, settings_of
 from pipeline.run.source import Source, open_source
 from pipeline.stage import AskingStage, FilterStage, Role, Sampling, role_of
-from pipeline.stages import bradley_terry, compare, read_input, seed_rows
+from pipeline.stages import bradley_terry, compare, read_input, seed_rows, toxicity
 from pipeline.stages.drafts import DraftConfig
 from pipeline.teacher import uri
 
@@ -76,6 +77,11 @@ class Prepared:
         """Whom a step asks."""
         assert isinstance(step.stage, AskingStage)
         return self.models[role_of(step.stage)]
+
+    @property
+    def masking(self) -> Masking:
+        """What masks the texts that enter."""
+        return Masking(self.recipe.settings.mask)
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -134,7 +140,10 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     copies = places.folder_of_copies((run if existing is not None else None, old, folders[0]))
     prompts = find_prompts(found, folders, copies, problems)
     formats = find_formats(found, _own_prompts(found), copies, problems)
+    masking = Masking(found.settings.mask)
     seeds = _seeds(found, folders, copies, problems)
+    if not masking.missing:
+        seeds = masking.seeds(seeds)
     made = [(run, existing)] if existing is not None else []
     made += [(old, manifest.read(RunManifest, old / "run.json"))] if old is not None else []
     source = _source(options, found, folders, seeds, made, problems)
@@ -144,6 +153,14 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     check_fields(found, formats, source, columns, problems)
     _check_leaderboard(found, columns, problems, needed=needs_key or options.is_replay)
     _check_packages(found, problems)
+    _check_classifiers(found, problems)
+    if masking.missing:
+        problems.add(
+            RecipeError(
+                f"mask needs {' and '.join(masking.missing)}: pip install 'synth[{EXTRA}]', or "
+                "mask other kinds."
+            )
+        )
     check_writable(run, problems)
     problems.raise_if_any()
 
@@ -228,6 +245,24 @@ def _check_packages(found: Recipe, problems: Problems) -> None:
                         f"leave it out with --set {step.name}.{what}=false."
                     )
                 )
+
+
+def _check_classifiers(found: Recipe, problems: Problems) -> None:
+    """A folder with a classifier has to be one, and something has to be there to read it."""
+    for step in found.steps:
+        if not isinstance(step.stage, FilterStage) or step.stage.classifier is None:
+            continue
+        setting, named = f"{step.name}.classifier", step.stage.classifier(step.config)
+        if not named:
+            problems.add(RecipeError(f"{step.name} needs a model: --set {setting}=FOLDER."))
+            continue
+        if missing := [name for name in ("torch", "transformers") if find_spec(name) is None]:
+            needed = f"{setting} needs {', '.join(missing)}: pip install 'synth[train]'."
+            problems.add(RecipeError(needed))
+        try:
+            toxicity.classes_of(Path(named))
+        except ValueError as error:
+            problems.add(RecipeError(f"{setting}: {named} is no classifier of toxicity: {error}."))
 
 
 def _contents(

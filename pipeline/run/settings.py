@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from filters import masks
 from pipeline.errors import RecipeError
 from pipeline.format_templates import FOLDER
 from pipeline.manifest import RunManifest
@@ -45,6 +46,10 @@ def settings_of(found: Recipe, contents: Mapping[str, Any]) -> RunSettings:
         {path: value for path, (one, value) in classified.items() if one is kind}
         for kind in (IDENTITY, EXTENT, DECISION)
     )
+    if identity.get("mask"):
+        identity["mask.version"] = masks.VERSION
+    else:  # it says nothing of a run that masks nothing
+        identity.pop("mask", None)
     identity |= {
         "stages": [step.stage.name for step in found.steps],
         **{f"{step.name}.version": step.stage.version for step in found.steps},

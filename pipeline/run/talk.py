@@ -29,6 +29,7 @@ class Talk:
         self.row = row
         self.answered: Answered = []
         self.unasked: Drop | None = None
+        self.masking = context.masking
         self._context = context
         self._demand = demand
         self._asker = context.asker_of(step)

@@ -26,6 +26,7 @@ from pipeline.stages import (
     respond,
     seed_rows,
     semantic,
+    toxicity,
     unnatural,
 )
 from pipeline.stages import filter as filter_stage
@@ -44,6 +45,7 @@ STAGES: tuple[Stage, ...] = (
     respond.STAGE,
     backtranslate.STAGE,
     novelty.STAGE,
+    toxicity.STAGE,
     filter_stage.STAGE,
     clean.STAGE,
     dedup.STAGE,

@@ -15,15 +15,22 @@ from typing import Annotated, Any
 import polars as pl
 from pydantic import Field, model_validator
 
+from filters import masks
 from filters.broken import broken
 from filters.known import files_of, known, read_rows
 from filters.language import PACKAGE, language
 from filters.leftovers import leftovers
+from filters.personal_data import FINDERS as OF_PERSONAL_DATA
+from filters.personal_data import personal_data
 from filters.punctuation import punctuation
 from filters.repetition import repetition
 from filters.script_mismatch import script_mismatch
+from filters.secrets import FINDERS as OF_SECRETS
+from filters.secrets import secrets
 from filters.sentence_length import sentence_length
+from filters.spans import Finder, chosen, kinds_in
 from filters.task_cap import task_cap
+from filters.toxicity import toxicity
 from filters.url_only import url_only
 from pipeline.stage import DECISION, FilterStage, Parts, StageConfig
 from pipeline.stages.all_turns import TEXTS, with_all_turns
@@ -38,9 +45,14 @@ RULES: dict[str, Filter] = {
     "sentence_length": sentence_length,
     "script_mismatch": script_mismatch,
     "language": language,
+    "personal_data": personal_data,
+    "secrets": secrets,
+    "toxicity": toxicity,
     "known": known,
     "task_cap": task_cap,
 }
+FLAGS: dict[str, dict[str, Finder]] = {"personal_data": OF_PERSONAL_DATA, "secrets": OF_SECRETS}
+"""Rules that can keep a row and say what is in it, in a column of their name: `action: flag`."""
 EXTRA = "clean"
 SPACES = r"[\s\x1c-\x1f]+"
 Choice = bool | dict[str, Any]
@@ -52,8 +64,10 @@ class Config(StageConfig):
     On are those that find what is broken for any use; that only the last full stop is missing is
     mostly how somebody writes (`broken: {full_stops: true}` drops it too). `punctuation` and
     `sentence_length` meet tables, formulas and long lists too; `language` needs the extra `clean`
-    and a choice of languages; `known` needs another data set; what cap is right depends on the
-    mixture.
+    and a choice of languages, as `personal_data` needs the extra; which personal data and which
+    toxic words are meant well nobody but the user can say; `known` needs another data set; what cap
+    is right depends on the mixture. `personal_data` and `secrets` drop rows, or with
+    `{action: flag}` keep them and name the kinds in a column.
     """
 
     leftovers: Annotated[Choice, DECISION] = True
@@ -64,14 +78,21 @@ class Config(StageConfig):
     sentence_length: Annotated[Choice, DECISION] = False
     script_mismatch: Annotated[Choice, DECISION] = True
     language: Annotated[Choice, DECISION] = False
+    personal_data: Annotated[Choice, DECISION] = False
+    secrets: Annotated[Choice, DECISION] = True
+    toxicity: Annotated[Choice, DECISION] = False
     known: Annotated[Choice, DECISION] = False
     task_cap: Annotated[Choice, DECISION] = False
 
     @model_validator(mode="after")
     def _is_right(self) -> Config:
         wrong = []
-        for name, function, settings in rules(self):
+        for name, function, given in rules(self):
             try:
+                settings = dict(given)
+                if name in FLAGS:
+                    _check_action(name, settings.pop("action", "drop"))
+                    chosen(FLAGS[name], settings.get("kinds", ()))
                 check_settings(name, function, settings)
                 if name == "known":
                     _check_known(settings)
@@ -80,6 +101,16 @@ class Config(StageConfig):
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
+
+
+def _check_action(name: str, action: object) -> None:
+    if action == "mask":
+        raise ValueError(
+            f"the filter {name!r} masks nothing, as the rows are written down before it: set  "
+            f"mask: [{name}]  in the recipe, which masks what is read and what a teacher says"
+        )
+    if action not in ("drop", "flag"):
+        raise ValueError(f"the filter {name!r} has the actions drop and flag, not {action!r}")
 
 
 def _check_known(settings: Mapping[str, Any]) -> None:
@@ -110,12 +141,18 @@ def judge_parts(parts: Parts, config: Config, scratch: Path) -> pl.DataFrame:
 
 def _judge(frames: Iterator[pl.DataFrame], config: Config) -> pl.DataFrame:
     """`task_cap` alone compares rows: it comes last, with what it needs of those that are left."""
-    alone = [rule for rule in rules(config) if rule[0] != "task_cap"]
+    flags = flagged(config)
+    alone = [
+        (name, function, {key: value for key, value in settings.items() if key != "action"})
+        for name, function, settings in rules(config)
+        if name != "task_cap" and name not in flags
+    ]
     together = [rule for rule in rules(config) if rule[0] == "task_cap"]
     verdicts, left = [], []
     for frame in frames:
-        found = judge_by(with_all_turns(frame), alone)
-        verdicts.append(found)
+        whole = with_all_turns(frame)
+        found = judge_by(whole, alone)
+        verdicts.append(found.with_columns(**_flags(whole, flags)))
         if together:
             left.append(_task(frame).with_columns(is_left=found["reason"].is_null()))
     judged = pl.concat(verdicts).with_row_index("at")
@@ -123,8 +160,23 @@ def _judge(frames: Iterator[pl.DataFrame], config: Config) -> pl.DataFrame:
         return judged.drop("at")
     tasks = pl.concat(left)
     capped = judge_by(tasks.filter("is_left").drop("is_left"), together)
-    kept = judged.filter(pl.col("reason").is_null()).select("at").hstack(capped)
-    return pl.concat([judged.filter(pl.col("reason").is_not_null()), kept]).sort("at").drop("at")
+    kept = judged.filter(pl.col("reason").is_null()).select("at", *flags).hstack(capped)
+    gone = judged.filter(pl.col("reason").is_not_null())
+    return pl.concat([gone, kept.select(gone.columns)]).sort("at").drop("at")
+
+
+def flagged(config: Config) -> dict[str, dict[str, Finder]]:
+    """What the rules that only flag look for, by the column that says so."""
+    return {
+        name: chosen(FLAGS[name], settings.get("kinds", tuple(FLAGS[name])))
+        for name, _, settings in rules(config)
+        if name in FLAGS and settings.get("action") == "flag"
+    }
+
+
+def _flags(frame: pl.DataFrame, flags: Mapping[str, dict[str, Finder]]) -> dict[str, pl.Series]:
+    columns = {name: frame[name] for name in TEXTS}
+    return {name: kinds_in(columns, finders) for name, finders in flags.items()}
 
 
 def _task(frame: pl.DataFrame) -> pl.DataFrame:
@@ -146,7 +198,11 @@ def files(config: Config) -> tuple[str, ...]:
 
 def needs(config: Config) -> tuple[tuple[str, str, str], ...]:
     """The rules that take a package of an extra: the rule, the package, the extra."""
-    return () if config.language is False else (("language", PACKAGE, EXTRA),)
+    wanted = [] if config.language is False else [("language", PACKAGE, EXTRA)]
+    if config.personal_data is not False:
+        kinds = _settings(config.personal_data).get("kinds", tuple(OF_PERSONAL_DATA))
+        wanted += [("personal_data", package, EXTRA) for package in masks.packages(kinds)]
+    return tuple(wanted)
 
 
 def _settings(choice: Choice) -> dict[str, Any]:
@@ -160,6 +216,7 @@ STAGE = FilterStage(
     config=Config,
     judge=judge,
     reads=reads,
+    writes=lambda config: tuple(flagged(config)),
     may_read=("messages",),
     judge_parts=judge_parts,
     files=files,

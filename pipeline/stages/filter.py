@@ -22,6 +22,7 @@ from filters.opening import opening
 from filters.outputs import outputs
 from filters.pair_rating import pair_rating
 from filters.refusal import refusal
+from filters.toxicity_scores import toxicity_scores
 from filters.word_count import word_count
 from pipeline.stage import DECISION, OPERATIONAL, FilterStage, Parts, StageConfig
 from pipeline.stages.rules import Filter, check_settings, judge_by, parameters
@@ -35,6 +36,7 @@ FILTERS: dict[str, Filter] = {
     "refusal": refusal,
     "agreement": agreement,
     "pair_rating": pair_rating,
+    "toxicity_scores": toxicity_scores,
 }
 DEFAULT = ("word_count", "keywords", "opening", "outputs", "instances")
 """The filters that apply where a recipe names none: those that any data has columns for."""

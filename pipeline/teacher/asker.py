@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from pipeline.teacher.call import Answer, Call
 from pipeline.teacher.journal import INTENT, REPLY, Record
 from pipeline.teacher.journal_reader import JournalReader
 
+HIDDEN = "what came is not shown, as replies are masked: the journal has it"
 FINAL = ("bad_request", "refusal", "content_filter", "purged")
 """Outcomes that asking again does not change."""
 
@@ -38,8 +39,19 @@ class Asker:
     `old` is the journal of another run whose replies are taken over, copied, instead of asking.
     """
 
-    def __init__(self, buyer: Buyer, *, old: JournalReader | None = None) -> None:
-        """`buyer` is asked for what no journal holds."""
+    def __init__(
+        self,
+        buyer: Buyer,
+        *,
+        old: JournalReader | None = None,
+        hide: Callable[[Reply], Reply] | None = None,
+    ) -> None:
+        """`buyer` is asked for what no journal holds.
+
+        What a reply says leaves the journal only as `hide` gives it; of one that is no answer, and
+        may be cut off anywhere, only its outcome.
+        """
+        self._hide = hide
         self.buyer = buyer
         self.teacher = buyer.teacher
         self.journal = buyer.journal
@@ -140,7 +152,9 @@ class Asker:
         found = content(call, record)
         model = self.teacher.name
         if isinstance(found, Answer):
-            return Settled(found.reply, record.key, model)
+            reply = found.reply if self._hide is None else self._hide(found.reply)
+            return Settled(reply, record.key, model)
         if call.attempt + 1 < self.buyer.settings.attempts and found.outcome not in FINAL:
             return None
-        return Settled(None, record.key, model, found.outcome, found.detail[:300])
+        detail = found.detail[:300] if self._hide is None else HIDDEN
+        return Settled(None, record.key, model, found.outcome, detail)

@@ -15,21 +15,26 @@ from filters.leftovers import leftovers
 from filters.opening import opening
 from filters.outputs import outputs
 from filters.pair_rating import pair_rating
+from filters.personal_data import personal_data
 from filters.prompt_leak import prompt_leak
 from filters.punctuation import punctuation
 from filters.refusal import refusal
 from filters.repetition import repetition
 from filters.script_mismatch import script_mismatch
+from filters.secrets import secrets
 from filters.sentence_length import sentence_length
 from filters.stop_words import only_stop_words
 from filters.task_cap import task_cap
 from filters.too_long import too_long
+from filters.toxicity import toxicity
+from filters.toxicity_scores import toxicity_scores
 from filters.url_only import url_only
 from filters.word_count import word_count
 
 COLUMNS = {
     *("row_id", "root_id", "parent_id", "instruction", "input", "output", "is_classification"),
     *("agreement", "votes", "pair_rating"),
+    *("toxicity", "severe_toxicity", "obscene", "threat", "insult", "identity_hate"),
 }
 TEXTUAL = [
     word_count,
@@ -48,8 +53,11 @@ TEXTUAL = [
     punctuation,
     sentence_length,
     url_only,
+    personal_data,
+    secrets,
+    toxicity,
 ]
-SINGLE = [*TEXTUAL, agreement, pair_rating]
+SINGLE = [*TEXTUAL, agreement, pair_rating, toxicity_scores]
 COMPARING = [instances, exact, task_cap, known]
 
 Filter = Callable[..., pl.DataFrame]

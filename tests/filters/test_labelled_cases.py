@@ -15,10 +15,13 @@ import pytest
 from filters.broken import broken
 from filters.language import language
 from filters.leftovers import leftovers
+from filters.personal_data import personal_data
 from filters.punctuation import punctuation
 from filters.repetition import repetition
 from filters.script_mismatch import script_mismatch
+from filters.secrets import secrets
 from filters.sentence_length import sentence_length
+from filters.toxicity import toxicity
 from filters.url_only import url_only
 
 CASES = Path(__file__).parent / "cases"
@@ -26,10 +29,13 @@ JUDGES: dict[str, Callable[..., pl.DataFrame]] = {
     "broken": broken,
     "language": language,
     "leftovers": leftovers,
+    "personal_data": personal_data,
     "punctuation": punctuation,
     "repetition": repetition,
     "script_mismatch": script_mismatch,
+    "secrets": secrets,
     "sentence_length": sentence_length,
+    "toxicity": toxicity,
     "url_only": url_only,
 }
 TIMES = re.compile("⟨(.*?)⟩×([0-9]+)", re.DOTALL)

@@ -164,3 +164,67 @@ def test_the_language_rule_takes_its_settings(rows: Path, tmp_path: Path) -> Non
     )
     execute(prepare(given_options), lambda event: None)
     assert books.stage_json(run, "clean")["dropped_by_reason"]["unwanted_language"] >= 1
+
+
+SECRET = ("Log in.", "", "The password is k3Xv9QmT2bLw7Zpr.")
+MAIL = ("Write a mail.", "", "I wrote to kim@post.de and to 415-867-5309.")
+
+
+def test_secrets_are_dropped_and_personal_data_where_that_is_on() -> None:
+    rows = frame(GOOD, SECRET, MAIL)
+    assert reasons(rows) == [None, "secret", None]
+    assert reasons(rows, personal_data=True) == [None, "secret", "email"]
+    assert reasons(rows, secrets=False, personal_data={"kinds": ["phone"]}) == [None, None, "phone"]
+    found = clean.judge(rows, Config.model_validate({"personal_data": True}))
+    assert not any("kim" in (said or "") or "k3Xv" in (said or "") for said in found["detail"])
+
+
+def test_a_flag_keeps_the_row_and_names_the_kinds() -> None:
+    flags = {
+        "personal_data": {"action": "flag"},
+        "secrets": {"action": "flag", "kinds": ["secret"]},
+    }
+    config = Config.model_validate(flags)
+    rows = frame(GOOD, SECRET, MAIL, BAD["cut_off"])
+    found = clean.judge(rows, config)
+    assert found["reason"].to_list() == [None, None, None, "cut_off"]
+    assert found["personal_data"].to_list() == [[], [], ["email", "phone"], []]
+    assert found["secrets"].to_list() == [[], ["secret"], [], []]
+    assert clean.STAGE.writes(config) == ("personal_data", "secrets")
+    assert clean.STAGE.writes(Config()) == ()
+    whole = Config.model_validate(flags | {"task_cap": {"at_most": 1}})
+    twice = clean.judge(frame(MAIL, MAIL, GOOD), whole)
+    assert twice["personal_data"].to_list() == [["email", "phone"]] * 2 + [[]]
+
+
+def test_flags_are_a_column_of_the_rows_of_a_run(tmp_path: Path) -> None:
+    given = tmp_path / "rows.parquet"
+    frame(GOOD, SECRET, MAIL).select("instruction", "input", "output").write_parquet(given)
+    out = tmp_path / "run"
+    settings = ["clean.personal_data={action: flag}"]
+    execute(
+        prepare(Options(recipe="clean", input=str(given), out=str(out), settings=settings)),
+        lambda event: None,
+    )
+    books.check(out)
+    rows = books.rows(out, "clean")
+    assert [row["personal_data"] for row in rows] == [[], ["email", "phone"]]
+    (dropped,) = books.rows(out, "clean", "dropped")
+    assert (dropped["drop_reason"], dropped["drop_detail"]) == (
+        "secret",
+        "password or secret in output (1)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"personal_data": {"action": "mask"}}, r"mask: \[personal_data\]"),
+        ({"secrets": {"action": "hide"}}, "actions drop and flag, not 'hide'"),
+        ({"secrets": {"kinds": ["keys"]}}, "no kind 'keys'; there are api_key"),
+        ({"toxicity": {"insult": "many"}}, "the filter 'toxicity': insult"),
+    ],
+)
+def test_a_wrong_action_or_kind_is_refused(chosen: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Config.model_validate(chosen)

@@ -1,0 +1,130 @@
+"""Masks: what stands in a text where personal data or a secret stood.
+
+`[phone:xxxxxxxxx]` says what it was and keeps its length class: as many words, and as many
+characters as the least of 16, 32, 64, ... that the masked piece fits into. What is a mask is never
+masked again, so that masking a text twice is masking it once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import polars as pl
+
+from filters import personal_data, secrets
+from filters.spans import Finder
+
+KINDS = (*personal_data.KINDS, *secrets.KINDS)
+GROUPS = {"all": KINDS, "personal_data": personal_data.KINDS, "secrets": secrets.KINDS}
+"""Names for several kinds at once."""
+FINDERS: Mapping[str, Finder] = {**secrets.FINDERS, **personal_data.FINDERS}
+LABELS = {
+    "email": "e-mail",
+    "phone": "phone",
+    "iban": "iban",
+    "card": "card",
+    "national_id": "id-no",
+    "ip_address": "ip",
+    "api_key": "api-key",
+    "jwt": "jwt",
+    "private_key": "private-key",
+    "secret": "secret",
+}
+"""What a mask says of what it hides."""
+KIND_OF = {label: kind for kind, label in LABELS.items()}
+VERSION = 1
+"""Raised where other pieces of a text are masked, or masked otherwise."""
+SHORTEST = 16
+MASK = re.compile(rf"\[({'|'.join(LABELS.values())})(?::x+|(?: x+)+)\]")
+ROUNDS = 20
+"""What is left beside a mask is looked at again; texts made to go on for ever end here."""
+
+
+def masked(text: str, kinds: Sequence[str]) -> str:
+    """The text with a mask for every piece of one of `kinds`; the same again is the same.
+
+    >>> masked("Write to kim@post.de.", ["email"])
+    'Write to [e-mail:xxxxxxx].'
+    """
+    finders = [(kind, FINDERS[kind]) for kind in FINDERS if kind in kinds]
+    for _ in range(ROUNDS):
+        new = _masked_once(text, finders)
+        if new == text:
+            return text
+        text = new
+    return text
+
+
+def _masked_once(text: str, finders: Iterable[tuple[str, Finder]]) -> str:
+    found = [
+        (at + span.start, -(at + span.end), kind)
+        for at, part in _unmasked(text)
+        for kind, finder in finders
+        for span in finder.find(part)
+    ]
+    parts, last = [], 0
+    for start, end, kind in sorted(found):  # of those that overlap the first, of these the longest
+        if start >= last:
+            parts += [text[last:start], mask(kind, text[start:-end])]
+            last = -end
+    return "".join([*parts, text[last:]])
+
+
+def _unmasked(text: str) -> Iterator[tuple[int, str]]:
+    """The text between its masks, each piece with its place."""
+    last = 0
+    for met in MASK.finditer(text):
+        yield last, text[last : met.start()]
+        last = met.end()
+    yield last, text[last:]
+
+
+def mask(kind: str, piece: str) -> str:
+    """The mask of a piece of text, of its length class.
+
+    >>> mask("phone", "+1 415 867 5309"), mask("secret", "k3Xv9QmT2bLw7Zpr")
+    ('[phone x x xxxx]', '[secret:xxxxxxx]')
+    """
+    words, length = length_class(piece)
+    room = length - len(LABELS[kind]) - len("[]")
+    others = min(words - 1, room // 2)
+    if others == 0:
+        return f"[{LABELS[kind]}:{'x' * (room - 1)}]"
+    fill = " x" * (others - 1)
+    return f"[{LABELS[kind]}{fill} {'x' * (room - len(fill) - 1)}]"
+
+
+def length_class(text: str) -> tuple[int, int]:
+    """The words of a text, and the least of 16, 32, 64, ... characters that it fits into.
+
+    >>> length_class("one two"), length_class("x" * 17)
+    ((2, 16), (1, 32))
+    """
+    length = SHORTEST
+    while length < len(text):
+        length *= 2
+    return max(len(text.split()), 1), length
+
+
+def masks_in(texts: Iterable[str]) -> list[str]:
+    """The kinds of the masks that stand in texts, each once, in the order of `KINDS`."""
+    found = {KIND_OF[label] for text in texts if "[" in text for label in MASK.findall(text)}
+    return [kind for kind in KINDS if kind in found]
+
+
+def masked_column(texts: pl.Series, kinds: Sequence[str]) -> pl.Series:
+    """The same for a column of texts; null stays null."""
+    may = pl.lit(False)
+    for kind, finder in FINDERS.items():
+        if kind in kinds:
+            may = may | pl.col(texts.name).str.contains(finder.may)
+    places = texts.to_frame().select(may.fill_null(value=False)).to_series().arg_true()
+    if not len(places):
+        return texts
+    return texts.scatter(places, [masked(text, kinds) for text in texts.gather(places)])
+
+
+def packages(kinds: Sequence[str]) -> tuple[str, ...]:
+    """What these kinds need that does not come with every synth."""
+    return tuple(dict.fromkeys(one for kind in kinds for one in FINDERS[kind].packages))

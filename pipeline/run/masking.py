@@ -1,0 +1,175 @@
+"""Mask personal data and secrets where text enters a run: rows that are read, and replies.
+
+The one place where the recipe's `mask` is applied. Input rows and seed tasks are masked before they
+are written anywhere, and a reply between the journal, which keeps it as it came, and whoever reads
+it; so that nothing after these two, no shard, request, manifest or message, holds what was masked.
+Ids and the names of files and fields are no texts, and stay.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from filters.masks import KINDS, masked, masked_column, masks_in, packages
+from pipeline.errors import SynthError
+from pipeline.run.events import Event, Listener, Message
+from pipeline.schema import COLUMNS
+from pipeline.seed_tasks import SeedFile, parse_task
+from pipeline.stage import Reply, Row
+
+COLUMN = "masked"
+"""The kinds of the masks in a row's texts."""
+NO_TEXTS = {
+    *("row_id", "root_id", "parent_id", "origin", "teacher", "operation", "shown", "nearest_id"),
+    *("preferred", "requests", "not_measured", COLUMN, "drop_reason", "drop_ref"),
+}
+"""Columns whose values are ids and names."""
+EXTRA = "clean"
+
+
+class Masking:
+    """What masks a run's texts of the `kinds` that its recipe names; of none it does nothing."""
+
+    def __init__(self, kinds: Sequence[str]) -> None:
+        """`kinds` are those of `filters.masks`."""
+        self.kinds = tuple(kinds)
+
+    def __bool__(self) -> bool:
+        """Whether anything is masked."""
+        return bool(self.kinds)
+
+    @property
+    def missing(self) -> list[str]:
+        """The packages that are needed and not installed."""
+        return [name for name in packages(self.kinds) if find_spec(name) is None]
+
+    def text(self, said: str) -> str:
+        """One text."""
+        return masked(said, self.kinds) if self.kinds else said
+
+    def hides(self, said: str) -> bool:
+        """Whether anything of a text is masked."""
+        return self.text(said) != said
+
+    def value(self, found: Any) -> Any:  # noqa: ANN401 - a cell of any column
+        """All texts of a value: a text, or what a list or a mapping holds."""
+        if isinstance(found, str):
+            return self.text(found)
+        if isinstance(found, dict):
+            return {key: self.value(value) for key, value in found.items()}
+        return [self.value(one) for one in found] if isinstance(found, list) else found
+
+    def row(self, row: Row) -> Row:
+        """A row with masked texts, which says so."""
+        if not self.kinds:
+            return row
+        values = {k: v if k in NO_TEXTS else self.value(v) for k, v in row.items()}
+        return self.marked(values)
+
+    def marked(self, row: Row) -> Row:
+        """A row of texts that are masked already, which says so."""
+        if not self.kinds:
+            return row
+        texts: list[str] = []
+        for name, value in row.items():
+            if name not in NO_TEXTS:
+                gather(value, texts)
+        return row | {COLUMN: masks_in(texts)}
+
+    def table(self, table: pa.Table) -> pa.Table:
+        """Rows as columns, masked, which say so."""
+        if not self.kinds:
+            return table
+        marks: list[set[str]] = [set() for _ in range(table.num_rows)]
+        for at, field in enumerate(table.schema):
+            if field.name in NO_TEXTS:
+                continue
+            if pa.types.is_string(field.type):
+                texts = pl.Series(field.name, pl.from_arrow(table.column(at)), dtype=pl.String)
+                new = masked_column(texts, self.kinds)
+                array = new.to_arrow().cast(field.type)
+                for row in new.str.contains("[", literal=True).arg_true():
+                    marks[row] |= set(masks_in([new[row]]))
+            elif pa.types.is_nested(field.type) and not _is_of_numbers(field.type):
+                values = [self.value(one) for one in table.column(at).to_pylist()]
+                array = pa.array(values, field.type)
+                for row, value in enumerate(values):
+                    said: list[str] = []
+                    gather(value, said)
+                    marks[row] |= set(masks_in(said))
+            else:
+                continue
+            table = table.set_column(at, field, array)
+        table = self.with_column(table)
+        at = table.column_names.index(COLUMN)
+        column = pa.array([[kind for kind in KINDS if kind in one] for one in marks], _TYPE)
+        return table.set_column(at, table.schema.field(at), column)
+
+    def with_column(self, table: pa.Table) -> pa.Table:
+        """Rows as columns, that which says what is masked among them."""
+        if not self.kinds or COLUMN in table.column_names:
+            return table
+        return table.append_column(COLUMN, pa.nulls(table.num_rows, _TYPE))
+
+    def seeds(self, seeds: SeedFile | None) -> SeedFile | None:
+        """Seed tasks with masked texts, as a file that is its own masked copy."""
+        if seeds is None or not self.kinds:
+            return seeds
+        lines = [
+            json.dumps(self._task(json.loads(line)), ensure_ascii=False).encode()
+            for line in seeds.content.split(b"\n")
+            if line.strip()
+        ]
+        content = b"".join(line + b"\n" for line in lines)
+        tasks = tuple(parse_task(line) for line in lines)
+        return SeedFile(seeds.path, tasks, content, hashlib.sha256(content).hexdigest())
+
+    def _task(self, found: dict[str, Any]) -> dict[str, Any]:
+        return {key: value if key == "id" else self.value(value) for key, value in found.items()}
+
+    def reply(self, reply: Reply) -> Reply:
+        """A reply with masked text."""
+        measured = reply.measured
+        if measured is not None and measured.why:
+            measured = dataclasses.replace(measured, why=self.text(measured.why))
+        return dataclasses.replace(reply, text=self.text(reply.text), measured=measured)
+
+    def error(self, error: SynthError) -> None:
+        """Mask what an error says, which may quote a server."""
+        if self.kinds:
+            error.args = tuple(self.value(list(error.args)))
+
+    def listener(self, listener: Listener) -> Listener:
+        """One who is told nothing that is masked."""
+
+        def tell(event: Event) -> None:
+            listener(Message(self.text(event.text)) if isinstance(event, Message) else event)
+
+        return tell if self.kinds else listener
+
+
+_TYPE = COLUMNS[COLUMN].type
+
+
+def _is_of_numbers(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) and pa.types.is_primitive(kind.value_type))
+
+
+def gather(value: object, texts: list[str]) -> None:
+    """All texts in a value, put to `texts`."""
+    if isinstance(value, str):
+        texts.append(value)
+    elif isinstance(value, dict):
+        for one in value.values():
+            gather(one, texts)
+    elif isinstance(value, list):
+        for one in value:
+            gather(one, texts)
