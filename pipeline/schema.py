@@ -67,6 +67,9 @@ COLUMNS: dict[str, Column] = {
     "license": Column(
         pa.string(), "the licence of that source, as the data or the recipe names it"
     ),
+    "data_set": Column(
+        pa.string(), "which of the data sets that were taken in the row is of (import.sets)"
+    ),
     "root_id": Column(pa.string(), "the task that the row descends from; splits keep it together"),
     "parent_id": Column(pa.string(), "the row that this one was made from; null for a root"),
     "round": Column(pa.int64(), "the round of evolution that made it; 0 for what it began with"),
@@ -102,6 +105,14 @@ COLUMNS: dict[str, Column] = {
     ),
     "is_classification": Column(
         pa.bool_(), "whether the task chooses among few labels; decides how instances are asked for"
+    ),
+    "domain": Column(pa.string(), "what field the row is of (tag): code, math, medicine, ..."),
+    "task_type": Column(
+        pa.string(), "what it asks for (tag): classification, summary, open question, ..."
+    ),
+    "language": Column(
+        pa.string(),
+        "the language of the instruction (tag), ISO 639-1; null where it cannot be told",
     ),
     "shown": Column(pa.list_(pa.string()), "ids of the tasks shown in the request, in their order"),
     "nearest_id": Column(
@@ -150,6 +161,13 @@ COLUMNS: dict[str, Column] = {
         "of several answers each pair that was judged: the source preferred in both orders or tie, "
         "null without a verdict, and whether that turned",
     ),
+    "copies": Column(
+        pa.int64(), "how many times the row stands in the mixture (mix), and so in data/"
+    ),
+    "curriculum": Column(
+        pa.int64(), "the place of the row in the order that training shows rows in (order), 0 first"
+    ),
+    "phase": Column(pa.int64(), "the phase of the curriculum that the row is of (order), 0 first"),
     "requests": Column(
         pa.list_(REQUEST), "the requests that made the row: stage, journal key, template, model"
     ),

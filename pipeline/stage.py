@@ -7,7 +7,7 @@ in `STAGE = ...`, one of
 * `DraftStage`: writes new tasks from a pool that its own rows feed (`bootstrap`);
 * `LLMStage`: asks a teacher once for every row that it receives;
 * `ChainStage`: holds a conversation with a teacher about every row, one request after another;
-* `FilterStage`: judges rows by columns, no teacher;
+* `FilterStage`: judges rows by columns, and may add columns to them, no teacher;
 * `ImportStage`: takes rows in from a file;
 * `ExportStage`: renders the kept rows for other programs.
 """
@@ -349,13 +349,14 @@ class ChainStage:
 class FilterStage:
     """A stage that judges every row by its columns and removes nothing itself.
 
-    `judge(frame, config)` returns one row an entry, in order, with `reason`, `detail` and `ref`.
+    `judge(frame, config)` returns one row an entry, in order, with `reason`, `detail` and `ref`,
+    and with the columns that it `writes`, which all rows get, kept and dropped.
     `judge_parts(parts, config, scratch)` returns the same for rows that are too many for memory at
     once; `scratch` is an empty folder that it may fill. `reads(config)` names the columns that it
     needs, `may_read` those that it takes where rows have them, `files(config)` the files of the
     user's own that its verdicts depend on, `needs(config)` what takes a package that does not come
     with every synth: what it is, the package, the extra. `measure(kept, config)` is what the books
-    say of the rows that stayed, from the columns that it needs.
+    say of the rows that stayed, from the columns that it needs and writes.
     """
 
     name: str

@@ -50,11 +50,11 @@ def run_filter_stage(context: Context, index: int, step: Step) -> None:
             continue
         first = number * size
         found = verdicts.slice(first, table.num_rows)
-        kept, dropped = _split(table, found, folder)
+        kept, dropped = _split(_written(table, found, step.stage), found, folder)
         folder.publish_tables(kept, dropped, next_slot=first + table.num_rows, journal=0)
         context.tell(folder, total, folder.next_slot)
     if step.stage.measure is not None and folder.state.parts:
-        columns = columns_read(step.stage, step.config)
+        columns = tuple(dict.fromkeys((*columns_read(step.stage, step.config), *step.stage.writes)))
         kept = store.read_frame(store.shards(folder.path, folder.state), columns)
         folder.state.measures = step.stage.measure(kept, step.config)
     context.seal(folder, total, total)
@@ -78,6 +78,7 @@ def _verdicts(context: Context, step: Step, shards: list[Path]) -> pl.DataFrame:
 
     columns = columns_read(stage, config)
     columns += tuple(name for name in stage.may_read if name in context.input_columns())
+    columns = tuple(dict.fromkeys(columns))
     guard = Guard(step.name)
 
     def judge() -> pl.DataFrame:
@@ -113,6 +114,16 @@ def recut(shards: Sequence[Path], size: int) -> Iterator[pa.Table]:
                     held, rows = [table.slice(size)], rows - size
     if rows:
         yield pa.concat_tables(held)
+
+
+def _written(table: pa.Table, verdicts: pl.DataFrame, stage: FilterStage) -> pa.Table:
+    """The rows with the columns that the stage writes, in place of what they had of them."""
+    for name in stage.writes:
+        values = verdicts[name].to_arrow().cast(COLUMNS[name].type)
+        if name in table.column_names:
+            table = table.drop_columns([name])
+        table = table.append_column(name, values)
+    return table
 
 
 def _split(

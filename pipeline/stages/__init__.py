@@ -25,6 +25,7 @@ from pipeline.stages import (
     reformulate,
     respond,
     seed_rows,
+    select,
     semantic,
     unnatural,
 )
@@ -54,5 +55,6 @@ STAGES: tuple[Stage, ...] = (
     compare.STAGE,
     difficulty.STAGE,
     balance.STAGE,
+    select.STAGE,
     export.STAGE,
 )
