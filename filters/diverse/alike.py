@@ -34,6 +34,7 @@ class Alike(Protocol):
     """Rows of which it is known how alike they are: 0 for not at all."""
 
     name: str
+    epsilon: float  # what may be lacking to the best sum, for fewer comparisons
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -58,6 +59,7 @@ class MinHashes:
     """Rows by the words, or runs of them, that they share."""
 
     name = "Jaccard"
+    epsilon = 0.1
 
     def __init__(self, packed: Packed) -> None:
         """`packed` has a row of 128 bytes for each row."""
@@ -125,6 +127,7 @@ class Directions:
     """Rows by the cosine of their vectors; one without a direction is like none, not itself."""
 
     name = "cosine"
+    epsilon = 0.25
 
     def __init__(self, whole: NDArray[np.float32]) -> None:
         """`whole` has a row of whole numbers, a vector of length `SCALE`, for each row."""

@@ -3,8 +3,9 @@
 `facility_location` raises the sum over all rows of how alike each is to the chosen row nearest to
 it, which is the mean distance that is to be small (Wei, Iyer and Bilmes 2015, "Submodularity in
 Data Subset Selection and Active Learning"). Of each step only a sample of the rows is looked at, as
-in Mirzasoleiman et al. 2015, "Lazier Than Lazy Greedy" (arXiv:1409.7938): n / count * ln(1 / 0.1)
-of them keep 1 - 1/e - 0.1 of the best sum in the mean, for the work of 2.3 n**2 comparisons.
+in Mirzasoleiman et al. 2015, "Lazier Than Lazy Greedy" (arXiv:1409.7938): n / count * ln(1 / e) of
+them keep 1 - 1/e - e of the best sum in the mean, for n**2 * ln(1 / e) comparisons. That e is 0.1
+for signatures and 0.25 for vectors, which cost several times as much to compare.
 
 `k_center` adds the row farthest from those chosen (Gonzalez 1985; Sener and Savarese 2018,
 arXiv:1708.00489): no row stays far away, and so it takes outliers first and leaves the crowd far.
@@ -23,7 +24,6 @@ from numpy.typing import NDArray
 from filters.diverse.alike import Alike, Rows
 
 Method = Literal["facility_location", "k_center", "random"]
-EPSILON = 0.1
 
 
 class Choice(NamedTuple):
@@ -77,7 +77,7 @@ def _facility_location(
     candidates: int | None,
     best: NDArray[np.uint8],
 ) -> Iterator[int]:
-    size = candidates or math.ceil(len(ids) / max(count, 1) * math.log(1 / EPSILON))
+    size = candidates or math.ceil(len(ids) / max(count, 1) * math.log(1 / alike.epsilon))
     is_left = np.ones(len(ids), bool)
     again, order = 0, shuffled(ids, seed)
     at = 0

@@ -150,16 +150,17 @@ def run_export_stage(context: Context, index: int, step: Step) -> list[FileEntry
     total = context.input_rows()
     seed = context.prepared.recipe.settings.seed
     entries = []
-    has_turns = "messages" in context.done[-1].columns
-    reads = (*step.stage.reads, *(("messages",) if has_turns else ()))
-    for form, schema in export.SCHEMAS.items():
+    there = context.input_columns()
+    reads = (*step.stage.reads, *(name for name in export.READ_TOO if name in there))
+    for form, schema in export.schemas(there).items():
         target = context.run / "data" / form
         target.mkdir(parents=True, exist_ok=True)
         for side in ("train", "validation"):
             rows = (
-                export.render(row, form)
+                found
                 for row in _until_told(context, reads)
                 if export.split(row["root_id"] or row["row_id"], seed, step.config) == side
+                for found in export.renderings(row, form)
             )
             for number, batch in enumerate(_batched(rows)):
                 context.ending.check()

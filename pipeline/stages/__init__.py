@@ -18,8 +18,10 @@ from pipeline.stages import (
     export,
     instances,
     keep,
+    mix,
     novelty,
     one_call,
+    order,
     rate,
     read_input,
     reformulate,
@@ -27,6 +29,7 @@ from pipeline.stages import (
     seed_rows,
     select,
     semantic,
+    tag,
     unnatural,
 )
 from pipeline.stages import filter as filter_stage
@@ -55,6 +58,9 @@ STAGES: tuple[Stage, ...] = (
     compare.STAGE,
     difficulty.STAGE,
     balance.STAGE,
+    tag.STAGE,
     select.STAGE,
+    mix.STAGE,
+    order.STAGE,
     export.STAGE,
 )
