@@ -62,6 +62,15 @@ SHOWN: tuple[tuple[str, str], ...] = (
         "synth run filter --input runs/demo:instances --out runs/filtered",
     ),
     (
+        "Two data sets as one, with even shares.",
+        "synth run mix --input runs/demo --input before=runs/demo:bootstrap --out runs/mixed "
+        "--set mix.method=weights --set 'mix.weights={demo: 1, before: 1}'",
+    ),
+    (
+        "Forty rows that stand for all of them.",
+        "synth run select --input runs/mixed --out runs/few --set select.count=40",
+    ),
+    (
         "Whole tasks, several a request, from seed tasks.",
         "synth run one-call --limit 50 --out runs/whole",
     ),

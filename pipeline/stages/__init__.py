@@ -30,6 +30,7 @@ from pipeline.stages import (
     select,
     semantic,
     tag,
+    teacher_tag,
     unnatural,
 )
 from pipeline.stages import filter as filter_stage
@@ -59,6 +60,7 @@ STAGES: tuple[Stage, ...] = (
     difficulty.STAGE,
     balance.STAGE,
     tag.STAGE,
+    teacher_tag.STAGE,
     select.STAGE,
     mix.STAGE,
     order.STAGE,

@@ -8,10 +8,11 @@ and `copies` times in `data/`.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 import polars as pl
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from filters.mixture import NO_SET, Method, mixture
 from pipeline.errors import InputError
@@ -33,13 +34,20 @@ class Config(StageConfig):
     method: Annotated[Method | None, DECISION] = "proportional"
     by: Annotated[By, DECISION] = "data_set"
     cap: Annotated[int | None, Field(ge=1), DECISION] = None
-    weights: Annotated[
-        dict[str, Annotated[float, Field(ge=0)]] | None, Field(min_length=1), DECISION
-    ] = None
+    weights: Annotated[dict[str, Any] | None, Field(min_length=1), DECISION] = None
     temperature: Annotated[float | None, Field(ge=1), DECISION] = None
     count: Annotated[int | None, Field(ge=1), DECISION] = None
     repeat: Annotated[bool, DECISION] = False
     seed: Annotated[int, Field(ge=0), DECISION] = 0
+
+    @field_validator("weights")
+    @classmethod
+    def _are_shares(cls, given: dict[str, Any] | None) -> dict[str, Any] | None:
+        for name, weight in (given or {}).items():
+            is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+            if not is_number or not 0 <= weight < math.inf:
+                raise ValueError(f"the weight of {name} is a number of 0 or more, not {weight!r}")
+        return given
 
     @model_validator(mode="after")
     def _fits(self) -> Config:

@@ -107,7 +107,8 @@ def test_rows_that_repeat_stand_as_often_in_the_data(folder: Path) -> None:
 
 
 def test_data_without_a_curriculum_has_no_such_column(folder: Path) -> None:
-    made("run", recipe="curate", input="river.parquet")
+    named = ("filter.filters={outputs: {}}", "dedup.near=false")
+    made("run", *named, recipe="curate", input="river.parquet")
     for form in ("alpaca", "messages"):
         files = list((folder / "run/data" / form).glob("*.parquet"))
         assert files
@@ -163,7 +164,8 @@ def test_two_sets_of_one_name_are_refused_with_what_to_say() -> None:
         (["mix.method=weights"], "needs weights"),
         (["mix.temperature=2"], "counts under the method 'temperature'"),
         (["mix.repeat=true"], "no end to the mixture"),
-        (["mix.weights={a: -1}"], "mix.weights"),
+        (["mix.weights={a: -1}"], "the weight of a is a number of 0 or more, not -1"),
+        (["mix.weights={a: true}"], "the weight of a is a number of 0 or more, not True"),
         (["import.path=river.parquet"], "one of the two"),
     ],
 )
