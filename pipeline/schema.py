@@ -150,6 +150,10 @@ COLUMNS: dict[str, Column] = {
     "ratings": Column(
         pa.list_(RATING), "every dimension that was rated: its median, its votes and a reason"
     ),
+    "quality": Column(
+        pa.float64(),
+        "how sure a classifier is that the row is good, 0 to 1, as it learned from labelled rows",
+    ),
     "preferred": Column(
         pa.string(),
         "which answer a judge prefers in both orders: output, other_output or tie; of several "

@@ -222,8 +222,8 @@ def test_a_stage_can_wait_for_a_setting_of_its_own() -> None:
 
 def test_several_that_wait_are_said_in_one_line() -> None:
     said = recipe.parse(recipe.builtin_text("curate"), where="curate").said_of_left_out()
-    line = "mix, select, order are left out: they want mix.method, select.count, order.by (--set)."
-    assert line in said
+    names, wanted = "quality, mix, select, order", "quality.labelled, mix.method, select.count"
+    assert f"{names} are left out: they want {wanted}, order.by (--set)." in said
 
 
 def test_a_setting_of_a_stage_that_waits_for_another_is_refused_with_what_to_set() -> None:
