@@ -26,6 +26,7 @@ from pipeline.stage import (
     OPERATIONAL,
     AskingConfig,
     ChainStage,
+    FilterStage,
     SettingClass,
     Settings,
     Stage,
@@ -104,6 +105,11 @@ class Recipe:
             f"(--set {step.name}.benchmarks=FILE)."
             for step in self.steps
             if isinstance(step.config, decontaminate.Config) and step.config.benchmarks is None
+        ]
+        said += [
+            f"{step.name} {why}"
+            for step in self.steps
+            if isinstance(step.stage, FilterStage) and (why := step.stage.idle(step.config))
         ]
         return list(dict.fromkeys(said))
 

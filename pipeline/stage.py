@@ -355,7 +355,8 @@ class FilterStage:
     once; `scratch` is an empty folder that it may fill. `reads(config)` names the columns that it
     needs, `may_read` those that it takes where rows have them, `files(config)` the files of the
     user's own that its verdicts depend on, `needs(config)` what takes a package that does not come
-    with every synth: what it is, the package, the extra. `measure(kept, config)` is what the books
+    with every synth: what it is, the package, the extra. `idle(config)` is why it would do nothing
+    under its settings, null where it does something. `measure(kept, config)` is what the books
     say of the rows that stayed, from the columns that it needs and writes.
     """
 
@@ -369,6 +370,7 @@ class FilterStage:
     judge_parts: Callable[[Parts, Any, Path], pl.DataFrame] | None = None
     files: Callable[[Any], tuple[str, ...]] = lambda config: ()
     needs: Callable[[Any], tuple[tuple[str, str, str], ...]] = lambda config: ()
+    idle: Callable[[Any], str | None] = lambda config: None
     measure: Callable[[pl.DataFrame, Any], dict[str, Any]] | None = None
     summary: str = ""
 

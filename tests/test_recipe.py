@@ -220,6 +220,21 @@ def test_a_stage_can_wait_for_a_setting_of_its_own() -> None:
     assert stands.said_of_left_out() == []
 
 
+@pytest.mark.parametrize(
+    ("stage", "says", "setting"),
+    [("select", "select keeps every row", {"select.count": 5}),
+     ("quality", "quality scores no row", {}),
+     ("decontaminate", "decontaminate looks for nothing", {})],
+)  # fmt: skip
+def test_a_stage_alone_that_would_do_nothing_says_so(
+    stage: str, says: str, setting: dict[str, int]
+) -> None:
+    text = f"name: a\nstages:\n  - stage: import\n  - stage: {stage}\n"
+    assert recipe.parse(text, where="a").said_of_left_out()[0].startswith(says)
+    if setting:
+        assert recipe.parse(text, where="a", settings=setting).said_of_left_out() == []
+
+
 def test_several_that_wait_are_said_in_one_line() -> None:
     said = recipe.parse(recipe.builtin_text("curate"), where="curate").said_of_left_out()
     names, wanted = "quality, mix, select, order", "quality.labelled, mix.method, select.count"

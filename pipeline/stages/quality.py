@@ -79,6 +79,13 @@ def measure(kept: pl.DataFrame, config: Config) -> dict[str, Any]:
     return figures(config.labelled, at_least=config.at_least, folds=config.folds, seed=config.seed)
 
 
+def idle(config: Config) -> str | None:
+    """What is said where it scores none."""
+    if config.labelled is not None:
+        return None
+    return "scores no row: no labelled rows are named (--set quality.labelled=FILE)."
+
+
 STAGE = FilterStage(
     name="quality",
     version=1,
@@ -90,5 +97,6 @@ STAGE = FilterStage(
     may_read=("messages",),
     files=files,
     needs=needs,
+    idle=idle,
     measure=measure,
 )

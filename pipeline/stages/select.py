@@ -159,6 +159,11 @@ def reads(config: Config) -> tuple[str, ...]:
     return ("row_id", *(compared if config.count else ()), *config.strata)
 
 
+def idle(config: Config) -> str | None:
+    """What is said where it keeps every row."""
+    return None if config.count else "keeps every row: no count is given (--set select.count=N)."
+
+
 STAGE = FilterStage(
     name="select",
     version=1,
@@ -168,4 +173,5 @@ STAGE = FilterStage(
     reads=reads,
     may_read=("messages", "embedding"),
     judge_parts=judge_parts,
+    idle=idle,
 )
