@@ -1,6 +1,7 @@
 """Several data sets as one, and the shares that each has of it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -132,6 +133,33 @@ def test_a_limit_takes_the_first_rows_and_can_be_raised(folder: Path) -> None:
         ("light", 5), ("stone", 30), ("river", 60)
     ]  # fmt: skip
     assert verify(run).findings == []
+    made("run", recipe="mix", inputs=ALL, limit=102)
+    whole = open_run(made("whole", inputs=ALL))
+    for stage in ("import", "mix"):
+        assert open_run(run).kept(stage).equals(whole.kept(stage))
+
+
+@pytest.mark.parametrize("parts", range(1, 6))
+def test_an_import_that_was_cut_off_in_any_set_goes_on_where_it_was(
+    folder: Path, parts: int
+) -> None:
+    whole = open_run(made("whole", "shard_rows=20", inputs=ALL))
+    run = Path(shutil.copytree("whole", "cut"))
+    shutil.rmtree(run / "stages/02-mix")
+    books_of = run / "stages/01-import/stage.json"
+    state = json.loads(books_of.read_text())
+    for part in state["parts"][parts:]:
+        for half in ("kept", "dropped"):
+            (books_of.parent / part[half]["path"]).unlink()
+    state["parts"] = state["parts"][:parts]
+    state |= {"complete": False, "next_slot": state["parts"][-1]["next_slot"]}
+    books_of.write_text(json.dumps(state))
+    manifest = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(manifest | {"status": "running", "stages": []}))
+    made("cut", "shard_rows=20", inputs=ALL)
+    assert verify(run).findings == []
+    assert open_run(run).kept("import").equals(whole.kept("import"))
+    assert open_run(run).kept("mix").equals(whole.kept("mix"))
 
 
 def test_all_sets_that_cannot_be_read_are_said_in_one_pass(folder: Path) -> None:
