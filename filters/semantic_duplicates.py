@@ -42,7 +42,7 @@ def semantic_duplicates(
     """
     if not -1 < threshold <= 1:
         raise ValueError(f"threshold {threshold!r} is not above -1 and up to 1")
-    rows, directions = _directions(vectors)
+    rows, directions = unit_vectors(vectors)
     reason: list[str | None] = [None] * len(vectors)
     detail, ref = reason.copy(), reason.copy()
     similarity: list[float | None] = [None] * len(vectors)
@@ -82,7 +82,7 @@ def _met(directions: Vectors, threshold: float) -> dict[int, tuple[int, float]]:
     return met
 
 
-def _directions(vectors: pl.Series) -> tuple[NDArray[np.int64], Vectors]:
+def unit_vectors(vectors: pl.Series) -> tuple[NDArray[np.int64], Vectors]:
     """The rows that have a direction, and their vectors at length 1."""
     rows = np.zeros(len(vectors), np.int64)  # the first `n` are in use
     directions, n = np.zeros((0, 0), np.float32), 0

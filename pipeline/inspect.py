@@ -196,7 +196,7 @@ class Run:
         """This run and all those that its rows or replies came from and that are still there."""
 
         def sources(run: Run) -> list[str | None]:
-            return [run.manifest.made_from, (run.manifest.input or {}).get("path")]
+            return [run.manifest.made_from, *(run.manifest.input or {}).values()]
 
         return tuple(_follow(self, sources))
 

@@ -27,6 +27,7 @@ from pipeline.stage import (
     OPERATIONAL,
     AskingConfig,
     ChainStage,
+    FilterStage,
     SettingClass,
     Settings,
     Stage,
@@ -36,7 +37,8 @@ from pipeline.stages import STAGES, decontaminate
 from pipeline.teacher.settings import Budget, Price, TeacherSettings
 
 ROLES = ("judge", "scorer")
-"""Whom `when` can name: a step with it stands only where somebody has that role."""
+"""Whom `when` can name, beside a setting of the step's own: it stands only where somebody has that
+role, or where that setting is not null."""
 STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 """What a stage can be called in a recipe: its folder and its row ids are named for it."""
 
@@ -86,7 +88,7 @@ class RecipeSettings(Settings):
 class Step:
     """One stage of a recipe with its settings; `name` is the stage's name in this recipe.
 
-    `when` is the role without which it is left out, `half_of` the step whose
+    `when` is the role, or its own setting, without which it is left out, `half_of` the step whose
     second half it is, in whose entry its settings stand.
     """
 
@@ -99,7 +101,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A validated recipe; `left_out` are the steps whose role nobody was named for, by place."""
+    """A validated recipe; `left_out` are the steps that lack what `when` names, by place."""
 
     settings: RecipeSettings
     steps: tuple[Step, ...]
@@ -110,12 +112,23 @@ class Recipe:
         said = [
             f"{step.half_of or step.name} is left out: no {step.when} is named (--{step.when})."
             for _, step in self.left_out
+            if step.when in ROLES
         ]
+        if unset := [step for _, step in self.left_out if step.when not in ROLES]:
+            names = ", ".join(step.name for step in unset)
+            lacking = ", ".join(f"{step.name}.{step.when}" for step in unset)
+            is_left = "is left out: it wants" if len(unset) == 1 else "are left out: they want"
+            said.append(f"{names} {is_left} {lacking} (--set).")
         said += [
             f"{step.name} looks for nothing: no benchmark prompts are named "
             f"(--set {step.name}.benchmarks=FILE)."
             for step in self.steps
             if isinstance(step.config, decontaminate.Config) and step.config.benchmarks is None
+        ]
+        said += [
+            f"{step.name} {why}"
+            for step in self.steps
+            if isinstance(step.stage, FilterStage) and (why := step.stage.idle(step.config))
         ]
         return list(dict.fromkeys(said))
 
@@ -300,9 +313,11 @@ def _entries(stages: list[Any], source: RecipeText) -> list[tuple[int, dict[str,
 
 
 def _is_left_out(step: Step, top: Settings | None) -> bool:
-    """Whether a step stands only where somebody has a role that nobody has."""
+    """Whether a step stands only where somebody has a role, or a setting, that is not there."""
     if step.when is None or not isinstance(top, RecipeSettings):
         return False
+    if step.when not in ROLES:
+        return getattr(step.config, step.when) is None
     role = getattr(top, step.when)
     return role is None or role.uri is None
 
@@ -311,10 +326,11 @@ def _refuse_settings_of(out: list[Step], paths: Iterable[str], source: RecipeTex
     """Whoever sets something of a step that is left out takes it to be there."""
     for path in paths:
         named = path.partition(".")[0]
-        for role in {step.when for step in out if step.name == named}:
-            source.problems.add(
-                RecipeError(f"--set {path}: {named} is left out: no {role} is named (--{role}).")
-            )
+        for lacking in {step.when for step in out if step.name == named}:
+            why = f"no {lacking} is named (--{lacking})"
+            if lacking not in ROLES:
+                why = f"it wants {named}.{lacking} (--set)"
+            source.problems.add(RecipeError(f"--set {path}: {named} is left out: {why}."))
 
 
 def _check_names(steps: list[Step], source: RecipeText) -> None:
@@ -344,8 +360,10 @@ def _steps(entry: dict[str, Any], path: tuple[str | int, ...], source: RecipeTex
         return []
     stage = by_name[kind]
     when = entry.pop("when", None)
-    if when not in (None, *ROLES):
-        source.refuse(f"{name}.when: it is {' or '.join(ROLES)}, not {when!r}.")
+    if when not in (None, *ROLES, *stage.config.model_fields):
+        source.refuse(
+            f"{name}.when: it is {' or '.join(ROLES)}, or a setting of {name}, not {when!r}."
+        )
         source.lost.add("stages")
         return []
     halves: list[tuple[str, Stage]] = [(name, stage)]

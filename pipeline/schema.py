@@ -70,6 +70,9 @@ COLUMNS: dict[str, Column] = {
     "license": Column(
         pa.string(), "the licence of that source, as the data or the recipe names it"
     ),
+    "data_set": Column(
+        pa.string(), "which of the data sets that were taken in the row is of (import.sets)"
+    ),
     "root_id": Column(pa.string(), "the task that the row descends from; splits keep it together"),
     "parent_id": Column(pa.string(), "the row that this one was made from; null for a root"),
     "round": Column(pa.int64(), "the round of evolution that made it; 0 for what it began with"),
@@ -110,6 +113,14 @@ COLUMNS: dict[str, Column] = {
     ),
     "is_classification": Column(
         pa.bool_(), "whether the task chooses among few labels; decides how instances are asked for"
+    ),
+    "domain": Column(pa.string(), "what field the row is of (tag): code, math, medicine, ..."),
+    "task_type": Column(
+        pa.string(), "what it asks for (tag): classification, summary, open question, ..."
+    ),
+    "language": Column(
+        pa.string(),
+        "the language of the instruction (tag), ISO 639-1; null where it cannot be told",
     ),
     "shown": Column(pa.list_(pa.string()), "ids of the tasks shown in the request, in their order"),
     "templates": Column(
@@ -157,6 +168,10 @@ COLUMNS: dict[str, Column] = {
     "ratings": Column(
         pa.list_(RATING), "every dimension that was rated: its median, its votes and a reason"
     ),
+    "quality": Column(
+        pa.float64(),
+        "how sure a classifier is that the row is good, 0 to 1, as it learned from labelled rows",
+    ),
     "preferred": Column(
         pa.string(),
         "which answer a judge prefers in both orders: output, other_output or tie; of several "
@@ -192,6 +207,13 @@ COLUMNS: dict[str, Column] = {
         pa.list_(pa.string()),
         "the kinds of secrets in the row's texts, where the rule flags; empty where none is",
     ),
+    "copies": Column(
+        pa.int64(), "how many times the row stands in the mixture (mix), and so in data/"
+    ),
+    "curriculum": Column(
+        pa.int64(), "the place of the row in the order that training shows rows in (order), 0 first"
+    ),
+    "phase": Column(pa.int64(), "the phase of the curriculum that the row is of (order), 0 first"),
     "requests": Column(
         pa.list_(REQUEST), "the requests that made the row: stage, journal key, template, model"
     ),

@@ -7,7 +7,7 @@ in `STAGE = ...`, one of
 * `DraftStage`: writes new tasks from a pool that its own rows feed (`bootstrap`);
 * `LLMStage`: asks a teacher once for every row that it receives;
 * `ChainStage`: holds a conversation with a teacher about every row, one request after another;
-* `FilterStage`: judges rows by columns, no teacher;
+* `FilterStage`: judges rows by columns, and may add columns to them, no teacher;
 * `RenderStage`: renders rows into others by templates, no teacher;
 * `ImportStage`: takes rows in from a file;
 * `ExportStage`: renders the kept rows for other programs.
@@ -349,14 +349,17 @@ class FilterStage:
     """A stage that judges every row by its columns and removes nothing itself.
 
     `judge(frame, config)` returns one row an entry, in order, with `reason`, `detail` and `ref`,
-    and with the columns that it `writes`, or writes under its settings, which all rows get.
+    and with the columns that it `writes`, or writes under its settings, which all rows get, kept
+    and dropped.
     `judge_parts(parts, config, scratch)` returns the same for rows that are too many for memory at
     once; `scratch` is an empty folder that it may fill. `reads(config)` names the columns that it
     needs, `may_read` those that it takes where rows have them, `files(config)` the files of the
     user's own that its verdicts depend on, `needs(config)` what takes a package that does not come
-    with every synth: what it is, the package, the extra. `measure(kept, config)` is what the books
-    say of the rows that stayed, from the columns that it needs. With a `classifier(config)`, the
-    folder of a model, `judge` and `judge_parts` are also given `classify`, texts to scores.
+    with every synth: what it is, the package, the extra. `idle(config)` is why it would do nothing
+    under its settings, null where it does something. `measure(kept, config)` is what the books
+    say of the rows that stayed, from the columns that it needs and writes. With a
+    `classifier(config)`, the folder of a model, `judge` and `judge_parts` are also given
+    `classify`, texts to scores.
     """
 
     name: str
@@ -369,6 +372,7 @@ class FilterStage:
     judge_parts: Callable[..., pl.DataFrame] | None = None
     files: Callable[[Any], tuple[str, ...]] = lambda config: ()
     needs: Callable[[Any], tuple[tuple[str, str, str], ...]] = lambda config: ()
+    idle: Callable[[Any], str | None] = lambda config: None
     measure: Callable[[pl.DataFrame, Any], dict[str, Any]] | None = None
     classifier: Callable[[Any], str] | None = None
     summary: str = ""

@@ -12,6 +12,7 @@ from pipeline import yaml_text
 from pipeline.errors import RecipeError
 from pipeline.inspect import Run
 from pipeline.manifest import RunManifest, StageManifest
+from pipeline.recipe import ROLES
 from pipeline.run import lock
 from pipeline.run.events import Progress, noted
 from pipeline.stage import AskingStage, role_of
@@ -61,7 +62,8 @@ class StageStatus:
     `requests`, tokens and cost come from the stage's books once it is complete, before that from
     the journal. `measures` are the plain numbers of `stage.json`, such as `label_balance`,
     `by_round` what it says of each round of evolution, `not_measured` why rows have no score,
-    `leaderboard` what a judge made of several answers.
+    `leaderboard` what a judge made of several answers, `rows_by` how many kept rows have each value
+    of a column.
     """
 
     name: str
@@ -80,6 +82,7 @@ class StageStatus:
     by_round: list[dict[str, float]] = field(default_factory=list)
     not_measured: dict[str, int] = field(default_factory=dict)
     leaderboard: dict[str, dict[str, float]] = field(default_factory=dict)
+    rows_by: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def stage_statuses(run: Run) -> list[StageStatus]:
@@ -90,7 +93,7 @@ def stage_statuses(run: Run) -> list[StageStatus]:
     named = [
         str(one.get("name") or one.get("stage"))
         for one in recipe.get("stages") or ()
-        if not (role := one.get("when")) or (recipe.get(role) or {}).get("uri")
+        if _stands(one, recipe)
     ]
     journal = run.path / "journal.sqlite"
     now = _progress(run)
@@ -145,7 +148,16 @@ def _status(
         by_round=list(state.measures.get("by_round", [])),
         not_measured=dict(state.measures.get("not_measured", {})),
         leaderboard=dict(state.measures.get("leaderboard", {})),
+        rows_by=dict(state.measures.get("rows_by", {})),
     )
+
+
+def _stands(entry: dict[str, Any], recipe: dict[str, Any]) -> bool:
+    """Whether a stage of the recipe has what it is there for, as its `when` says."""
+    when = entry.get("when")
+    if when is None or when in ROLES:
+        return when is None or bool((recipe.get(when) or {}).get("uri"))
+    return entry.get(when) is not None
 
 
 def _progress(run: Run) -> Progress | None:

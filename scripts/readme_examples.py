@@ -62,6 +62,15 @@ SHOWN: tuple[tuple[str, str], ...] = (
         "synth run filter --input runs/demo:instances --out runs/filtered",
     ),
     (
+        "Two data sets as one, with even shares.",
+        "synth run mix --input runs/demo --input before=runs/demo:bootstrap --out runs/mixed "
+        "--set mix.method=weights --set 'mix.weights={demo: 1, before: 1}'",
+    ),
+    (
+        "Forty rows that stand for all of them.",
+        "synth run select --input runs/mixed --out runs/few --set select.count=40",
+    ),
+    (
         "Other rows shown as demonstrations before half of the rows, the most similar last.",
         "synth run format --input runs/demo --out runs/shown "
         "--set format.with_demonstrations=0.5 --set format.most=1",

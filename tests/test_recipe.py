@@ -205,3 +205,47 @@ def test_what_a_message_names_already_is_not_said_again() -> None:
     assert str(caught.value) == (
         "a: line 4: decontaminate.benchmarks: nope.jsonl cannot be read: No such file or directory."
     )
+
+
+WAITS = "name: a\nstages:\n  - stage: import\n  - stage: select\n    when: count\n"
+
+
+def test_a_stage_can_wait_for_a_setting_of_its_own() -> None:
+    found = recipe.parse(WAITS, where="a")
+    assert found.step_names == ("import",)
+    assert found.said_of_left_out() == ["select is left out: it wants select.count (--set)."]
+    assert recipe.parse(found.to_yaml(), where="a") == found
+    stands = recipe.parse(WAITS, where="a", settings={"select.count": 5})
+    assert stands.step_names == ("import", "select")
+    assert stands.said_of_left_out() == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "says", "setting"),
+    [("select", "select keeps every row", {"select.count": 5}),
+     ("quality", "quality scores no row", {}),
+     ("decontaminate", "decontaminate looks for nothing", {})],
+)  # fmt: skip
+def test_a_stage_alone_that_would_do_nothing_says_so(
+    stage: str, says: str, setting: dict[str, int]
+) -> None:
+    text = f"name: a\nstages:\n  - stage: import\n  - stage: {stage}\n"
+    assert recipe.parse(text, where="a").said_of_left_out()[0].startswith(says)
+    if setting:
+        assert recipe.parse(text, where="a", settings=setting).said_of_left_out() == []
+
+
+def test_several_that_wait_are_said_in_one_line() -> None:
+    said = recipe.parse(recipe.builtin_text("curate"), where="curate").said_of_left_out()
+    names, wanted = "quality, mix, select, order", "quality.labelled, mix.method, select.count"
+    assert f"{names} are left out: they want {wanted}, order.by (--set)." in said
+
+
+def test_a_setting_of_a_stage_that_waits_for_another_is_refused_with_what_to_set() -> None:
+    with pytest.raises(RecipeError, match=r"--set select\.seed: select is left out: it wants"):
+        recipe.parse(WAITS, where="a", settings={"select.seed": 5})
+
+
+def test_what_a_stage_waits_for_is_a_role_or_a_setting_that_it_has() -> None:
+    with pytest.raises(RecipeError, match=r"select\.when: it is judge or scorer, or a setting of"):
+        recipe.parse(WAITS.replace("count", "luck"), where="a")

@@ -334,6 +334,9 @@ def _status_text(run: Run, stages: list[StageStatus], worker: str | None) -> str
             f"{one['won']:g} won, {one['tied']:g} tied, {one['lost']:g} lost)"
             for name, one in stage.leaderboard.items()
         ]
+        for column, by in stage.rows_by.items():
+            shares = ", ".join(_share(value, n, sum(by.values())) for value, n in by.items())
+            lines.append(f"{stage.name}: {column.replace('_', ' ')} {shares}")
         if stage.not_measured:
             named = (f"{why.replace('_', ' ')} {n}" for why, n in stage.not_measured.items())
             lines.append(f"{stage.name}: not measured: {', '.join(named)}")
@@ -341,6 +344,10 @@ def _status_text(run: Run, stages: list[StageStatus], worker: str | None) -> str
         lines.append(f"{name}: no judge was named, so the teacher judged")
     lines.append(f"next: {_next_step(run, stages, worker)}")
     return safe("\n".join(lines)) + "\n"
+
+
+def _share(name: str, rows: int, whole: int) -> str:
+    return f"{name} {rows} ({rows / whole:.1%})" if whole else f"{name} {rows}"
 
 
 def _rows_kept(run: Run, stages: list[StageStatus]) -> str:

@@ -36,8 +36,12 @@ OutOption = Annotated[
     str | None, typer.Option("--out", help="The run directory; default runs/RECIPE.")
 ]
 InputOption = Annotated[
-    str | None,
-    typer.Option("--input", help="Start from a run, RUN:STAGE, a file or a folder of files."),
+    list[str] | None,
+    typer.Option(
+        "--input",
+        help="Start from a run, RUN:STAGE, a file or a folder of files. Given again (NAME=PATH "
+        "names one), from several, one after the other.",
+    ),
 ]
 TeacherOption = Annotated[
     str | None,
@@ -91,7 +95,8 @@ def run(
     options = Options(
         recipe=recipe,
         out=out,
-        input=input_,
+        input=_one(input_),
+        inputs=_several(input_),
         teacher=teacher,
         judge=judge,
         scorer=scorer,
@@ -122,6 +127,16 @@ def run(
         seconds=state.seconds,
     )
     _exit_if_empty(nothing_left)
+
+
+def _one(given: list[str] | None) -> str | None:
+    """The data set, where one is named."""
+    return given[0] if given is not None and len(given) == 1 else None
+
+
+def _several(given: list[str] | None) -> tuple[str, ...]:
+    """The data sets, where several are named."""
+    return tuple(given) if given is not None and len(given) > 1 else ()
 
 
 def _nothing_left(run: Path, state: RunManifest) -> str | None:
@@ -313,7 +328,8 @@ def plan(
     options = Options(
         recipe=recipe,
         out=out,
-        input=input_,
+        input=_one(input_),
+        inputs=_several(input_),
         teacher=teacher,
         judge=judge,
         scorer=scorer,

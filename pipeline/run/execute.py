@@ -216,10 +216,7 @@ def _open_manifest(prepared: Prepared) -> RunManifest:
 
 
 def _input(prepared: Prepared) -> dict[str, str] | None:
-    source = prepared.source
-    if source is None:
-        return None
-    return {"path": str(source.path if source.taken_from else source.path.resolve())}
+    return None if prepared.source is None else prepared.source.places
 
 
 def _made_from(prepared: Prepared) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from pipeline.run.events import Message
 from pipeline.run.inputs.columns import Batch
 from pipeline.run.inputs.text import too_large
 from pipeline.run.judging import recut
+from pipeline.run.sets import renamed, renamed_table
 from pipeline.run.source import Source
 from pipeline.stage import Drop, Row
 from pipeline.stages.read_input import TEXTS, Config, Reading, row_of
@@ -36,13 +38,26 @@ def run_import_stage(context: Context, index: int, step: Step) -> None:
     if source.left_out and folder.next_slot == 0:
         context.listener(Message(_said_of(source.left_out)))
     folder.state.complete = False
-    if source.shards:
-        _take_shards(context, folder, source)
-    elif source.is_columns:
-        _take_columns(context, folder, source)
-    else:
-        _take_rows(context, folder, source)
+    first = 0
+    for name, one in source.parts:
+        span = Span(name, first, min(first + one.n_rows, source.total), source.total)
+        first += one.n_rows
+        if span.first < span.end > folder.next_slot:
+            take = _take_shards if one.shards else _take_columns if one.is_columns else _take_rows
+            take(context, folder, one, span)
+            if span.end < source.total:
+                folder.flush(journal=0)
     context.seal(folder, source.total, source.total)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which of all rows are those of one data set, from `first` up to `end` of `total`."""
+
+    name: str | None
+    first: int
+    end: int
+    total: int
 
 
 def _said_of(left_out: Sequence[str]) -> str:
@@ -52,29 +67,31 @@ def _said_of(left_out: Sequence[str]) -> str:
     return f"Not taken in: the fields {shown}{more} (import.columns says what a field is)."
 
 
-def _take_shards(context: Context, folder: StageFolder, source: Source) -> None:
-    """Rows of a run go on as they are."""
+def _take_shards(context: Context, folder: StageFolder, source: Source, span: Span) -> None:
+    """Rows of a run go on as they are, or under the name of their set."""
     size = context.prepared.recipe.settings.shard_rows
     schema, of_dropped = folder.schemas
     none = of_dropped.empty_table()
-    at = 0
+    at = span.first
     for table in recut(source.shards, size):
-        table = table.slice(0, source.total - at)
+        table = table.slice(0, span.end - at)
         at += table.num_rows
         if at > folder.next_slot and table.num_rows:
             kept = table.slice(max(folder.next_slot - at + table.num_rows, 0))
             kept = context.masking.with_column(kept)
-            kept = kept.select(schema.names).cast(schema).combine_chunks()
+            kept = renamed_table(kept, span.name, schema)
             folder.publish_tables(kept, none, next_slot=at, journal=0)
-            context.tell(folder, source.total, at)
+            context.tell(folder, span.total, at)
 
 
-def _take_rows(context: Context, folder: StageFolder, source: Source) -> None:
+def _take_rows(context: Context, folder: StageFolder, source: Source, span: Span) -> None:
     """Rows as they are read, one by one."""
     held = 0
-    for number, entries in enumerate(source.entries(folder.next_slot), start=folder.next_slot):
-        if number >= source.total:
+    read = source.entries(folder.next_slot - span.first)
+    for number, found in enumerate(read, start=folder.next_slot):
+        if number >= span.end:
             return
+        entries = found if span.name is None else [_renamed(entry, span.name) for entry in found]
         kept = [entry for entry in entries if not isinstance(entry, Drop)]
         dropped = [entry.row | entry.columns() for entry in entries if isinstance(entry, Drop)]
         held += sum(_length(row) for row in (*kept, *dropped))
@@ -85,7 +102,14 @@ def _take_rows(context: Context, folder: StageFolder, source: Source) -> None:
         elif held > PART_BYTES:
             folder.publish(journal=0)
             held = 0
-        context.tell(folder, source.total, folder.next_slot)
+        context.tell(folder, span.total, folder.next_slot)
+
+
+def _renamed(entry: Row | Drop, name: str) -> Row | Drop:
+    """A row, or what there is of a dropped one, of the set of that name."""
+    if isinstance(entry, Drop):
+        return replace(entry, row=renamed(entry.row, name))
+    return renamed(entry, name)
 
 
 def _length(row: Row) -> int:
@@ -99,13 +123,13 @@ def _length(row: Row) -> int:
     return 4 * n_numbers + sum(len(text) for text in texts if isinstance(text, str))
 
 
-def _take_columns(context: Context, folder: StageFolder, source: Source) -> None:
+def _take_columns(context: Context, folder: StageFolder, source: Source, span: Span) -> None:
     """Texts of Parquet and Arrow files, as columns: no row is ever a dict."""
     size = context.prepared.recipe.settings.shard_rows
     held: list[Batch] = []
     rows = n_bytes = 0
-    left = source.total - folder.next_slot
-    for found in source.batches(folder.next_slot):
+    left = span.end - folder.next_slot
+    for found in source.batches(folder.next_slot - span.first):
         batch = found.slice(0, left)
         left -= batch.rows
         while batch.rows:
@@ -115,15 +139,17 @@ def _take_columns(context: Context, folder: StageFolder, source: Source) -> None
             rows, n_bytes = rows + cut, n_bytes + int(batch.sizes[:cut].sum())
             batch = batch.slice(cut)
             if rows == size or n_bytes > PART_BYTES:
-                _publish(context, folder, source, held)
+                _publish(context, folder, source, span, held)
                 held, rows, n_bytes = [], 0, 0
     if held:
-        _publish(context, folder, source, held)
+        _publish(context, folder, source, span, held)
 
 
-def _publish(context: Context, folder: StageFolder, source: Source, held: list[Batch]) -> None:
+def _publish(
+    context: Context, folder: StageFolder, source: Source, span: Span, held: list[Batch]
+) -> None:
     assert source.how is not None
-    first = folder.next_slot
+    first = folder.next_slot - span.first
     batch = Batch.joined(held)
     try:
         batch.columns.validate(full=True)
@@ -139,8 +165,14 @@ def _publish(context: Context, folder: StageFolder, source: Source, held: list[B
         of_kept, of_dropped = folder.schemas
         kept = pa.Table.from_pylist(rows, of_kept)
         dropped = pa.Table.from_pylist(drops, of_dropped)
-    folder.publish_tables(kept, dropped, next_slot=first + batch.rows, journal=0)
-    context.tell(folder, source.total, folder.next_slot)
+    of_kept, of_dropped = folder.schemas
+    folder.publish_tables(
+        renamed_table(kept, span.name, of_kept),
+        renamed_table(dropped, span.name, of_dropped),
+        next_slot=folder.next_slot + batch.rows,
+        journal=0,
+    )
+    context.tell(folder, span.total, folder.next_slot)
 
 
 def flat_rows(

@@ -55,7 +55,11 @@ def run_filter_stage(context: Context, index: int, step: Step) -> None:
         folder.publish_tables(kept, dropped, next_slot=first + table.num_rows, journal=0)
         context.tell(folder, total, folder.next_slot)
     if step.stage.measure is not None and folder.state.parts:
-        columns = columns_read(step.stage, step.config)
+        columns = tuple(
+            dict.fromkeys(
+                (*columns_read(step.stage, step.config), *columns_written(step.stage, step.config))
+            )
+        )
         kept = store.read_frame(store.shards(folder.path, folder.state), columns)
         folder.state.measures = step.stage.measure(kept, step.config)
     context.seal(folder, total, total)
@@ -79,6 +83,7 @@ def _verdicts(context: Context, step: Step, shards: list[Path]) -> pl.DataFrame:
 
     columns = columns_read(stage, config)
     columns += tuple(name for name in stage.may_read if name in context.input_columns())
+    columns = tuple(dict.fromkeys(columns))
     guard = Guard(step.name)
     given: dict[str, Any] = {}
     if stage.classifier is not None:
@@ -157,16 +162,17 @@ def run_export_stage(context: Context, index: int, step: Step) -> list[FileEntry
     total = context.input_rows()
     seed = context.prepared.recipe.settings.seed
     entries = []
-    has_turns = "messages" in context.done[-1].columns
-    reads = (*step.stage.reads, *(("messages",) if has_turns else ()))
-    for form, schema in export.schemas(step.config).items():
+    there = context.input_columns()
+    reads = (*step.stage.reads, *(name for name in export.READ_TOO if name in there))
+    for form, schema in export.schemas(there, step.config).items():
         target = context.run / "data" / form
         target.mkdir(parents=True, exist_ok=True)
         for side in ("train", "validation"):
             rows = (
-                export.render(row, form, step.config, seed)
+                found
                 for row in _until_told(context, reads)
                 if export.split(row["root_id"] or row["row_id"], seed, step.config) == side
+                for found in export.renderings(row, form, step.config, seed)
             )
             for number, batch in enumerate(_batched(rows)):
                 context.ending.check()

@@ -12,10 +12,18 @@ from pipeline import manifest, recipe
 from pipeline.errors import InputError, Problems, RecipeError, SynthError
 from pipeline.manifest import RunManifest
 from pipeline.recipe import Recipe, Step, WrongRecipeError
-from pipeline.run.places import PATHS, find_places, in_working_folder
+from pipeline.run.places import (
+    PATHS,
+    find_places,
+    in_working_folder,
+    is_there,
+    set_in_working_folder,
+)
+from pipeline.run.sets import sets_of
 from pipeline.stage import DraftStage, ImportStage
 from pipeline.stages import read_input, seed_rows
 
+SET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 SEEDS_STAGE = re.compile(r"(\bstage: *)seed-tasks\b")
 
 
@@ -26,6 +34,7 @@ class Options:
     recipe: str
     out: str | None = None
     input: str | None = None
+    inputs: Sequence[str] = ()  # several, each a path or NAME=PATH
     teacher: str | None = None
     judge: str | None = None
     scorer: str | None = None
@@ -109,20 +118,25 @@ def _with_settings(options: Options, old: Path | None, settings: dict[str, Any])
         settings["seeds"] = options.seeds
     if options.input is not None:
         settings["import.path"] = options.input
+    if options.inputs:
+        settings["import.sets"] = named_sets(options.inputs)
     settings |= {path: in_working_folder(settings[path]) for path in PATHS if path in settings}
+    if isinstance(sets := settings.get("import.sets"), dict):
+        settings["import.sets"] = {name: set_in_working_folder(one) for name, one in sets.items()}
+    has_input = options.input is not None or bool(settings.get("import.sets"))
     text, where = recipe.find(options.recipe)
     if (path := _recipe_of_run(options, old)) is not None:
         text, where = path.read_text(encoding="utf-8"), str(path)
-    if options.input is None and options.limit is None and old is None:
+    if not has_input and options.limit is None and old is None:
         return recipe.parse(text, where=where, settings=settings)
     first = _first_step(text, where)
-    if isinstance(first.config, read_input.Config) and not first.config.path and old is not None:
-        begun = (manifest.read(RunManifest, old / "run.json").input or {}).get("path")
-        settings = ({f"{first.name}.path": begun} if begun else {}) | settings
-    if options.input is not None and isinstance(first.config, seed_rows.Config):
+    config = first.config
+    if isinstance(config, read_input.Config) and not (config.path or config.sets) and old:
+        settings = _begun(first.name, old) | settings
+    if has_input and isinstance(first.config, seed_rows.Config):
         text = SEEDS_STAGE.sub(r"\1import", text, count=1)
         first = _first_step(text, where)
-    elif options.input is not None and not isinstance(first.stage, ImportStage):
+    elif has_input and not isinstance(first.stage, ImportStage):
         if isinstance(first.stage, DraftStage):
             raise RecipeError(f"{where} starts from seed tasks: use --seeds, not --input.")
         text = _with_import(text)
@@ -132,6 +146,46 @@ def _with_settings(options: Options, old: Path | None, settings: dict[str, Any])
         name = first.name if has_rows else "import"
         settings[f"{name}.target" if is_generating else f"{name}.rows"] = options.limit
     return recipe.parse(text, where=where, settings=settings)
+
+
+def _begun(name: str, old: Path) -> dict[str, Any]:
+    """What the run `old` began with, as settings of the import of that name."""
+    said = manifest.read(RunManifest, old / "run.json").input or {}
+    if sets := sets_of(said):
+        return {f"{name}.sets": sets}
+    return {f"{name}.path": said["path"]} if said.get("path") else {}
+
+
+def named_sets(inputs: Sequence[str]) -> dict[str, str]:
+    """Several `--input` by name: the one that is given (NAME=PATH), else that of the file or run.
+
+    Raises `RecipeError` where two have the same.
+    """
+    found: dict[str, str] = {}
+    problems = Problems()
+    for text in inputs:
+        name, path = _named_set(text)
+        if name in found:
+            problems.add(
+                RecipeError(
+                    f"--input {text}: another data set is called {name!r} too. Give them names:  "
+                    f"--input {name}-1={found[name]} --input {name}-2={path}"
+                )
+            )
+        found[name] = path
+    problems.raise_if_any()
+    return found
+
+
+def _named_set(text: str) -> tuple[str, str]:
+    name, equals, path = text.partition("=")
+    if equals and SET_NAME.fullmatch(name) and path and not is_there(text):
+        return name, path
+    whole = Path(text)
+    run, _, stage = whole.name.rpartition(":")
+    base = run if stage and run and not whole.exists() else whole.name
+    plain = base.partition(".")[0] if Path(base).suffix else base
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", plain).strip("-") or "data", text
 
 
 def _first_step(text: str, where: str) -> Step:

@@ -16,6 +16,7 @@ from pipeline.recipe import Recipe, Step
 from pipeline.run.source import Source
 from pipeline.stage import OPERATIONAL
 from pipeline.stages import read_input
+from pipeline.stages.read_input import InputSet
 from pipeline.store import shards
 
 PATHS = ("prompts", "seeds", "import.path")
@@ -29,6 +30,13 @@ def in_working_folder(named: object) -> object:
     return str(Path.cwd() / named)
 
 
+def set_in_working_folder(given: object) -> object:
+    """A data set of the command line, a path or a mapping with one, with its path whole."""
+    if isinstance(given, dict) and "path" in given:
+        return given | {"path": in_working_folder(given["path"])}
+    return in_working_folder(given)
+
+
 def find_places(found: Recipe, folders: Sequence[Path]) -> Recipe:
     """The recipe with its paths written out whole, but those that are nowhere."""
     settings, steps = found.settings, found.steps
@@ -37,11 +45,25 @@ def find_places(found: Recipe, folders: Sequence[Path]) -> Recipe:
         settings = settings.model_copy(update={"prompts": place})
     if settings.seeds != BUILTIN:
         settings = settings.model_copy(update={"seeds": _find(settings.seeds, folders)})
-    if isinstance(config := steps[0].config, read_input.Config) and config.path:
-        place = _find(config.path, folders)
-        first = replace(steps[0], config=config.model_copy(update={"path": place}))
+    if isinstance(config := steps[0].config, read_input.Config) and (config.path or config.sets):
+        sets = {name: _found(given, folders) for name, given in config.sets.items()}
+        place = _find(config.path, folders) if config.path else ""
+        first = replace(steps[0], config=config.model_copy(update={"path": place, "sets": sets}))
         steps = (first, *steps[1:])
     return replace(found, settings=settings, steps=steps)
+
+
+def _found(given: str | InputSet, folders: Sequence[Path]) -> str | InputSet:
+    """A data set with its path written out whole."""
+    if isinstance(given, str):
+        return _find(given, folders)
+    return given.model_copy(update={"path": _find(given.path, folders)})
+
+
+def paths_of(config: read_input.Config) -> list[str]:
+    """Where all rows come from, as the recipe names it."""
+    named = [one if isinstance(one, str) else one.path for one in config.sets.values()]
+    return named or [config.path]
 
 
 def _find(named: str, folders: Sequence[Path]) -> str:
@@ -88,7 +110,8 @@ def taken_in(run: Path, state: RunManifest, step: Step) -> Source | None:
     fingerprint = state.identity.get("input")
     before, now = stage.settings.get("rows"), config.rows
     has_enough = before is None or stage.next_slot < before or (now is not None and now <= before)
-    is_same = all(
+    same_sets = list(stage.settings.get("sets") or ()) == list(config.sets)
+    is_same = same_sets and all(
         value == stage.settings.get(name, value)
         for name, value in config.model_dump(mode="json").items()
         if name != "rows" and OPERATIONAL not in type(config).model_fields[name].metadata

@@ -34,6 +34,7 @@ from pipeline.run.roles import (
     found_on_hub,
 )
 from pipeline.run.seed_source import seed_source
+from pipeline.run.sets import open_sets
 from pipeline.run.settings import check_unchanged, fingerprints, settings_of
 from pipeline.run.source import Source, open_source
 from pipeline.stage import AskingStage, FilterStage, Role, Sampling, role_of
@@ -414,19 +415,22 @@ def _source(
         return None if seeds is None else seed_source(seeds, config.rows)
     if not isinstance(config, read_input.Config):
         return None
-    if not config.path:
+    if not config.path and not config.sets:
         problems.add(InputError(f"{options.recipe} starts from data: name it with --input."))
         return None
     try:
-        is_gone = not places.is_there(config.path)
+        gone = [path for path in places.paths_of(config) if not places.is_there(path)]
+        is_gone = bool(gone)
         for run, state in made if is_gone or options.is_replay else ():
             if (there := places.taken_in(run, state, found.steps[0])) is not None:
                 return there
-        if is_gone and not Path(config.path).is_absolute():
-            raise InputError(
-                f"--input {places.said_of(config.path, folders)}: there is no such run or file."
-            )
-        return open_source(config.path, config)
+        lost = [path for path in gone if not Path(path).is_absolute()]
+        for path in lost:
+            said = f"--input {places.said_of(path, folders)}: there is no such run or file."
+            problems.add(InputError(said))
+        if lost:
+            return None
+        return open_sets(config) if config.sets else open_source(config.path, config)
     except SynthError as error:
         problems.add(error)
         return None
@@ -438,7 +442,8 @@ def _check_taken_in(old: Path, found: Recipe, digest: str) -> None:
     path = old / manifest.stage_folder(0, first.name) / "stage.json"
     if manifest.read(StageManifest, path).fingerprint != digest:
         assert isinstance(first.config, read_input.Config)
+        named = ", ".join(places.paths_of(first.config))
         raise InputError(
-            f"--input {first.config.path}: there is no such run or file, and under other settings "
+            f"--input {named}: there is no such run or file, and under other settings "
             f"{first.name} has to read it again: put it back, or name it with --input."
         )

@@ -29,6 +29,7 @@ from pipeline.manifest import HALVES, FileEntry, Half, Part, RunManifest, StageM
 from pipeline.run import card
 from pipeline.run.folder import check_links
 from pipeline.run.lock import locked
+from pipeline.run.sets import sets_of
 from pipeline.schema import arrow_schema
 from pipeline.stage import FilterStage, RenderStage, Row, RowStage
 from pipeline.stages import STAGES
@@ -378,10 +379,10 @@ def _copies(path: Path) -> list[str]:
     run = open_run(path)
     found = [str(one) for one in sorted(path.glob("export.*"))]
     found += [f"{_near(one.path)} (a run that this one came from)" for one in run.ancestors[1:]]
-    if (source := (run.manifest.input or {}).get("path")) and not Path(
-        source, "run.json"
-    ).is_file():
-        found.append(f"{_near(Path(source))} (what was taken in)")
+    said = run.manifest.input or {}
+    for source in (sets_of(said) or said).values():
+        if not Path(source, "run.json").is_file():
+            found.append(f"{_near(Path(source))} (what was taken in)")
     return [
         *found,
         "runs made from this one (--from, --input), and models that were trained on it",

@@ -69,6 +69,16 @@ class Source:
         """The rows that are taken in."""
         return self.n_rows if self.limit is None else min(self.limit, self.n_rows)
 
+    @property
+    def parts(self) -> tuple[tuple[str | None, Source], ...]:
+        """The data sets that it is made of, each with its name; one has none."""
+        return ((None, self),)
+
+    @property
+    def places(self) -> dict[str, str]:
+        """What `run.json` says of where the rows come from."""
+        return {"path": str(self.path if self.taken_from else self.path.resolve())}
+
     def writers(self) -> set[str]:
         """Who wrote the rows: the teachers of a run's; a file's are by nobody that we know."""
         if not self.shards:

@@ -3,12 +3,15 @@
 `data/` becomes a dataset repository with two configurations: `messages` (the default: a list of
 role and content) and `alpaca` (instruction, input, output), and where it is asked for a third,
 `completion` (prompt, completion), each split into train and validation by root task, so that no row
-is on another side than the task that it descends from.
+is on another side than the task that it descends from. Where rows have a place in a curriculum
+(`order`), it goes with them; where they stand several times in a mixture (`mix`), they are written
+as often, one after the other.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 import pyarrow as pa
@@ -27,6 +30,10 @@ SCHEMAS = {
 }
 COMPLETION = pa.schema([(name, pa.string()) for name in ("prompt", "completion", "row_id")])
 """What base models are tuned on; written only where the setting says how."""
+
+CARRIED = "curriculum"
+"""What goes along where rows have it."""
+READ_TOO = ("messages", "copies", CARRIED)
 
 
 class Config(StageConfig):
@@ -47,9 +54,12 @@ class Config(StageConfig):
 DEFAULT = Config()
 
 
-def schemas(config: Config) -> dict[str, pa.Schema]:
-    """The configurations that are written, each with its columns."""
-    return SCHEMAS | ({"completion": COMPLETION} if config.completion else {})
+def schemas(columns: Collection[str], config: Config | None = None) -> dict[str, pa.Schema]:
+    """The forms that are written of rows with these columns; without a `config` all there are."""
+    with_completion = config is None or config.completion is not None
+    forms = SCHEMAS | ({"completion": COMPLETION} if with_completion else {})
+    carried = [pa.field(CARRIED, pa.int64())] if CARRIED in columns else []
+    return {form: pa.schema([*schema, *carried]) for form, schema in forms.items()}
 
 
 def side_number(root_id: str, seed: int) -> float:
@@ -61,6 +71,15 @@ def side_number(root_id: str, seed: int) -> float:
 def split(root_id: str, seed: int, config: Config) -> str:
     """Whether a root task's rows are for "train" or "validation"."""
     return "validation" if side_number(root_id, seed) < config.validation else "train"
+
+
+def renderings(row: Row, form: str, config: Config = DEFAULT, seed: int = 0) -> list[Row]:
+    """A row in one form, with its place in a curriculum, as often as it is in the mixture."""
+    found = render(row, form, config, seed)
+    if CARRIED in row:
+        found[CARRIED] = row[CARRIED]
+    copies = row.get("copies")
+    return [found] * (1 if copies is None else copies)
 
 
 def render(row: Row, form: str, config: Config = DEFAULT, seed: int = 0) -> Row:

@@ -22,9 +22,18 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from pipeline.stage import EXTENT, IDENTITY, OPERATIONAL, Drop, ImportStage, Row, StageConfig
+from pipeline.stage import (
+    EXTENT,
+    IDENTITY,
+    OPERATIONAL,
+    Drop,
+    ImportStage,
+    Row,
+    Settings,
+    StageConfig,
+)
 from pipeline.stages.conversations import (
     Message,
     answered,
@@ -42,9 +51,25 @@ from pipeline.stages.rating import NUMBER as PLAIN_NUMBER
 TEXTS: tuple[Target, ...] = ("instruction", "input", "output", "other_output")
 
 
+SetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+
+
+class InputSet(Settings):
+    """One of several data sets: its path, and how it is read where that is a way of its own."""
+
+    path: Annotated[str, Field(min_length=1), OPERATIONAL]
+    shape: Annotated[Literal["auto"] | Name | None, OPERATIONAL] = None  # part of the fingerprint
+    columns: Annotated[dict[Target, str] | None, OPERATIONAL] = None
+    split: Annotated[str | None, OPERATIONAL] = None
+    license: Annotated[str | None, OPERATIONAL] = None
+
+
 class Config(StageConfig):
     """Settings of `import`: where the rows come from (set by `--input`) and how they are read.
 
+    `sets` are several data sets by name, in place of `path`: a path each, or a mapping with its
+    `path`, and `shape`, `columns`, `split` or `license` where they are its own; `rows` are then the
+    first of all of them, one after the other.
     `columns` names the file's fields where they are called otherwise, as in `{instruction:
     question, output: answer}`; `split` which split of a saved data set, or which shards of a folder
     by the beginning of their names. `answers` names fields that hold an answer each, as several
@@ -59,6 +84,7 @@ class Config(StageConfig):
     """
 
     path: Annotated[str, OPERATIONAL] = ""  # its content is identity
+    sets: Annotated[dict[SetName, str | InputSet], Field(default_factory=dict), OPERATIONAL]
     rows: Annotated[int | None, Field(ge=1), EXTENT] = None
     shape: Annotated[Literal["auto"] | Name, IDENTITY] = "auto"
     columns: Annotated[dict[Target, str], Field(default_factory=dict), IDENTITY]
@@ -86,6 +112,12 @@ class Config(StageConfig):
         if given is not None and (taken := {"tie", "flipped"} & set(given)):
             raise ValueError(f"no answer can be called {taken.pop()!r}: that is a verdict")
         return given
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Config:
+        if self.path and self.sets:
+            raise ValueError("path is one data set, and sets are several: give one of the two")
+        return self
 
     @field_validator("columns")
     @classmethod

@@ -39,11 +39,13 @@ def check_run_manifest(run: Run, report: Report) -> None:
 def check_export(run: Run, counted: list[CountedStage], report: Report) -> None:
     """`data/`: each configuration holds the kept rows of the last stage, split by root."""
     exports = [stage for stage in counted if stage.state.exported is not None]
+    sources = [stage for stage in counted if stage.state.parts]
+    schemas = export.schemas(sources[-1].state.columns if sources else ())
     held: dict[tuple[str, str], list[pa.ChunkedArray]] = {}
     is_readable = True
     for entry in run.manifest.data:
         _, form, name = (*entry.path.split("/"), "", "")[:3]
-        wanted = (export.SCHEMAS | {"completion": export.COMPLETION}).get(form)
+        wanted = schemas.get(form)
         table = shard.read(run.path, entry.path, entry, wanted, ("row_id",), report)
         if table is None or "row_id" not in table.column_names:
             is_readable = False
@@ -55,7 +57,6 @@ def check_export(run: Run, counted: list[CountedStage], report: Report) -> None:
             report.find(name, "run.json does not list it")
     if not exports:
         return
-    sources = [stage for stage in counted if stage.state.parts]
     if not sources or not sources[-1].is_readable or not is_readable:
         return
     source, stage = sources[-1], exports[-1]
@@ -64,7 +65,7 @@ def check_export(run: Run, counted: list[CountedStage], report: Report) -> None:
     config = export.Config.model_validate(stage.state.settings)
     seed = int(run.manifest.identity.get("seed", 0))
     rows = _with_sides(source.rows, seed, config)
-    for form in export.schemas(config):
+    for form in export.schemas((), config):
         for side in ("train", "validation"):
             ids = rows.filter(side=side)["row_id"]
             pieces = held.get((form, side), [])
@@ -82,6 +83,9 @@ def _with_sides(rows: pl.DataFrame, seed: int, config: export.Config) -> pl.Data
     if not rows.width:
         return pl.DataFrame(schema={"row_id": pl.String, "side": pl.String})
     root = pl.col("root_id").replace("", None)
+    if "copies" in rows.columns:  # a row stands in data/ as often as in the mixture
+        times = pl.col("copies").fill_null(1)
+        rows = rows.filter("is_kept").select(pl.all().repeat_by(times)).explode(rows.columns)
     kept = rows.filter("is_kept").select("row_id", root=pl.coalesce(root, "row_id"))
     roots = kept["root"].unique()
     sides = [export.split(root, seed, config) for root in roots]

@@ -24,7 +24,7 @@ from pipeline.stages import STAGES
 from pipeline.verify import shard
 from pipeline.verify.report import Report
 
-NEEDED = ("row_id", "parent_id", "root_id", "requests", "drop_reason")
+NEEDED = ("row_id", "parent_id", "root_id", "copies", "requests", "drop_reason")
 
 
 class CountedStage:

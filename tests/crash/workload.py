@@ -90,7 +90,7 @@ def curating(folder: Path, rows: int = 6000, shard_rows: int = 800) -> Workload:
             row = found[-1] | {"instruction": f"{found[-1]['instruction']} Now."}
         found.append(row)
     path.write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
-    return Workload(recipe="curate", given=path, asks=False, ends_from=7, shard_rows=shard_rows)
+    return Workload(recipe="curate", given=path, asks=False, ends_from=8, shard_rows=shard_rows)
 
 
 def evolving(folder: Path, rows: int = 60, rounds: int = 2, **more: Any) -> Workload:

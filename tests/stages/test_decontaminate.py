@@ -76,7 +76,7 @@ def test_the_curate_recipe_runs_with_and_without_prompts(rows: Path) -> None:
         options = Options("curate", out=str(out), input=str(rows), settings=settings)
         execute(prepare(options), lambda event: None)
         run = open_run(out)
-        names = ["import", "filter", "clean", "dedup", "decontaminate", "format", "export"]
+        names = ["import", "filter", "clean", "dedup", "decontaminate", "tag", "format", "export"]
         assert list(run.stages) == names
         assert run.kept("decontaminate").height == 2 - number
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
