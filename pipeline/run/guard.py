@@ -109,8 +109,8 @@ class Guard:
         self, frame: pl.DataFrame, failed: Drop, act: Callable[[pl.DataFrame], pl.DataFrame]
     ) -> dict[int, Drop]:
         """The rows, by their places, on which alone `act` fails; it has `failed` on all of them."""
-        if frame.height == 1:
-            return {0: failed}
+        if frame.height <= 1:
+            return dict.fromkeys(range(frame.height), failed)
         self._recent.pop()  # the halves count, not the whole
         found: dict[int, Drop] = {}
         half = frame.height // 2

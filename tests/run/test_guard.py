@@ -105,6 +105,15 @@ def test_a_filter_that_fails_on_no_row_alone_drops_none() -> None:
         Guard("stage").judge(pl.DataFrame({"text": list("abcz")}), act)
 
 
+def test_a_filter_that_fails_without_any_row_ends_the_run_with_what_it_says() -> None:
+    def act(frame: pl.DataFrame) -> pl.DataFrame:
+        raise KeyError("always")
+
+    for rows in (0, 1, 3):
+        with pytest.raises(BrokenStageError, match=r"fails on 0 rows together.*KeyError.*always"):
+            Guard("stage").judge(pl.DataFrame({"text": ["a"] * rows}), act)
+
+
 def test_one_failure_in_a_thousand_goes_on_for_ever() -> None:
     guard = Guard("stage")
     for i in range(20_000):
