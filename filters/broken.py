@@ -32,7 +32,7 @@ ENDS = re.compile(
 ITEM = re.compile(
     r"^[ \t]*(?:[-*•·–]|\(?(?:\d{1,3}|[a-zA-Z])[.)、）]|[①-⑳])(?:[ \t]+|(?<=[、）])|$)"
 )
-EMPTY_ITEM = re.compile(r"\n[ \t]*(?:\d{1,3}[.)、]|[-*•])[ \t]*$")
+EMPTY_ITEM = re.compile(r"\n[ \t]*(?:(?:\d{1,3}|[B-Zb-z])[.)、]|[-*•])[ \t]*$")
 OPEN_WORD = re.compile(
     r"(?:^|\s)(?:the|an|and|or|of|because|whose|than|their|its|your|our|very|including|such as"
     r"|as well as|is a|are a|was a|of a|in a|to a|with a|and a|by a|for a|as a)$"
@@ -136,6 +136,12 @@ def loop(text: str, repeats: int, characters: int) -> str | None:
     >>> loop("It is so. " + "And so on and on. " * 9, 4, 60)
     "9 times 'And so on and on. '"
     """
+    ended = text.rstrip(TERMINAL)  # after the last time
+    found = _loop(text, repeats, characters)
+    return found or (_loop(ended, repeats, characters) if ended != text else None)
+
+
+def _loop(text: str, repeats: int, characters: int) -> str | None:
     if len(text) * 2 < characters:
         return None
     tail = DIGITS.sub("0", text[-TAIL:])

@@ -35,15 +35,19 @@ def leftovers(
     disclaimers: bool = True,
     refusals: bool = True,
     markup: bool = True,
+    prompts: bool = True,
 ) -> pl.DataFrame:
-    """Drop answers with what another assistant says of itself, its refusals, or its markup.
+    """Drop answers with what another assistant says of itself, its refusals, markup or prompts.
 
-    A refusal begins in the first `opening` characters, whatever stands further down. A null is
-    empty. Returns one row an entry, in order: `reason` (String, null where the row is kept) and
-    `detail` (String: the phrase with what is around it; null where the row is kept).
+    A refusal begins in the first `opening` characters, whatever stands further down. A
+    `leaked_prompt` may stand in the instruction too: what was to be rewritten, or the list of tasks
+    to go on with; a system prompt in the answer alone. A null is empty. Returns one row an entry,
+    in order: `reason` (String, null where the row is kept) and `detail` (String: the phrase with
+    what is around it; null where the row is kept).
     """
     lists = {
         "chat_markup": ("chat_markup",) if markup else (),
+        "leaked_prompt": ("leaked_prompts", "system_prompts") if prompts else (),
         "assistant_refusal": ("refusals",) if refusals else (),
         "assistant_disclaimer": ("disclaimers",) if disclaimers else (),
     }
@@ -63,14 +67,27 @@ def leftovers(
                 if met is not None:
                     reasons[at] = reason
                     details[at] = _shown(text, met)
+    if prompts:
+        _find_in_tasks(instruction, reasons, details)
     return verdict(reasons, details)
+
+
+def _find_in_tasks(
+    instruction: pl.Series, reasons: list[str | None], details: list[str | None]
+) -> None:
+    pattern = one_of("leaked_prompts")
+    tasks = instruction.fill_null("")
+    for at in tasks.str.contains(f"(?i){pattern.pattern}").arg_true().to_list():
+        met = pattern.search(tasks[at])
+        if met is not None and reasons[at] is None:
+            reasons[at], details[at] = "leaked_prompt", f"instruction: {_shown(tasks[at], met)}"
 
 
 def _met(
     pattern: re.Pattern[str], task: str, text: str, reason: str, opening: int
 ) -> re.Match[str] | None:
     """The first place where the answer itself says one of the phrases."""
-    if reason == "chat_markup":
+    if reason in ("chat_markup", "leaked_prompt"):
         return None if pattern.search(task) else pattern.search(text)
     somebody_speaks = one_of("somebody_speaks").search(task) is not None
     if somebody_speaks and ASSISTANT.search(task):

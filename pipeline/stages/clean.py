@@ -17,6 +17,8 @@ from pydantic import Field, model_validator
 
 from filters import masks
 from filters.broken import broken
+from filters.copied import copied
+from filters.cut_word import Words, cut_word, ends_of, judge_ends
 from filters.known import files_of, known, read_rows
 from filters.language import PACKAGE, language
 from filters.leftovers import leftovers
@@ -34,9 +36,10 @@ from filters.toxicity import toxicity
 from filters.url_only import url_only
 from pipeline.stage import DECISION, FilterStage, Parts, StageConfig
 from pipeline.stages.all_turns import TEXTS, with_all_turns
-from pipeline.stages.rules import Filter, Rule, check_settings, judge_by, parameters
+from pipeline.stages.rules import VERDICT, Filter, Rule, check_settings, judge_by, parameters
 
 RULES: dict[str, Filter] = {
+    "copied": copied,
     "leftovers": leftovers,
     "url_only": url_only,
     "broken": broken,
@@ -49,8 +52,11 @@ RULES: dict[str, Filter] = {
     "secrets": secrets,
     "toxicity": toxicity,
     "known": known,
+    "cut_word": cut_word,
     "task_cap": task_cap,
 }
+TOGETHER = ("cut_word", "task_cap")
+"""The rules that compare rows: they come last, `task_cap` on the rows that all others left."""
 FLAGS: dict[str, dict[str, Finder]] = {"personal_data": OF_PERSONAL_DATA, "secrets": OF_SECRETS}
 """Rules that can keep a row and say what is in it, in a column of their name: `action: flag`."""
 EXTRA = "clean"
@@ -70,6 +76,7 @@ class Config(StageConfig):
     `{action: flag}` keep them and name the kinds in a column.
     """
 
+    copied: Annotated[Choice, DECISION] = True
     leftovers: Annotated[Choice, DECISION] = True
     url_only: Annotated[Choice, DECISION] = True
     broken: Annotated[Choice, Field(default_factory=lambda: {"full_stops": False}), DECISION]
@@ -82,6 +89,7 @@ class Config(StageConfig):
     secrets: Annotated[Choice, DECISION] = True
     toxicity: Annotated[Choice, DECISION] = False
     known: Annotated[Choice, DECISION] = False
+    cut_word: Annotated[Choice, DECISION] = True
     task_cap: Annotated[Choice, DECISION] = False
 
     @model_validator(mode="after")
@@ -140,29 +148,54 @@ def judge_parts(parts: Parts, config: Config, scratch: Path) -> pl.DataFrame:
 
 
 def _judge(frames: Iterator[pl.DataFrame], config: Config) -> pl.DataFrame:
-    """`task_cap` alone compares rows: it comes last, with what it needs of those that are left."""
+    """Rules on each row by itself, then those that compare rows, with the little that they need."""
     flags = flagged(config)
     alone = [
         (name, function, {key: value for key, value in settings.items() if key != "action"})
         for name, function, settings in rules(config)
-        if name != "task_cap" and name not in flags
+        if name not in TOGETHER and name not in flags
     ]
-    together = [rule for rule in rules(config) if rule[0] == "task_cap"]
+    together = {name: settings for name, _, settings in rules(config) if name in TOGETHER}
+    words = Words()
     verdicts, left = [], []
     for frame in frames:
         whole = with_all_turns(frame)
         found = judge_by(whole, alone)
         verdicts.append(found.with_columns(**_flags(whole, flags)))
-        if together:
-            left.append(_task(frame).with_columns(is_left=found["reason"].is_null()))
-    judged = pl.concat(verdicts).with_row_index("at")
+        small = pl.DataFrame({"is_left": found["reason"].is_null()})
+        if "task_cap" in together:
+            small = small.hstack(_task(frame))
+        if "cut_word" in together:
+            columns = [whole[name] for name in TEXTS]
+            small = small.with_columns(end=ends_of(*columns))
+            for column in columns:
+                words.add(column)
+        left.append(small)
+    judged = pl.concat(verdicts)
     if not together:
-        return judged.drop("at")
-    tasks = pl.concat(left)
-    capped = judge_by(tasks.filter("is_left").drop("is_left"), together)
-    kept = judged.filter(pl.col("reason").is_null()).select("at", *flags).hstack(capped)
-    gone = judged.filter(pl.col("reason").is_not_null())
-    return pl.concat([gone, kept.select(gone.columns)]).sort("at").drop("at")
+        return judged
+    rows = pl.concat(left)
+    if "cut_word" in together:
+        found = judge_ends(rows["end"], words.counted(), **together["cut_word"])
+        judged = _merged(judged, rows["is_left"], found.filter(rows["is_left"]))
+        rows = rows.drop("end").with_columns(is_left=judged["reason"].is_null())
+    if "task_cap" in together:
+        rule = ("task_cap", task_cap, together["task_cap"])
+        found = judge_by(rows.filter("is_left").drop("is_left"), [rule])
+        judged = _merged(judged, rows["is_left"], found)
+    return judged
+
+
+def _merged(judged: pl.DataFrame, is_left: pl.Series, found: pl.DataFrame) -> pl.DataFrame:
+    """The verdicts so far, with those found of the rows that were left."""
+    nulls = [
+        pl.lit(None, kind).alias(name)
+        for name, kind in VERDICT.items()
+        if name not in found.columns
+    ]
+    rows = judged.with_row_index("at")
+    said = rows.filter(is_left).drop(*VERDICT).hstack(found.with_columns(nulls).select(*VERDICT))
+    return pl.concat([rows.filter(~is_left), said.select(rows.columns)]).sort("at").drop("at")
 
 
 def flagged(config: Config) -> dict[str, dict[str, Finder]]:

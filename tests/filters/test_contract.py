@@ -6,6 +6,8 @@ import pytest
 
 from filters.agreement import agreement
 from filters.broken import broken
+from filters.copied import copied
+from filters.cut_word import cut_word
 from filters.exact import exact
 from filters.instances import instances
 from filters.keywords import keywords
@@ -45,6 +47,7 @@ TEXTUAL = [
     only_stop_words,
     prompt_leak,
     too_long,
+    copied,
     leftovers,
     broken,
     language,
@@ -59,6 +62,7 @@ TEXTUAL = [
 ]
 SINGLE = [*TEXTUAL, agreement, pair_rating, toxicity_scores]
 COMPARING = [instances, exact, task_cap, known]
+BY_ALL_ROWS = [cut_word]  # judged by the words of all rows, without naming one
 
 Filter = Callable[..., pl.DataFrame]
 
@@ -72,13 +76,13 @@ def apply(judge: Filter, frame: pl.DataFrame) -> pl.DataFrame:
     return judge(*(frame[each.name] for each in parameters(judge, settings=False)))
 
 
-@pytest.mark.parametrize("judge", [*SINGLE, *COMPARING])
+@pytest.mark.parametrize("judge", [*SINGLE, *COMPARING, *BY_ALL_ROWS])
 def test_parameters_are_columns_and_settings_have_defaults(judge: Filter) -> None:
     assert {each.name for each in parameters(judge, settings=False)} <= COLUMNS
     assert all(each.default is not each.empty for each in parameters(judge, settings=True))
 
 
-@pytest.mark.parametrize("judge", [*SINGLE, *COMPARING])
+@pytest.mark.parametrize("judge", [*SINGLE, *COMPARING, *BY_ALL_ROWS])
 def test_no_rows_and_rows_of_nulls_get_their_verdicts(judge: Filter) -> None:
     wanted = {"reason": pl.String, "detail": pl.String}
     if judge in COMPARING:

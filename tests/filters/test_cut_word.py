@@ -1,0 +1,124 @@
+"""Answers that stop inside a word."""
+
+import re
+from collections import Counter
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from filters.cut_word import Words, cut_word
+
+BITS = ["in", "inform", "information", "head", "headed", "the", "a", "é", "éclair", "42", "水", "-"]
+ENDS = [" ", ". ", ", ", "\n", "", ")"]
+TEXT = st.none() | st.lists(
+    st.tuples(st.sampled_from(BITS), st.sampled_from(ENDS)), max_size=6
+).map(lambda parts: "".join(bit + end for bit, end in parts))
+WORD = re.compile("[A-Za-z\u00c0-\u024f]+")
+
+
+def series(texts: list[str | None]) -> pl.Series:
+    return pl.Series(texts, dtype=pl.String)
+
+
+def judged(outputs: list[str | None], **settings: float) -> list[str | None]:
+    none = series([None] * len(outputs))
+    found = cut_word(none, none, series(outputs), **settings)  # type: ignore[arg-type]
+    return found["reason"].to_list()
+
+
+def slow(rows: list[tuple[str | None, ...]], times: float, at_least: int) -> list[bool]:
+    """The rule without its share, word by word."""
+    words: Counter[str] = Counter()
+    ends: Counter[str] = Counter()
+    for text in (text or "" for row in rows for text in row):
+        for met in WORD.finditer(text.lower()):
+            words[met[0]] += 1
+            after = text[met.end() :]
+            if re.match("[.,)]|[ \t]*(\n|$)", after):
+                ends[met[0]] += 1
+    verdicts = []
+    for task, given_, answer in rows:
+        text = (answer or "").rstrip()
+        last = re.search(r"[ \n-]([A-Za-z\u00c0-\u024f]+)$", text)
+        is_cut = last is not None and re.search(r"\w", text[: last.start()]) is not None
+        if last is not None and is_cut:
+            word = last[1].lower()
+            before = f"{task or ''}\n{given_ or ''}\n{text[: last.start(1)]}"
+            longer = sum(
+                n for other, n in words.items() if other != word and other.startswith(word)
+            )
+            is_cut = word not in WORD.findall(before.lower())
+            is_cut = is_cut and longer >= max(at_least, times * max(0, ends[word] - 1))
+        verdicts.append(is_cut)
+    return verdicts
+
+
+@given(st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=12), st.integers(1, 6), st.integers(1, 4))
+def test_verdicts_are_those_of_counting_each_word(
+    rows: list[tuple[str | None, ...]], times: int, at_least: int
+) -> None:
+    columns = [series([row[at] for row in rows]) for at in range(3)]
+    found = cut_word(*columns, times=times, at_least=at_least, share=1e9)
+    assert [reason is not None for reason in found["reason"]] == slow(rows, times, at_least)
+    assert found["detail"].is_not_null().to_list() == found["reason"].is_not_null().to_list()
+
+
+@pytest.mark.parametrize(("others", "reason"), [(4, None), (5, "cut_word")])
+def test_both_sides_of_how_often_longer_words_come(others: int, reason: str | None) -> None:
+    texts: list[str | None] = ["All the information here."] * others
+    assert judged([*texts, "This is some informat"])[-1] == reason
+
+
+@pytest.mark.parametrize(("ended", "reason"), [(1, "cut_word"), (2, None)])
+def test_both_sides_of_how_often_it_stands_at_an_end(ended: int, reason: str | None) -> None:
+    texts: list[str | None] = ["My headed notes."] * 25
+    texts += ["Use your head."] * ended
+    assert judged([*texts, "The pole is head"])[-1] == reason
+
+
+@pytest.mark.parametrize(("answers", "reason"), [(2, "cut_word"), (3, None)])
+def test_what_many_answers_end_with_is_a_word(answers: int, reason: str | None) -> None:
+    texts: list[str | None] = ["Twelve starlings came to the garden."] * 60
+    many: list[str | None] = [f"I give it {n} star" for n in ("one", "two", "six")[:answers]]
+    assert judged([*texts, *many])[-answers:] == [reason] * answers
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "informat",  # one word may be a name
+        "some informat.",
+        "```\nsome informat",
+        "for (informat = 0; informat < 3;) {\n  use informat",
+        "informat comes before informat",
+        "一些informat",
+    ],
+)
+def test_what_is_no_cut_word(answer: str) -> None:
+    texts: list[str | None] = ["All the information here."] * 50
+    assert judged([*texts, answer])[-1] is None
+
+
+def test_a_word_of_the_task_is_no_cut_word() -> None:
+    texts: list[str | None] = ["All the information here."] * 50
+    tasks: list[str | None] = ["Say it."] * 50
+    tasks += ["What does informat mean?"]
+    outputs = series([*texts, "No more than informat"])
+    found = cut_word(series(tasks), series([""] * 51), outputs)
+    assert found["reason"].count() == 0
+
+
+def test_words_are_counted_alike_in_any_parts() -> None:
+    texts: list[str | None] = ["The gene.", "genes and a general gene", None, "Gene-editing"] * 10
+    whole, parts = Words(), Words()
+    whole.add(series(texts))
+    for text in texts:
+        parts.add(series([text]))
+    whole.counted(), parts.counted()
+    for word in ("gene", "g", "genes", "z", ""):
+        assert (whole.longer(word), whole.ends(word)) == (parts.longer(word), parts.ends(word))
+    assert whole.longer("gene") == 20
+    assert whole.ends("gene") == 20
+    assert whole.n == parts.n == 90
