@@ -421,7 +421,7 @@ PLANTS: dict[str, tuple[Callable[[Row, int, Sources], Row | None], ...]] = {
     "gibberish": (gibberish,),
     "truncated elsewhere": (cut_elsewhere,),
 }
-SCORED = {"wrong labels": "ifd", "gibberish": "output_perplexity"}
+SCORED = {"wrong labels": "ifd", "gibberish": "perplexity"}
 BESIDE = {"truncated elsewhere": "truncated"}
 
 
