@@ -102,7 +102,7 @@ def test_places_are_the_same_for_any_shards_and_go_into_the_data(tmp_path: Path)
     for size in (4, 100):
         out = tmp_path / f"run-{size}"
         named = [f"shard_rows={size}", "dedup.near=false", "order.by=output_length"]
-        named += ["clean.repetition=false", "filter.filters={outputs: {}}"]
+        named += ["clean.repetition=false", "clean.copied=false", "filter.filters={outputs: {}}"]
         execute(prepare(Options("curate", str(out), str(source), settings=named)), print)
         books.check(out)
         found.append(open_run(out).kept("order"))
