@@ -40,10 +40,10 @@ def leftovers(
     """Drop answers with what another assistant says of itself, its refusals, markup or prompts.
 
     A refusal begins in the first `opening` characters, whatever stands further down. A
-    `leaked_prompt` may stand in the instruction too: what was to be rewritten, or the list of tasks
-    to go on with; a system prompt in the answer alone. A null is empty. Returns one row an entry,
-    in order: `reason` (String, null where the row is kept) and `detail` (String: the phrase with
-    what is around it; null where the row is kept).
+    `leaked_prompt` may stand in the instruction too, outside quotation marks: what was to be
+    rewritten, or the list of tasks to go on with; a system prompt in the answer alone. A null is
+    empty. Returns one row an entry, in order: `reason` (String, null where the row is kept) and
+    `detail` (String: the phrase with what is around it; null where the row is kept).
     """
     lists = {
         "chat_markup": ("chat_markup",) if markup else (),
@@ -78,9 +78,12 @@ def _find_in_tasks(
     pattern = one_of("leaked_prompts")
     tasks = instruction.fill_null("")
     for at in tasks.str.contains(f"(?i){pattern.pattern}").arg_true().to_list():
-        met = pattern.search(tasks[at])
+        task = tasks[at]
+        met = next(
+            (one for one in pattern.finditer(task) if not _is_quoted(task, one.start())), None
+        )
         if met is not None and reasons[at] is None:
-            reasons[at], details[at] = "leaked_prompt", f"instruction: {_shown(tasks[at], met)}"
+            reasons[at], details[at] = "leaked_prompt", f"instruction: {_shown(task, met)}"
 
 
 def _met(
