@@ -151,7 +151,7 @@ def test_punctuation_is_counted_as_the_slow_version_counts(
 ) -> None:
     signs = [sign for sign in text if not sign.isspace()]
     marks = [sign for sign in signs if sign in ".,!。"]
-    over = len(signs) >= at_least and len(marks) > most * len(signs)
+    over = len(signs) >= at_least and len(marks) > Fraction(str(most)) * len(signs)
     found = punctuation(pl.Series([text]), at_most=most, characters_at_least=at_least)
     assert (found["reason"][0] is not None) is over
 
@@ -161,6 +161,14 @@ def test_both_sides_of_the_share_of_punctuation(marks: int, is_kept: bool) -> No
     text = "a" * (20 - marks) + "!" * marks
     assert punctuation(pl.Series([text]))["reason"].is_null()[0] is is_kept
     assert punctuation(pl.Series([text[1:]]))["reason"].is_null()[0]
+
+
+@pytest.mark.parametrize(("marks", "is_kept"), [(29, True), (30, False)])
+def test_a_share_of_punctuation_is_of_the_number_as_it_is_written(
+    marks: int, is_kept: bool
+) -> None:
+    text = "a" * (100 - marks) + "!" * marks
+    assert punctuation(pl.Series([text]), at_most=0.29)["reason"].is_null()[0] is is_kept
 
 
 @given(st.lists(st.integers(1, 12), max_size=6), st.integers(0, 6), st.integers(1, 12))
