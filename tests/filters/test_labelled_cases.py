@@ -107,5 +107,5 @@ def test_every_case_gets_the_verdict_of_its_reader(name: str, written_in: str) -
 
 
 def test_the_case_files_are_those_that_are_read() -> None:
-    found = {path.name for path in CASES.iterdir()}
+    found = {path.name for path in CASES.glob("*.tsv")}
     assert found == {f"{name}.{language}.tsv" for name in JUDGES for language in ("en", "zh")}
