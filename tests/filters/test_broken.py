@@ -167,6 +167,12 @@ def test_a_sentence_alone_without_a_full_stop_is_kept() -> None:
     assert not is_cut_off("He came. He saw. Then")
 
 
+@pytest.mark.parametrize(("end", "is_cut"), [("to the mill", False), ("to the old mill", True)])
+def test_both_sides_of_how_long_a_line_among_whole_ones_is(end: str, is_cut: bool) -> None:
+    assert is_cut_off(f"He came.\nHe saw.\nthen he went {end}") is False
+    assert is_cut_off(f"He came.\nHe saw.\nthen he went down {end}") is is_cut
+
+
 def test_a_missing_full_stop_can_be_let_pass() -> None:
     assert reason("He came. He saw. He conq", full_stops=False) is None
     assert reason("He came. He saw. He lost,", full_stops=False) == "cut_off"

@@ -234,6 +234,20 @@ def test_scripts_are_compared_as_the_slow_version_compares_them(
     assert found == ("script_mismatch" if slow_mismatch(task, given_, answer, letters) else None)
 
 
+@pytest.mark.parametrize(
+    ("asked", "said", "wanted"),
+    [
+        ("Say what the sign 河 stands for.", ZH, "script_mismatch"),
+        ("Say what the signs 河水 stand for.", ZH, None),
+        ("说说这条河流", "河水 was so great and so wide that we left", "script_mismatch"),
+        ("说说这条河流", "河水 was so great and so wide that we let", None),
+    ],
+)
+def test_both_sides_of_how_many_signs_are_names(asked: str, said: str, wanted: str | None) -> None:
+    columns = pl.Series([asked]), pl.Series([""]), pl.Series([said])
+    assert script_mismatch(*columns)["reason"][0] == wanted
+
+
 def test_both_sides_of_how_sure_a_language_is() -> None:
     found = told(DE)
     assert found is not None

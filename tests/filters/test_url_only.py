@@ -53,6 +53,20 @@ def test_a_link_that_the_task_names_and_asks_for_is_kept(task: str, is_kept: boo
     assert (reason("https://a.invalid/x", task) is None) is is_kept
 
 
+@pytest.mark.parametrize(
+    ("host", "is_kept"),
+    [
+        ("example.org", True),
+        ("www.example.com", True),
+        ("b.example.org", True),
+        ("a.invalid", False),
+    ],
+)
+def test_a_link_to_an_example_is_kept_where_links_are_asked_for(host: str, is_kept: bool) -> None:
+    assert (reason(f"https://{host}/x", "Show how a link looks.") is None) is is_kept
+    assert reason(f"https://{host}/x", "Show how it looks.") == "url_only"
+
+
 def test_nothing_is_no_link() -> None:
     assert reason(None) is None
     assert reason("") is None
