@@ -1,6 +1,6 @@
 r"""How many planted defects the filters find, and how many of their other flags are right.
 
-    python scripts/bench_planted.py --data instructions_real.parquet \\
+    python scripts/bench_planted.py --data instructions_real.parquet \
         --prompts benchmark_prompts.parquet
     python scripts/bench_planted.py ... --score        # wrong labels and gibberish too, by `tiny`
     python scripts/bench_planted.py ... --unread       # prints other flags that nobody has read
@@ -533,6 +533,58 @@ def drawn_for_reading(others: dict[str, dict[str, str]], n: int, seed: int) -> d
     return taken
 
 
+@dataclass
+class Line:
+    """What was planted of a kind, what of it was found, and what else was flagged for it."""
+
+    kind: str
+    planted: Counter[str]  # by form
+    found: Counter[str]
+    missed: list[str]
+    others: dict[str, str]  # flagged rows without a planted defect of the kind
+    drawn: list[str] = field(default_factory=list)  # of those, to be read
+    read: list[bool] = field(default_factory=list)  # whether each that was read is right
+
+    @property
+    def recall(self) -> float:
+        """The share of planted rows that is found."""
+        return self.found.total() / self.planted.total()
+
+    @property
+    def precision(self) -> float:
+        """Planted rows and right others among all that is flagged; what nobody read is wrong."""
+        share = sum(self.read) / max(1, len(self.drawn))
+        hits = self.found.total()
+        return (hits + share * len(self.others)) / max(1, hits + len(self.others))
+
+
+def lines(rows: pl.DataFrame, pairs: dict[str, str], prompts: Path, seed: int) -> list[Line]:
+    """A line for each kind that rules look for, and for what is reported beside it."""
+    kinds = dict(rows.select("row_id", "kind").rows())
+    forms = dict(rows.select("row_id", "form").rows())
+    result: list[Line] = []
+    for kind, flagged in flags(rows, prompts).items():
+        beside = [name for name, of in BESIDE.items() if of == kind]
+        is_own = {row for row, one in kinds.items() if one in (kind, *beside)}
+        is_own |= {pairs[row] for row in is_own if row in pairs}
+        others = {row: said for row, said in flagged.items() if row not in is_own}
+        for name in (kind, *beside):
+            line = Line(name, Counter(), Counter(), [], others if name == kind else {})
+            for row in (row for row, one in kinds.items() if one == name):
+                line.planted[forms[row]] += 1
+                if row in flagged or pairs.get(row) in flagged:
+                    line.found[forms[row]] += 1
+                else:
+                    line.missed.append(row)
+            result.append(line)
+    drawn = drawn_for_reading({line.kind: line.others for line in result}, READ, seed)
+    read = verdicts()
+    for line in result:
+        line.drawn = drawn[line.kind]
+        line.read = [read[line.kind, row] for row in line.drawn if (line.kind, row) in read]
+    return result
+
+
 def main() -> None:
     """Plant, look, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -541,52 +593,29 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--score", action="store_true")
     parser.add_argument("--unread", action="store_true")
-    parser.add_argument("--missed", help="print what is missed of this kind")
+    parser.add_argument("--missed", action="store_true", help="print what is not found")
     given = parser.parse_args()
     rows, pairs = planted(given.data, given.prompts, given.seed)
-    kinds = dict(rows.select("row_id", "kind").rows())
+    found = lines(rows, pairs, given.prompts, given.seed)
     forms = dict(rows.select("row_id", "form").rows())
-    found = flags(rows, given.prompts)
-    also = {copy: {source} for copy, source in pairs.items()}
-    others: dict[str, dict[str, str]] = {}
-    lines: list[tuple[str, Counter[str], Counter[str], dict[str, str]]] = []
-    for kind, flagged in found.items():
-        beside = [name for name, of in BESIDE.items() if of == kind]
-        is_own = {row for row, one in kinds.items() if one in (kind, *beside)}
-        own_sources = {one for row in is_own for one in also.get(row, ())}
-        others[kind] = {
-            row: said for row, said in flagged.items() if row not in is_own | own_sources
-        }
-        for name in (kind, *beside):
-            total: Counter[str] = Counter()
-            hit: Counter[str] = Counter()
-            for row in (row for row, one in kinds.items() if one == name):
-                total[forms[row]] += 1
-                is_hit = not ({row} | also.get(row, set())).isdisjoint(flagged)
-                hit[forms[row]] += is_hit
-                if not is_hit and given.missed == name:
-                    show(rows, row, forms[row])
-            lines.append((name, total, hit, others[kind] if name == kind else {}))
-    reading = drawn_for_reading(others, READ, given.seed)
-    read = verdicts()
-    if given.unread:
-        for kind, chosen in reading.items():
-            for row in chosen:
-                if (kind, row) not in read:
-                    show(rows, row, f"{kind}\t{others[kind][row]}")
+    if given.unread or given.missed:
+        read = verdicts()
+        for line in found:
+            for row in line.missed if given.missed else ():
+                show(rows, row, f"{line.kind}, missed: {forms[row]}")
+            for row in line.drawn if given.unread else ():
+                if (line.kind, row) not in read:
+                    show(rows, row, f"{line.kind}\t{line.others[row]}")
         return
     print("| kind | planted | recall | other flags | read, right | precision | recall by form |")
     print("|---|---:|---:|---:|---:|---:|---|")
-    for name, total, hit, other in lines:
-        n, hits = total.total(), hit.total()
-        each = ", ".join(f"{form} {hit[form] / total[form]:.2f}" for form in sorted(total))
-        told_of = [read[name, row] for row in reading.get(name, ()) if (name, row) in read]
-        share = sum(told_of) / len(told_of) if told_of else 0.0
-        right = hits + share * len(other)
-        precision = f"{right / max(1, hits + len(other)):.2f}" if name in found else ""
-        was_read = f"{len(told_of)}, {sum(told_of)}" if name in found else ""
-        count = len(other) if name in found else ""
-        print(f"| {name} | {n} | {hits / n:.3f} | {count} | {was_read} | {precision} | {each} |")
+    for line in found:
+        each = ", ".join(
+            f"{form} {line.found[form] / n:.2f}" for form, n in sorted(line.planted.items())
+        )
+        told_of = f"{len(line.others)} | {len(line.read)}, {sum(line.read)} | {line.precision:.2f}"
+        told_of = " | | " if line.kind in BESIDE else told_of
+        print(f"| {line.kind} | {line.planted.total()} | {line.recall:.3f} | {told_of} | {each} |")
     if given.score:
         by_score(rows, given.seed)
 
