@@ -24,6 +24,7 @@ from filters.verse import asks_for_verse
 WORD = r"[A-Za-z\u00c0-\u024f]+"
 WORDS = re.compile(WORD)
 LAST_WORD = re.compile(rf"\w.*[\s(\"'“‘*_-]({WORD})$", re.DOTALL)
+NAME = re.compile(rf"[\d.,&'’A-Za-z\u00c0-\u024f-]+\s+{WORD}")  # or a measure: 5 km
 ENDING = rf"{WORD}(?:[.!?,;:)\"”’'\]。，！？]|[ \t]*(?:\n|$))"
 LAST = 300  # characters at the end, among which the last word has another before it
 SHOWN = 60
@@ -102,12 +103,12 @@ def cut_word(
 
     Longer words that begin with it come `at_least` times in the texts of all rows, and `times` as
     often as it stands at the end of a line or before a sign elsewhere. Kept are answers of one
-    word, verse that was asked for and has no signs at the ends of its lines, those that end with a
-    sign or as code, those whose last word stands in them, in the instruction or in the input once
-    more, and last words that are those of more than two answers and of more than there would be if
-    `share` of all answers were cut off. A null is empty. Returns one row an entry, in order:
-    `reason` (String, null where the row is kept) and `detail` (String: the end of the answer and
-    the counts; null where the row is kept).
+    word and of two, such as names, verse that was asked for and has no signs at the ends of its
+    lines, those that end with a sign or as code, those whose last word stands in them, in the
+    instruction or in the input once more, and last words that are those of more than two answers
+    and of more than there would be if `share` of all answers were cut off. A null is empty. Returns
+    one row an entry, in order: `reason` (String, null where the row is kept) and `detail` (String:
+    the end of the answer and the counts; null where the row is kept).
     """
     words = Words()
     for texts in (instruction, input, output):
@@ -131,7 +132,7 @@ def _end(task: str, given: str, answer: str) -> str | None:
     others = WORDS.findall(f"{task}\n{given}\n{text[: -len(met[1])]}".lower())
     if met[1].lower() in others or len(FENCE.findall(text)) % 2 or is_code(without_fenced(text)):
         return None
-    if asks_for_verse(task) and _ends_without_signs(text):
+    if NAME.fullmatch(text) or (asks_for_verse(task) and _ends_without_signs(text)):
         return None
     return text[-max(SHOWN, len(met[1])) :]
 

@@ -43,6 +43,7 @@ def slow(rows: list[tuple[str | None, ...]], times: float, at_least: int) -> lis
         text = (answer or "").rstrip()
         last = re.search(r"[ \n-]([A-Za-z\u00c0-\u024f]+)$", text)
         is_cut = last is not None and re.search(r"\w", text[: last.start()]) is not None
+        is_cut = is_cut and re.fullmatch(r"[\da-zé.,-]+\s+[a-zé]+", text) is None
         if last is not None and is_cut:
             word = last[1].lower()
             before = f"{task or ''}\n{given_ or ''}\n{text[: last.start(1)]}"
@@ -132,6 +133,20 @@ def test_both_sides_of_the_half_of_the_lines(signs: int, reason: str | None) -> 
     outputs = series([*texts, "\n".join([*verse, "no more informat"])])
     found = cut_word(series(["Say it."] * 50 + ["Write a song."]), series([""] * 51), outputs)
     assert found["reason"].to_list()[-1] == reason
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("Ida Informat", None),
+        ("21.5 informat", None),
+        ("All of informat", "cut_word"),
+        ("这里 informat", "cut_word"),
+    ],
+)
+def test_two_words_may_be_a_name_or_a_measure(answer: str, reason: str | None) -> None:
+    texts: list[str | None] = ["All the information here."] * 50
+    assert judged([*texts, answer])[-1] == reason
 
 
 def test_a_shell_script_ends_with_fi() -> None:
