@@ -37,10 +37,6 @@ def _judge(task: str, given: str, answer: str) -> str | None:
         return "empty_output"
     if answer == given:
         return "copied_input"
-    if answer == task or (
-        answer.startswith(task)
-        and answer.endswith(given)
-        and answer.split() == f"{task} {given}".split()
-    ):
+    if answer.startswith(task) and answer[len(task) :].strip() in ("", given):
         return "copied_instruction"
     return None

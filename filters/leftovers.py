@@ -22,6 +22,11 @@ QUOTES = (("“", "”"), ("「", "」"), ("『", "』"), ("‘", "’"), ("«",
 SPEAKER = re.compile(r"^[ \t>*_-]*[\w .]{1,24}[*_]*\s?[:：]")
 ASSISTANT = re.compile(r"\bAIs?\b|robot|chatbot|assistant|artificial|机器人|人工智能|助手|助理")
 APOLOGY = re.compile(r"\bsorry\b|apolog|抱歉|对不起|道歉", re.IGNORECASE)
+ASKS_FOR_PROMPT = re.compile(
+    r"\bprompts?\b.*\b(?:model|chat ?bot|bot|assistant|AI|injection)\b|system prompt"
+    r"|系统提示|提示词|提示注入",
+    re.IGNORECASE,
+)
 BEFORE = 40
 AFTER = 80
 
@@ -40,10 +45,11 @@ def leftovers(
     """Drop answers with what another assistant says of itself, its refusals, markup or prompts.
 
     A refusal begins in the first `opening` characters, whatever stands further down. A
-    `leaked_prompt` may stand in the instruction too: what was to be rewritten, or the list of tasks
-    to go on with; a system prompt in the answer alone. A null is empty. Returns one row an entry,
-    in order: `reason` (String, null where the row is kept) and `detail` (String: the phrase with
-    what is around it; null where the row is kept).
+    `leaked_prompt` may stand in the instruction too, outside quotation marks: what was to be
+    rewritten, or the list of tasks to go on with; a system prompt in the answer alone, where none
+    was asked for. A null is empty. Returns one row an entry, in order: `reason` (String, null where
+    the row is kept) and `detail` (String: the phrase with what is around it; null where the row is
+    kept).
     """
     lists = {
         "chat_markup": ("chat_markup",) if markup else (),
@@ -63,6 +69,8 @@ def leftovers(
                 if reasons[at] is not None:
                     continue
                 task, text = f"{instruction[at] or ''}\n{input[at] or ''}", answers[at]
+                if name == "system_prompts" and ASKS_FOR_PROMPT.search(task):
+                    continue
                 met = _met(pattern, task, text, reason, opening)
                 if met is not None:
                     reasons[at] = reason
@@ -78,9 +86,12 @@ def _find_in_tasks(
     pattern = one_of("leaked_prompts")
     tasks = instruction.fill_null("")
     for at in tasks.str.contains(f"(?i){pattern.pattern}").arg_true().to_list():
-        met = pattern.search(tasks[at])
+        task = tasks[at]
+        met = next(
+            (one for one in pattern.finditer(task) if not _is_quoted(task, one.start())), None
+        )
         if met is not None and reasons[at] is None:
-            reasons[at], details[at] = "leaked_prompt", f"instruction: {_shown(tasks[at], met)}"
+            reasons[at], details[at] = "leaked_prompt", f"instruction: {_shown(task, met)}"
 
 
 def _met(

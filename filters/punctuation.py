@@ -10,6 +10,7 @@ from __future__ import annotations
 import polars as pl
 
 from filters.code import is_code, without_fenced
+from filters.share import rounded_down
 
 BLANK = r"[\s\p{Cf}]"
 SIGN = r"[\p{P}\p{S}]"
@@ -31,11 +32,14 @@ def punctuation(
         .with_row_index("at")
         .select("at", "output", n=text.str.len_chars(), signs=text.str.count_matches(SIGN))
     )
-    many = (pl.col("signs") > at_most * pl.col("n")) & (pl.col("n") >= characters_at_least)
+    near = pl.col("signs") > at_most * pl.col("n") - 1  # among which the exact share decides
+    many = near & (pl.col("n") >= characters_at_least)
     told = {
         row["at"]: f"{row['signs']} of {row['n']} characters, more than {at_most:g}"
         for row in counts.filter(many).iter_rows(named=True)
-        if "```" not in row["output"] and not is_code(without_fenced(row["output"]))
+        if row["signs"] > rounded_down(row["n"], at_most)
+        and "```" not in row["output"]
+        and not is_code(without_fenced(row["output"]))
     }
     detail = pl.Series([told.get(at) for at in range(counts.height)], dtype=pl.String)
     return pl.DataFrame({"detail": detail}).select(

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from filters.code import is_code, without_fenced
 from filters.sentences import TOKEN
 from filters.sentences import sentences as split_sentences
+from filters.share import rounded_down
 from filters.verdict import verdict
 from filters.verse import asks_for_verse
 
@@ -88,11 +89,11 @@ def _by_parts(text: str, lines: float, line_characters: float, sentences: float)
         if n < FEWEST or not repeated or is_code(text):
             continue
         share = lines if unit == "lines" else sentences
-        if repeated > share * n:
+        if repeated > rounded_down(n, share):
             return f"repeated_{unit}", f"{repeated} of {n} {unit}, more than {share:g}"
         whole = sum(map(len, counted))
         again = whole - sum(map(len, set(counted)))
-        if unit == "lines" and again > line_characters * whole:
+        if unit == "lines" and again > rounded_down(whole, line_characters):
             return "repeated_lines", f"{again} of {whole} characters, more than {line_characters:g}"
     return None, None
 

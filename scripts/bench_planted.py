@@ -44,6 +44,7 @@ from pipeline.stages import clean, decontaminate, dedup
 from tests.filters.planted import EN, PLANTED, ZH
 
 ROWS, EACH, READ = 10_000, 200, 200
+UNPLANTED = 1_600  # rows without a defect that are scored beside those with one
 VERDICTS = Path(__file__).parent / "planted_verdicts.tsv"
 SIGN = re.compile("[\u3400-\u9fff]")
 WORD = re.compile("[A-Za-z]{4,}")
@@ -587,19 +588,30 @@ def main() -> None:
         count = len(other) if name in found else ""
         print(f"| {name} | {n} | {hits / n:.3f} | {count} | {was_read} | {precision} | {each} |")
     if given.score:
-        by_score(rows)
+        by_score(rows, given.seed)
 
 
-def by_score(rows: pl.DataFrame) -> None:
-    """Wrong labels and gibberish: how many are among the highest scores, as many as are planted."""
-    scored = scores(rows).with_columns(rows["kind"])  # the stage keeps all rows, in order
+def by_score(rows: pl.DataFrame, seed: int) -> None:
+    """Wrong labels and gibberish among the highest scores of answers of like length.
+
+    Scored are these rows and `UNPLANTED` others; high is what stands high among answers with as
+    many characters, to the power of 2 below, as the stage `balance` has it.
+    """
+    others = rows.filter(pl.col("kind").is_null()).sample(UNPLANTED, seed=seed)
+    chosen = pl.concat([rows.filter(pl.col("kind").is_in(list(SCORED))), others])
+    chosen = chosen.filter(pl.col("output").str.strip_chars() != "").sample(
+        fraction=1, shuffle=True, seed=seed
+    )
+    scored = scores(chosen).with_columns(chosen["kind"])  # the stage keeps all rows, in order
+    like = pl.col("output").str.len_chars().log(2).floor()
     for name, column in SCORED.items():
+        place = pl.col(column).rank("ordinal", descending=True).over(like) / pl.len().over(like)
+        ranked = scored.with_columns(place=place).sort("place", nulls_last=True)
         n = scored.filter(pl.col("kind") == name).height
-        for share in (1, 3):
-            top = scored.sort(column, descending=True, nulls_last=True).head(share * n)
-            hits = top.filter(pl.col("kind") == name).height
-            found = f"{name}, the {share * n} highest {column}"
-            print(f"| {found} | {n} | {hits / n:.3f} | | | {hits / (share * n):.2f} | |")
+        for times in (1, 3):
+            hits = ranked.head(times * n).filter(pl.col("kind") == name).height
+            found = f"{name}, the {times * n} highest {column} of {scored.height}"
+            print(f"| {found} | {n} | {hits / n:.3f} | | | {hits / (times * n):.2f} | |")
 
 
 def show(rows: pl.DataFrame, row: str, said: str) -> None:

@@ -7,6 +7,7 @@ within a phase.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import polars as pl
@@ -14,7 +15,7 @@ from pydantic import Field, model_validator
 
 from filters.easy_to_hard import easy_to_hard
 from filters.share import rounded_down
-from pipeline.stage import DECISION, FilterStage, Settings, StageConfig
+from pipeline.stage import DECISION, FilterStage, Parts, Settings, StageConfig
 from pipeline.stages.all_turns import with_all_turns
 
 TEXTS = ("instruction", "input", "output")
@@ -73,12 +74,29 @@ class Config(StageConfig):
 
 def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
     """Every row is kept, with its `curriculum` and its `phase`."""
+    return _judge(_measured(frame, config), config)
+
+
+def judge_parts(parts: Parts, config: Config, scratch: Path) -> pl.DataFrame:
+    """The same for parts of the rows, of which no text is held."""
+    return _judge(pl.concat([_measured(part, config) for part in parts()]), config)
+
+
+def _measured(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
+    """What the order is made of: ids, the measure, and what the phases look at."""
+    where = dict.fromkeys(column for phase in config.phases for column in phase.where)
+    if config.by is None:
+        return frame.select("row_id")
+    return frame.select("row_id", *where).with_columns(_measure=_measure(frame, config.by))
+
+
+def _judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
     nothing = pl.repeat(None, frame.height, dtype=pl.String, eager=True)
     found = pl.DataFrame({"reason": nothing, "detail": nothing})
     if config.by is None:
         none = pl.lit(None, pl.Int64)
         return found.with_columns(curriculum=none, phase=none)
-    measure = _measure(frame, config.by)
+    measure = frame["_measure"]
     phase = _phases(frame, measure, config)
     place = easy_to_hard(
         frame["row_id"], measure, phase=phase, descending=config.descending, seed=config.seed
@@ -97,7 +115,7 @@ def _measure(frame: pl.DataFrame, by: str) -> pl.Series:
 def _phases(frame: pl.DataFrame, measure: pl.Series, config: Config) -> pl.Series:
     """The phase of each row; one that none takes is of the last, which is then one more."""
     place = easy_to_hard(frame["row_id"], measure, descending=config.descending, seed=config.seed)
-    rows = frame.with_columns(place.alias("_place"), measure.alias("_measure"))
+    rows = frame.with_columns(place.alias("_place"))
     rows = rows.with_columns(pl.lit(None, pl.Int64).alias("_phase"))
     for number, phase in enumerate(config.phases):
         is_in = pl.col("_phase").is_null()
@@ -138,6 +156,7 @@ STAGE = FilterStage(
     summary="say in which order training shows the rows: easy to hard, or phase by phase",
     config=Config,
     judge=judge,
+    judge_parts=judge_parts,
     reads=reads,
     may_read=("messages",),
     writes=("curriculum", "phase"),

@@ -7,13 +7,14 @@ learn from; another threshold then comes in a new run (--from). Of a conversatio
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import polars as pl
 from pydantic import Field, field_validator, model_validator
 
 from filters.quality import PACKAGE, TEXTS, figures, quality, read_labelled
-from pipeline.stage import DECISION, FilterStage, StageConfig
+from pipeline.stage import DECISION, FilterStage, Parts, StageConfig
 from pipeline.stages.all_turns import with_all_turns
 
 
@@ -57,6 +58,11 @@ def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
     )
 
 
+def judge_parts(parts: Parts, config: Config, scratch: Path) -> pl.DataFrame:
+    """The same for parts of the rows, each on its own."""
+    return pl.concat([judge(part, config) for part in parts()])
+
+
 def reads(config: Config) -> tuple[str, ...]:
     """The texts."""
     return ("row_id", *TEXTS)
@@ -92,6 +98,7 @@ STAGE = FilterStage(
     summary="score rows by a classifier that learned from rows you labelled, drop the worst",
     config=Config,
     judge=judge,
+    judge_parts=judge_parts,
     reads=reads,
     writes=("quality",),
     may_read=("messages",),

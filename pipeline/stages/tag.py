@@ -7,13 +7,14 @@ stays. Of a conversation its first exchange is looked at.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import polars as pl
 
 from filters.language import PACKAGE
 from filters.tags import domain, language_of, task_type
-from pipeline.stage import DECISION, FilterStage, StageConfig
+from pipeline.stage import DECISION, FilterStage, Parts, StageConfig
 
 TAGS = ("domain", "task_type", "language")
 UNKNOWN = "unknown"
@@ -59,6 +60,11 @@ def needs(config: Config) -> tuple[tuple[str, str, str], ...]:
     return (("language", PACKAGE, "clean"),) if config.language == "model" else ()
 
 
+def judge_parts(parts: Parts, config: Config, scratch: Path) -> pl.DataFrame:
+    """The same for parts of the rows, each on its own."""
+    return pl.concat([judge(part, config) for part in parts()])
+
+
 def reads(config: Config) -> tuple[str, ...]:
     """The texts."""
     return ("row_id", "instruction", "input", "output")
@@ -79,6 +85,7 @@ STAGE = FilterStage(
     summary="say of each row its domain, task type and language",
     config=Config,
     judge=judge,
+    judge_parts=judge_parts,
     reads=reads,
     writes=TAGS,
     may_read=("is_classification", *TAGS),

@@ -52,7 +52,7 @@ def test_both_sides_of_how_often_and_how_far_a_loop_goes() -> None:
     assert reason("Well: " + UNIT * 4) == "repetition_loop"
     assert reason("Well: " + UNIT * 3) is None
     assert reason("Well: " + UNIT * 3, repeats=3, loop_characters=45) == "repetition_loop"
-    assert reason("Well: " + UNIT * 3, repeats=3, loop_characters=60) is None
+    assert reason("Well: " + UNIT * 3, repeats=3, loop_characters=46) is None
     assert reason("Lines:\n" + "Line 1 is here.\n" * 8) == "repetition_loop"
     assert reason("Lines:\n" + "Line 1 is here.\n" * 7) is None
 
@@ -80,6 +80,61 @@ def test_a_fence_is_open_after_an_odd_number_of_them(lines: list[str]) -> None:
     is_open = sum("```" in line for line in lines) % 2 == 1
     said = reason("\n".join(lines), loops=False, brackets=False, sentences=False)
     assert said == ("unclosed_fence" if is_open else None)
+
+
+@given(st.text("a é\n\t\x02\x1f\x7f\ufffd字", max_size=8), st.text("a\x02\ufffd", max_size=2))
+def test_garbage_is_found_sign_by_sign(text: str, task: str) -> None:
+    controls = [sign for sign in text.rstrip() if ord(sign) < 0x1C or sign in "\x7f\ufffd"]
+    bad = [sign for sign in controls if sign not in "\n\t"]
+    wanted = "mojibake" if bad and bad[0] not in task else None
+    assert reason(text, task, sentences=False) == wanted
+
+
+LINES = st.tuples(
+    st.booleans(),  # an item of a list
+    st.integers(0, 2),  # whole sentences
+    st.sampled_from(["", "Then", "Then he", "and the", "now it is all because", "the number 7"])
+    | st.sampled_from(["then he went to the old mill", "then he went down to the old mill"]),
+)
+
+
+def written(is_item: bool, whole: int, end: str) -> str:
+    return ("- " if is_item else "") + " ".join([*["He came."] * whole, *([end] if end else [])])
+
+
+@given(st.lists(LINES, min_size=1, max_size=4), st.booleans(), st.booleans())
+def test_an_end_is_cut_off_where_the_slow_version_says_so(
+    lines: list[tuple[bool, int, str]], is_verse: bool, full_stops: bool
+) -> None:
+    text = "\n".join(written(*line) for line in lines).rstrip()
+    said = is_cut_off(text, is_verse=is_verse, full_stops=full_stops)
+    assert said is slow_cut_off(lines, is_verse, full_stops)
+
+
+def slow_cut_off(lines: list[tuple[bool, int, str]], is_verse: bool, full_stops: bool) -> bool:
+    lines = lines.copy()
+    while lines and lines[-1] == (False, 0, ""):
+        lines.pop()
+    if not lines:
+        return False
+    others = [line for line in lines[:-1] if line != (False, 0, "")]
+    is_item, whole, end = lines[-1]
+    if not whole and not end:  # an item with nothing in it
+        return len(lines) > 1
+    if not end or end == "the number 7" or is_verse:
+        return False
+    words = [len(written(*line).split()) for line in lines]
+    if end.endswith(("the", "because")):
+        return sum(words) >= 5
+    if not full_stops:
+        return False
+    if whole:
+        return len(end.split()) >= 2
+    are_whole = [count > 0 and not end for _, count, end in others]
+    if is_item:
+        items = [done for done, other in zip(are_whole, others, strict=True) if other[0]]
+        return len(items) >= 2 and all(items)
+    return sum(are_whole) >= 2 and are_whole[-1] and words[-1] >= 8
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
@@ -110,6 +165,12 @@ def test_a_sentence_alone_without_a_full_stop_is_kept() -> None:
     assert not is_cut_off("")
     assert is_cut_off("He came. He saw. Then he")
     assert not is_cut_off("He came. He saw. Then")
+
+
+@pytest.mark.parametrize(("end", "is_cut"), [("to the mill", False), ("to the old mill", True)])
+def test_both_sides_of_how_long_a_line_among_whole_ones_is(end: str, is_cut: bool) -> None:
+    assert is_cut_off(f"He came.\nHe saw.\nthen he went {end}") is False
+    assert is_cut_off(f"He came.\nHe saw.\nthen he went down {end}") is is_cut
 
 
 def test_a_missing_full_stop_can_be_let_pass() -> None:

@@ -17,25 +17,30 @@ def judged(task: str | None, given_: str | None, answer: str | None) -> str | No
     return None if reason is None else str(reason)
 
 
+def slow(task: str | None, given_: str | None, answer: str | None) -> str | None:
+    """The rule, with every way to part the answer tried."""
+    said, asked, with_it = ((text or "").strip() for text in (answer, task, given_))
+    if not said:
+        return "empty_output"
+    if said == with_it:
+        return "copied_input"
+    if said == asked:
+        return "copied_instruction"
+    for first in range(len(said) + 1):
+        for second in range(first, len(said) + 1):
+            parts = said[:first], said[first:second].strip(), said[second:]
+            if parts == (asked, "", with_it):
+                return "copied_instruction"
+    return None
+
+
 @given(TEXT, TEXT, TEXT, BLANKS, BLANKS, BLANKS)
 def test_verdicts_are_those_of_comparing_the_texts(
     task: str | None, given_: str | None, answer: str | None, a: str, b: str, c: str
 ) -> None:
     both = f"{a}{(task or '').strip()}{b}{(given_ or '').strip()}{c}"
     for said in (answer, f"{a}{task or ''}{b}", f"{a}{given_ or ''}{b}", both):
-        found = judged(task, given_, said)
-        bare, asked, with_it = ((text or "").strip() for text in (said, task, given_))
-        if not bare:
-            assert found == "empty_output"
-        elif bare == with_it:
-            assert found == "copied_input"
-        elif bare == asked:
-            assert found == "copied_instruction"
-        elif found is not None:
-            assert found == "copied_instruction"
-            assert bare.startswith(asked)
-            assert bare.endswith(with_it)
-            assert not bare[len(asked) : len(bare) - len(with_it)].strip()
+        assert judged(task, given_, said) == slow(task, given_, said)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +49,7 @@ def test_verdicts_are_those_of_comparing_the_texts(
         ("Say it once more.", "copied_instruction"),
         (" Say it once more.\n", "copied_instruction"),
         ("Say it once more.\n\nGood day", "copied_instruction"),
+        ("Say it once more.Good day", "copied_instruction"),
         ("Good day", "copied_input"),
         ("say it once more.", None),
         ("Say it once more", None),
@@ -64,6 +70,7 @@ def test_what_is_a_copy(answer: str | None, reason: str | None) -> None:
     [
         ("请把下面的句子翻译成英文。", "copied_instruction"),
         ("请把下面的句子翻译成英文。\n今天下雨。", "copied_instruction"),
+        ("请把下面的句子翻译成英文。今天下雨。", "copied_instruction"),
         ("今天下雨。", "copied_input"),
         ("今天下雨", None),
         ("It is raining today.", None),

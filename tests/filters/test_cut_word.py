@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from fractions import Fraction
 
 import polars as pl
 import pytest
@@ -28,8 +29,10 @@ def judged(outputs: list[str | None], **settings: float) -> list[str | None]:
     return found["reason"].to_list()
 
 
-def slow(rows: list[tuple[str | None, ...]], times: float, at_least: int) -> list[bool]:
-    """The rule without its share, word by word."""
+def slow(
+    rows: list[tuple[str | None, ...]], times: float, at_least: int, share: float
+) -> list[bool]:
+    """The rule, word by word."""
     words: Counter[str] = Counter()
     ends: Counter[str] = Counter()
     for text in (text or "" for row in rows for text in row):
@@ -38,31 +41,45 @@ def slow(rows: list[tuple[str | None, ...]], times: float, at_least: int) -> lis
             after = text[met.end() :]
             if re.match("[.,)]|[ \t]*(\n|$)", after):
                 ends[met[0]] += 1
+    last = [last_word(*(text or "" for text in row)) for row in rows]
     verdicts = []
-    for task, given_, answer in rows:
-        text = (answer or "").rstrip()
-        last = re.search(r"[ \n-]([A-Za-z\u00c0-\u024f]+)$", text)
-        is_cut = last is not None and re.search(r"\w", text[: last.start()]) is not None
-        is_cut = is_cut and re.fullmatch(r"[\da-zé.,-]+\s+[a-zé]+", text) is None
-        if last is not None and is_cut:
-            word = last[1].lower()
-            before = f"{task or ''}\n{given_ or ''}\n{text[: last.start(1)]}"
-            longer = sum(
-                n for other, n in words.items() if other != word and other.startswith(word)
-            )
-            is_cut = word not in WORD.findall(before.lower())
-            is_cut = is_cut and longer >= max(at_least, times * max(0, ends[word] - 1))
+    for word in last:
+        longer = sum(
+            n for other, n in words.items() if word and other != word and other.startswith(word)
+        )
+        is_cut = word is not None and longer >= max(at_least, times * max(0, ends[word] - 1))
+        if is_cut and last.count(word) > 2:
+            expected = Fraction(str(share)) * len(rows) * longer / words.total()
+            is_cut = last.count(word) <= expected
         verdicts.append(is_cut)
     return verdicts
 
 
-@given(st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=12), st.integers(1, 6), st.integers(1, 4))
+def last_word(task: str, given_: str, answer: str) -> str | None:
+    text = answer.rstrip()
+    last = re.search(r"[ \n-]([A-Za-z\u00c0-\u024f]+)$", text)
+    if last is None or re.search(r"\w", text[: last.start()]) is None:
+        return None
+    if re.fullmatch(r"[\da-zé.,-]+\s+[a-zé]+", text):
+        return None
+    before = f"{task}\n{given_}\n{text[: last.start(1)]}"
+    word = last[1].lower()
+    return None if word in WORD.findall(before.lower()) else word
+
+
+@given(
+    st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=12),
+    st.integers(1, 6),
+    st.integers(1, 4),
+    st.sampled_from([0.0, 0.5, 4.0, 1e9]),
+)
 def test_verdicts_are_those_of_counting_each_word(
-    rows: list[tuple[str | None, ...]], times: int, at_least: int
+    rows: list[tuple[str | None, ...]], times: int, at_least: int, share: float
 ) -> None:
     columns = [series([row[at] for row in rows]) for at in range(3)]
-    found = cut_word(*columns, times=times, at_least=at_least, share=1e9)
-    assert [reason is not None for reason in found["reason"]] == slow(rows, times, at_least)
+    found = cut_word(*columns, times=times, at_least=at_least, share=share)
+    wanted = slow(rows, times, at_least, share)
+    assert [reason is not None for reason in found["reason"]] == wanted
     assert found["detail"].is_not_null().to_list() == found["reason"].is_not_null().to_list()
 
 
@@ -77,6 +94,21 @@ def test_both_sides_of_how_often_it_stands_at_an_end(ended: int, reason: str | N
     texts: list[str | None] = ["My headed notes."] * 25
     texts += ["Use your head."] * ended
     assert judged([*texts, "The pole is head"])[-1] == reason
+
+
+@pytest.mark.parametrize(("longer", "reason"), [(19, None), (20, "cut_word")])
+def test_both_sides_of_how_many_times_longer_words_come(longer: int, reason: str | None) -> None:
+    texts: list[str | None] = ["My headed notes."] * longer
+    assert judged([*texts, "Use your head.", "The pole is head"])[-1] == reason
+    assert judged([*texts, "Use your head.", "The pole is head"], times=19)[-1] == "cut_word"
+
+
+@pytest.mark.parametrize(("share", "reason"), [(0.102, None), (0.103, "cut_word")])
+def test_both_sides_of_the_share_of_answers_that_are_cut(share: float, reason: str | None) -> None:
+    # 60 longer words of 129 in 63 answers: 29.3 would end so if all were cut
+    texts: list[str | None] = ["Starlings came."] * 60
+    many: list[str | None] = ["Give one star", "Give two star", "Give six star"]
+    assert judged([*texts, *many], share=share)[-3:] == [reason] * 3
 
 
 @pytest.mark.parametrize(("answers", "reason"), [(2, "cut_word"), (3, None)])

@@ -9,6 +9,7 @@ from filters.leftovers import leftovers
 
 DISCLAIMER, REFUSAL = "As an AI language model, I say so.", "I cannot assist with that."
 MARKUP = "<|im_end|>"
+REWRITTEN, SYSTEM = "#Rewritten Prompt#:", "You are ChatGPT."
 PIECES = (DISCLAIMER, REFUSAL, MARKUP, "Yes. ", "它是蓝色的。", "\n", "x" * 50, '"', "“", "”", "")
 
 
@@ -42,6 +43,32 @@ def slow(pieces: list[str], opening: int) -> str | None:
 @given(st.lists(st.sampled_from(PIECES), max_size=8), st.integers(1, 200))
 def test_a_phrase_counts_where_the_slow_version_finds_it(pieces: list[str], opening: int) -> None:
     assert reason("".join(pieces), opening=opening) == slow(pieces, opening)
+
+
+TASKS = st.lists(
+    st.sampled_from((REWRITTEN, SYSTEM, "Go on. ", "说吧。", "\n", '"', "“", "”", "x"))
+)
+
+
+def slow_prompt(task: str, answer: str) -> str | None:
+    for phrase in (REWRITTEN, SYSTEM):
+        if holds(phrase, answer) and not holds(phrase, task):
+            return "leaked_prompt"
+    begins = [at for at in range(len(task)) if task.startswith(REWRITTEN, at)]
+    return "leaked_prompt" if any(not quoted(task[:at]) for at in begins) else None
+
+
+def holds(phrase: str, text: str) -> bool:
+    """Whether a text has a phrase, one of words at the beginning of a word."""
+    places = (at for at in range(len(text)) if text.startswith(phrase, at))
+    return any(phrase == REWRITTEN or at == 0 or not text[at - 1].isalnum() for at in places)
+
+
+@given(TASKS, TASKS)
+def test_a_prompt_counts_where_the_slow_version_finds_it(task: list[str], said: list[str]) -> None:
+    found = reason("".join(said), "".join(task))
+    assert found == slow_prompt("".join(task), "".join(said))
+    assert reason("".join(said), "".join(task), prompts=False) is None
 
 
 def test_a_refusal_begins_within_the_opening() -> None:

@@ -80,6 +80,58 @@ def test_lines_repeat_as_often_as_the_slow_version_finds(lines: list[str], share
     assert (found == "repeated_lines") is over
 
 
+SENTENCES = st.lists(st.sampled_from(["It is so now.", "We go on.", "Yes.", "现在是这样。"]))
+
+
+@given(SENTENCES, st.sampled_from([0.2, 0.25, 0.29, 0.3, 0.5]))
+def test_sentences_repeat_as_often_as_the_slow_version_finds(said: list[str], share: float) -> None:
+    counted = [one for one in said if one != "Yes."]
+    again = [one for at, one in enumerate(counted) if one in counted[:at]]
+    over = len(counted) >= 4 and Fraction(len(again), len(counted)) > Fraction(str(share))
+    found = reason(" ".join(said), sentences=share, scale=100)
+    assert found == ("repeated_sentences" if over else None)
+
+
+@pytest.mark.parametrize(("times", "wanted"), [(4, None), (5, "repeated_lines")])
+def test_both_sides_of_the_share_of_lines(times: int, wanted: str | None) -> None:
+    others = [f"Line {chr(97 + at)} it is" for at in range(10 - times)]
+    text = "\n".join([*others, *["One more line"] * times])
+    assert reason(text, line_characters=1, scale=100) == wanted
+
+
+@pytest.mark.parametrize(("share", "wanted"), [(0.2, None), (0.19, "repeated_lines")])
+def test_both_sides_of_the_share_of_characters_in_lines(share: float, wanted: str | None) -> None:
+    others = [f"{chr(97 + at)} bc defgh" for at in range(7)]
+    text = "\n".join([*others, *["k bc defgh"] * 3])
+    assert reason(text, lines=1, line_characters=share, scale=100) == wanted
+
+
+@pytest.mark.parametrize(("share", "repeats", "wanted"), [(0.29, 29, None), (0.29, 30, "repeated")])
+def test_a_share_is_of_the_number_as_it_is_written(
+    share: float, repeats: int, wanted: str | None
+) -> None:
+    """0.29 of 100 is less than 29 among binary numbers."""
+    words = [f"{chr(0x4E00 + at)}是这样。" for at in range(100 - repeats)]
+    found = reason("".join([*words, *words[:repeats]]), sentences=share, scale=100)
+    assert found == (wanted and f"{wanted}_sentences")
+
+
+@pytest.mark.parametrize(("times", "wanted"), [(10, None), (11, "top_ngram")])
+def test_both_sides_of_the_scale(times: int, wanted: str | None) -> None:
+    """A run of two of 100 signs, a fifth of which may be one run."""
+    signs = [chr(0x5000 + at) for at in range(100 - 2 * times)]
+    pairs = "".join(f"甲乙{sign}" for sign in signs[:times])
+    text = pairs + "".join(signs[times:])
+    assert reason(text, scale=1) == wanted
+    assert reason(text, scale=1.1) is None
+
+
+@pytest.mark.parametrize(("tokens", "wanted"), [(99, None), (100, "top_ngram")])
+def test_both_sides_of_how_many_tokens_there_must_be(tokens: int, wanted: str | None) -> None:
+    text = " ".join(["yes", "no"] * 50)
+    assert reason(" ".join(text.split()[:tokens]), scale=1, lines=1) == wanted
+
+
 def test_both_sides_of_the_share_of_sentences() -> None:
     text = "It is so now. " * 2 + "We go on. " + "They come back. "
     assert reason(text, sentences=0.25) is None
@@ -99,7 +151,7 @@ def test_punctuation_is_counted_as_the_slow_version_counts(
 ) -> None:
     signs = [sign for sign in text if not sign.isspace()]
     marks = [sign for sign in signs if sign in ".,!。"]
-    over = len(signs) >= at_least and len(marks) > most * len(signs)
+    over = len(signs) >= at_least and len(marks) > Fraction(str(most)) * len(signs)
     found = punctuation(pl.Series([text]), at_most=most, characters_at_least=at_least)
     assert (found["reason"][0] is not None) is over
 
@@ -109,6 +161,14 @@ def test_both_sides_of_the_share_of_punctuation(marks: int, is_kept: bool) -> No
     text = "a" * (20 - marks) + "!" * marks
     assert punctuation(pl.Series([text]))["reason"].is_null()[0] is is_kept
     assert punctuation(pl.Series([text[1:]]))["reason"].is_null()[0]
+
+
+@pytest.mark.parametrize(("marks", "is_kept"), [(29, True), (30, False)])
+def test_a_share_of_punctuation_is_of_the_number_as_it_is_written(
+    marks: int, is_kept: bool
+) -> None:
+    text = "a" * (100 - marks) + "!" * marks
+    assert punctuation(pl.Series([text]), at_most=0.29)["reason"].is_null()[0] is is_kept
 
 
 @given(st.lists(st.integers(1, 12), max_size=6), st.integers(0, 6), st.integers(1, 12))
@@ -122,6 +182,28 @@ def test_sentences_are_measured_as_the_slow_version_measures(
     if mean is not None:
         wanted = "short_sentences" if mean < low else "long_sentences" if mean > high else None
     assert found == wanted
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ((150,), None),
+        ((151,), "long_sentences"),
+        ((150, 150), None),
+        ((151, 150), "long_sentences"),
+    ],
+)
+def test_both_sides_of_the_longest_sentence(words: tuple[int, ...], wanted: str | None) -> None:
+    english = " ".join("word " * (n - 1) + "word." for n in words)
+    chinese = "".join("字" * (n - 1) + "。" for n in words)  # a mark beside signs counts as one
+    for text in (english, chinese):
+        assert sentence_length(pl.Series([text]))["reason"][0] == wanted
+
+
+@pytest.mark.parametrize(("words", "wanted"), [((3, 3), None), ((3, 2), "short_sentences")])
+def test_both_sides_of_the_shortest_sentence(words: tuple[int, ...], wanted: str | None) -> None:
+    text = " ".join(" ".join(["word"] * n) + "." for n in words)
+    assert sentence_length(pl.Series([text]), at_least=3)["reason"][0] == wanted
 
 
 @given(st.text(st.sampled_from('ab .!?。\n"”'), max_size=40))

@@ -1,6 +1,7 @@
 """How many rows of one task are kept."""
 
 from collections import Counter
+from hashlib import blake2b
 
 import polars as pl
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from filters.task_cap import task_cap
 
 ROWS = st.lists(
-    st.tuples(st.none() | st.sampled_from("ab"), st.sampled_from(["x", " x\n", "y", ""]))
+    st.tuples(
+        st.none() | st.sampled_from("ab"), st.sampled_from(["x", " x\n", "x y", "x  \ny", ""])
+    )
 )
 
 
@@ -28,7 +31,7 @@ def test_the_first_rows_of_each_task_stay(
     seen: Counter[str] = Counter()
     last: dict[str, str] = {}
     for at, (root, text) in enumerate(rows):
-        key = (root or f"r{at}") if task == "root" else text.strip()
+        key = (root or f"r{at}") if task == "root" else " ".join(text.split())
         seen[key] += 1
         if seen[key] <= at_most:
             last[key] = f"r{at}"
@@ -52,8 +55,28 @@ def test_the_draw_does_not_depend_on_the_order_of_the_rows(
         found = task_cap(one["id"], one["root"], one["task"], at_most=at_most, seed=seed)
         kept.append(set(one["id"].filter(found["reason"].is_null()).to_list()))
     assert kept[0] == kept[1]
-    counts = Counter(text.strip() for _, text in rows)
+    counts = Counter(" ".join(text.split()) for _, text in rows)
     assert len(kept[0]) == sum(min(at_most, count) for count in counts.values())
+
+
+@given(ROWS, st.integers(1, 4), st.integers(0, 3), st.sampled_from(["root", "instruction"]))
+def test_the_rows_that_are_drawn_are_those_with_the_lowest_hashes(
+    rows: list[tuple[str | None, str]], at_most: int, seed: int, task: str
+) -> None:
+    found = task_cap(*columns(rows), at_most=at_most, task=task, seed=seed)  # type: ignore[arg-type]
+    tasks: dict[str, list[str]] = {}
+    for at, (root, text) in enumerate(rows):
+        key = (root or f"r{at}") if task == "root" else " ".join(text.split())
+        tasks.setdefault(key, []).append(f"r{at}")
+    for of_one in tasks.values():
+        of_one.sort(key=lambda one: blake2b(f"{seed}:{one}".encode(), digest_size=16).hexdigest())
+        for place, row_id in enumerate(of_one, start=1):
+            verdict = found.row(int(row_id[1:]))
+            if place <= at_most:
+                assert verdict == (None, None, None)
+            else:
+                detail = f"row {place} of {len(of_one)} of the task"
+                assert verdict == ("over_task_cap", detail, of_one[at_most - 1])
 
 
 def test_another_seed_draws_other_rows() -> None:

@@ -24,6 +24,23 @@ def test_only_links_and_images_are_dropped(parts: list[str]) -> None:
     assert reason(" ".join(parts)) == (kind if is_bare else None)
 
 
+HOSTS = ["a.invalid", "b.invalid", "example.org"]
+
+
+@given(
+    st.lists(st.sampled_from([*HOSTS, "link", "Give it."]), max_size=4),
+    st.lists(st.sampled_from(HOSTS), min_size=1, max_size=3),
+    st.sampled_from(["", "![a](b.png)", "and"]),
+)
+def test_links_that_are_asked_for_are_those_that_the_slow_version_keeps(
+    task: list[str], hosts: list[str], more: str
+) -> None:
+    answer = "\n".join([*(f"{at}. https://{host}/x" for at, host in enumerate(hosts, 1)), more])
+    is_asked = "link" in task and all(host in [*task, "example.org"] for host in hosts)
+    wanted = "image_only" if more.startswith("!") else None if is_asked or more else "url_only"
+    assert reason(answer, " ".join(task)) == wanted
+
+
 @pytest.mark.parametrize(
     ("task", "is_kept"),
     [
@@ -34,6 +51,20 @@ def test_only_links_and_images_are_dropped(parts: list[str]) -> None:
 )
 def test_a_link_that_the_task_names_and_asks_for_is_kept(task: str, is_kept: bool) -> None:
     assert (reason("https://a.invalid/x", task) is None) is is_kept
+
+
+@pytest.mark.parametrize(
+    ("host", "is_kept"),
+    [
+        ("example.org", True),
+        ("www.example.com", True),
+        ("b.example.org", True),
+        ("a.invalid", False),
+    ],
+)
+def test_a_link_to_an_example_is_kept_where_links_are_asked_for(host: str, is_kept: bool) -> None:
+    assert (reason(f"https://{host}/x", "Show how a link looks.") is None) is is_kept
+    assert reason(f"https://{host}/x", "Show how it looks.") == "url_only"
 
 
 def test_nothing_is_no_link() -> None:

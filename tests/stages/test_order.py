@@ -102,10 +102,18 @@ def test_places_are_the_same_for_any_shards_and_go_into_the_data(tmp_path: Path)
     for size in (4, 100):
         out = tmp_path / f"run-{size}"
         named = [f"shard_rows={size}", "dedup.near=false", "order.by=output_length"]
-        named += ["clean.repetition=false", "filter.filters={outputs: {}}"]
+        named += ["clean.repetition=false", "clean.copied=false", "filter.filters={outputs: {}}"]
         execute(prepare(Options("curate", str(out), str(source), settings=named)), print)
         books.check(out)
         found.append(open_run(out).kept("order"))
     assert found[0].equals(found[1])
     data = pl.read_parquet(tmp_path / "run-4/data/alpaca/*.parquet")
     assert data.sort("curriculum")["output"].str.len_chars().is_sorted()
+
+
+def test_parts_give_what_the_whole_gives(tmp_path: Path) -> None:
+    made = frame([5, 1, 3, 3, 2, 9, 4])
+    phases = [{"where": {"source": ["a"]}, "share": 0.3}, {"at_most": 4}]
+    config = Config.model_validate({"phases": phases})
+    parts = order.judge_parts(lambda: made.iter_slices(2), config, tmp_path)
+    assert parts.equals(order.judge(made, config))
