@@ -19,10 +19,12 @@ import polars as pl
 from filters.broken import BLANKS
 from filters.code import FENCE, is_code, without_fenced
 from filters.verdict import verdict
+from filters.verse import asks_for_verse
 
 WORD = r"[A-Za-z\u00c0-\u024f]+"
 WORDS = re.compile(WORD)
 LAST_WORD = re.compile(rf"\w.*[\s(\"'“‘*_-]({WORD})$", re.DOTALL)
+NAME = re.compile(rf"[\d.,&'’A-Za-z\u00c0-\u024f-]+\s+{WORD}")  # or a measure: 5 km
 ENDING = rf"{WORD}(?:[.!?,;:)\"”’'\]。，！？]|[ \t]*(?:\n|$))"
 LAST = 300  # characters at the end, among which the last word has another before it
 SHOWN = 60
@@ -101,7 +103,8 @@ def cut_word(
 
     Longer words that begin with it come `at_least` times in the texts of all rows, and `times` as
     often as it stands at the end of a line or before a sign elsewhere. Kept are answers of one
-    word, those that end with a sign or as code, those whose last word stands in them, in the
+    word and of two, such as names, verse that was asked for and has no signs at the ends of its
+    lines, those that end with a sign or as code, those whose last word stands in them, in the
     instruction or in the input once more, and last words that are those of more than two answers
     and of more than there would be if `share` of all answers were cut off. A null is empty. Returns
     one row an entry, in order: `reason` (String, null where the row is kept) and `detail` (String:
@@ -117,19 +120,27 @@ def cut_word(
 def ends_of(instruction: pl.Series, input: pl.Series, output: pl.Series) -> pl.Series:
     """The end of each answer, down to its last word; null where that cannot be cut off."""
     rows = zip(instruction.to_list(), input.to_list(), output.to_list(), strict=True)
-    ends = [_end(f"{task or ''}\n{given or ''}", answer or "") for task, given, answer in rows]
+    ends = [_end(task or "", given or "", answer or "") for task, given, answer in rows]
     return pl.Series(ends, dtype=pl.String)
 
 
-def _end(task: str, answer: str) -> str | None:
+def _end(task: str, given: str, answer: str) -> str | None:
     text = answer.rstrip(BLANKS)
     met = LAST_WORD.search(text[-LAST:])
     if met is None:
         return None
-    others = WORDS.findall(f"{task}\n{text[: -len(met[1])]}".lower())
+    others = WORDS.findall(f"{task}\n{given}\n{text[: -len(met[1])]}".lower())
     if met[1].lower() in others or len(FENCE.findall(text)) % 2 or is_code(without_fenced(text)):
         return None
+    if NAME.fullmatch(text) or (asks_for_verse(task) and _ends_without_signs(text)):
+        return None
     return text[-max(SHOWN, len(met[1])) :]
+
+
+def _ends_without_signs(text: str) -> bool:
+    """Whether at least half of the lines before the last one end with a letter, as it does."""
+    before = [line.rstrip() for line in text.splitlines()[:-1] if line.strip()]
+    return 0 < len(before) <= 2 * sum(line[-1].isalpha() for line in before)
 
 
 def judge_ends(

@@ -60,6 +60,8 @@ def last_word(task: str, given_: str, answer: str) -> str | None:
     last = re.search(r"[ \n-]([A-Za-z\u00c0-\u024f]+)$", text)
     if last is None or re.search(r"\w", text[: last.start()]) is None:
         return None
+    if re.fullmatch(r"[\da-zé.,-]+\s+[a-zé]+", text):
+        return None
     before = f"{task}\n{given_}\n{text[: last.start(1)]}"
     word = last[1].lower()
     return None if word in WORD.findall(before.lower()) else word
@@ -139,6 +141,50 @@ def test_a_word_of_the_task_is_no_cut_word() -> None:
     outputs = series([*texts, "No more than informat"])
     found = cut_word(series(tasks), series([""] * 51), outputs)
     assert found["reason"].count() == 0
+
+
+@pytest.mark.parametrize(
+    ("task", "line_end", "reason"),
+    [("Write a poem.", "", None), ("Write a poem.", ",", "cut_word"), ("Say it.", "", "cut_word")],
+)
+def test_verse_without_signs_at_its_ends_may_end_with_any_word(
+    task: str, line_end: str, reason: str | None
+) -> None:
+    texts: list[str | None] = ["All the information here."] * 50
+    verse = f"Over the river{line_end}\nunder the snow{line_end}\nno more informat"
+    outputs = series([*texts, verse])
+    found = cut_word(series(["Say it."] * 50 + [task]), series([""] * 51), outputs)
+    assert found["reason"].to_list()[-1] == reason
+
+
+@pytest.mark.parametrize(("signs", "reason"), [(1, None), (2, "cut_word")])
+def test_both_sides_of_the_half_of_the_lines(signs: int, reason: str | None) -> None:
+    texts: list[str | None] = ["All the information here."] * 50
+    lines = ["Over the river", "under the snow"]
+    verse = [f"{line}," if at < signs else line for at, line in enumerate(lines)]
+    outputs = series([*texts, "\n".join([*verse, "no more informat"])])
+    found = cut_word(series(["Say it."] * 50 + ["Write a song."]), series([""] * 51), outputs)
+    assert found["reason"].to_list()[-1] == reason
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("Ida Informat", None),
+        ("21.5 informat", None),
+        ("All of informat", "cut_word"),
+        ("这里 informat", "cut_word"),
+    ],
+)
+def test_two_words_may_be_a_name_or_a_measure(answer: str, reason: str | None) -> None:
+    texts: list[str | None] = ["All the information here."] * 50
+    assert judged([*texts, answer])[-1] == reason
+
+
+def test_a_shell_script_ends_with_fi() -> None:
+    texts: list[str | None] = ["We find a fine field."] * 50
+    script = 'if [ ! -d "logs" ]; then\n    mkdir "logs"\n    echo "There now."\nfi'
+    assert judged([*texts, script])[-1] is None
 
 
 def test_words_are_counted_alike_in_any_parts() -> None:
