@@ -54,12 +54,17 @@ NARROW = str.maketrans("（）｛｝［］", "(){}[]")  # which are mixed with t
 OPENING = frozenset(BRACKETS.values())
 OPEN_AMONG_SIGNS = re.compile(rf"[{SIGN}].*[(「『【“][^)」』】”]*[{SIGN}]$")
 SMILEY = re.compile(
-    r"[:;=8][-']?[()\[\]{}]+|[()\[\]]+[-']?[:;=](?!\w)|\b\d{1,3}\)|^[ \t]*\w\)", re.M
+    r"[:;=8][-']?[()\[\]{}]+|(?:(?<![()\[\]])|(?<=\w\)))[()\[\]]+[-']?[:;=](?!\w)|\b\d{1,3}\)"
+    r"|^[ \t]*\w\)",
+    re.M,
 )
+BLOCKS = {'"""': '"""', "'''": "'''", "/*": "*/", "<!--": "-->"}
+"""Literals and comments of several lines: how they begin and end."""
 LITERAL = re.compile(
-    r'"""[\s\S]*?"""|\'\'\'[\s\S]*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|`(?:\\.|[^`\\])*`'
-    r"|//[^\n]*|/\*[\s\S]*?\*/|(?<![\w$&])#[^\n]*|--[^\n]*|<!--[\s\S]*?-->|/(?:\\.|[^/\\\n])+/[gimsu]*"
+    r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|`(?:\\.|[^`\\])*`'
+    r"|//[^\n]*|(?<![\w$&])#[^\n]*|--[^\n]*|/(?:\\.|[^/\\\n])+/[gimsu]*"
 )
+BLOCK_OR_LITERAL = re.compile(f"{'|'.join(map(re.escape, BLOCKS))}|{LITERAL.pattern}")
 ASKS_TO_REPEAT = re.compile(
     r"\brepeat|\bpattern\b|\b(?:\d+|ten|twenty|fifty|hundred|thousand) times\b"
     r"|重复|遍|[\d十百千]次|循环|图案",
@@ -173,7 +178,7 @@ def _has_open_bracket(text: str) -> bool:
         return False
     prose = without_fenced(text)
     if is_code(prose):
-        return _open_at(LITERAL.sub('""', prose)) is not None
+        return _open_at(_without_literals(prose)) is not None
     last = SMILEY.sub("", prose[prose.rfind("\n") + 1 :])
     if not last or last[-1] in TERMINAL or last[-1] in CLOSING or last[0] == "#":
         return False
@@ -181,6 +186,29 @@ def _has_open_bracket(text: str) -> bool:
         return len(last) >= 20 and OPEN_AMONG_SIGNS.search(last[-LAST:]) is not None
     opener = _open_at(last)
     return opener is not None and ENDS.search(last, opener) is None
+
+
+def _without_literals(code: str) -> str:
+    """Code with `""` for its literals and comments; what begins and never ends is none."""
+    parts: list[str] = []
+    never: set[str] = set()  # ends that do not come any more: to look for each again costs squares
+    last = at = 0
+    while (met := BLOCK_OR_LITERAL.search(code, at)) is not None:
+        end = met.end()
+        if (closes := BLOCKS.get(met[0])) is not None:
+            found = -1 if closes in never else code.find(closes, end)
+            if found >= 0:
+                end = found + len(closes)
+            else:
+                never.add(closes)
+                other = LITERAL.match(code, met.start())
+                if other is None:
+                    at = met.start() + 1
+                    continue
+                end = other.end()
+        parts += [code[last : met.start()], '""']
+        last = at = end
+    return "".join([*parts, code[last:]])
 
 
 def _open_at(text: str) -> int | None:

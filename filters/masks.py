@@ -47,16 +47,31 @@ def masked(text: str, kinds: Sequence[str]) -> str:
     >>> masked("Write to kim@post.de.", ["email"])
     'Write to [e-mail:xxxxxxx].'
     """
+    return masked_texts([text], kinds)[0]
+
+
+def masked_texts(texts: Sequence[str], kinds: Sequence[str]) -> list[str]:
+    """The same for texts of one row: a piece that one of them tells is masked wherever it stands.
+
+    >>> masked_texts(["My password is k3Xv9QmT2bLw7Zpr.", "k3Xv9QmT2bLw7Zpr is long."], ["secret"])
+    ['My password is [secret:xxxxxxx].', '[secret:xxxxxxx] is long.']
+    """
     finders = [(kind, FINDERS[kind]) for kind in FINDERS if kind in kinds]
+    told: dict[str, str] = {}
+    last = list(texts)
     for _ in range(ROUNDS):
-        new = _masked_once(text, finders)
-        if new == text:
-            return text
-        text = new
-    return text
+        new = [_masked_once(text, finders, told) for text in last]
+        if told:
+            pattern = _again(told)
+            new = [_masked_again(text, pattern, told) for text in new]
+        if new == last:
+            break
+        last = new
+    return last
 
 
-def _masked_once(text: str, finders: Iterable[tuple[str, Finder]]) -> str:
+def _masked_once(text: str, finders: Iterable[tuple[str, Finder]], told: dict[str, str]) -> str:
+    """A mask for every piece that is found; `told` gains the pieces and their kinds."""
     found = [
         (at + span.start, -(at + span.end), kind)
         for at, part in _unmasked(text)
@@ -66,8 +81,24 @@ def _masked_once(text: str, finders: Iterable[tuple[str, Finder]]) -> str:
     parts, last = [], 0
     for start, end, kind in sorted(found):  # of those that overlap the first, of these the longest
         if start >= last:
+            told.setdefault(text[start:-end], kind)
             parts += [text[last:start], mask(kind, text[start:-end])]
             last = -end
+    return "".join([*parts, text[last:]])
+
+
+def _again(told: Iterable[str]) -> re.Pattern[str]:
+    """What finds pieces as they are, the longest first, and not within a longer word."""
+    pieces = "|".join(map(re.escape, sorted(told, key=lambda piece: (-len(piece), piece))))
+    return re.compile(f"(?<![A-Za-z0-9])(?:{pieces})(?![A-Za-z0-9])")
+
+
+def _masked_again(text: str, pattern: re.Pattern[str], told: Mapping[str, str]) -> str:
+    parts, last = [], 0
+    for at, part in _unmasked(text):
+        for met in pattern.finditer(part):
+            parts += [text[last : at + met.start()], mask(told[met[0]], met[0])]
+            last = at + met.end()
     return "".join([*parts, text[last:]])
 
 
@@ -113,16 +144,11 @@ def masks_in(texts: Iterable[str]) -> list[str]:
     return [kind for kind in KINDS if kind in found]
 
 
-def masked_column(texts: pl.Series, kinds: Sequence[str]) -> pl.Series:
-    """The same for a column of texts; null stays null."""
-    may = pl.lit(False)
-    for kind, finder in FINDERS.items():
-        if kind in kinds:
-            may = may | pl.col(texts.name).str.contains(finder.may)
-    places = texts.to_frame().select(may.fill_null(value=False)).to_series().arg_true()
-    if not len(places):
-        return texts
-    return texts.scatter(places, [masked(text, kinds) for text in texts.gather(places)])
+def may_be_masked(texts: pl.Series, kinds: Sequence[str]) -> pl.Series:
+    """Which texts of a column may have something to mask, or have a mask; null has not."""
+    patterns = [FINDERS[kind].may for kind in FINDERS if kind in kinds]
+    hits = [pl.col(texts.name).str.contains(one) for one in (*patterns, MASK.pattern)]
+    return texts.to_frame().select(pl.any_horizontal(hits).fill_null(value=False)).to_series()
 
 
 def packages(kinds: Sequence[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ may still be read on; here no more than that of a set is in the mixture.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fractions import Fraction
 from hashlib import blake2b
 from typing import Literal
@@ -85,12 +85,11 @@ def rates(
     >>> rates({"a": 100, "b": 900}, method="proportional", cap=300)
     {'a': Fraction(1, 4), 'b': Fraction(3, 4)}
     """
+    if not sizes:
+        return {}
     if method == "weights":
         named = weights or {}
-        if missing := sorted(sizes.keys() - named.keys()):
-            raise ValueError(f"no weight is given for {', '.join(missing)}: 0 leaves a set out")
-        if strange := sorted(named.keys() - sizes.keys()):
-            raise ValueError(f"there is no set {', '.join(strange)}; there are {', '.join(sizes)}")
+        check_weights(named, sizes)
         parts = {name: Fraction(str(named[name])) for name in sizes}
     else:
         parts = {name: Fraction(min(size, cap or size)) for name, size in sizes.items()}
@@ -99,9 +98,20 @@ def rates(
                 name: Fraction(float(part) ** (1 / temperature)) for name, part in parts.items()
             }
     whole = sum(parts.values())
-    if sizes and not whole:
+    if not whole:
         raise ValueError("all weights are 0: nothing would be left")
     return {name: part / whole for name, part in parts.items()}
+
+
+def check_weights(weights: Mapping[str, float], sets: Collection[str]) -> None:
+    """Raise one `ValueError` that says which sets have no weight, and which weights no set."""
+    wrong = []
+    if missing := sorted(set(sets) - weights.keys()):
+        wrong.append(f"no weight is given for {', '.join(missing)}: 0 leaves a set out")
+    if strange := sorted(weights.keys() - set(sets)):
+        wrong.append(f"there is no set {', '.join(strange)}; there are {', '.join(sets)}")
+    if wrong:
+        raise ValueError("; ".join(wrong))
 
 
 def drawn(

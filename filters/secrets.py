@@ -73,8 +73,8 @@ LOGIN = re.compile(
     re.IGNORECASE,
 )
 MAY_BE_ASSIGNED = (
-    r"(?i:pass|pwd|secret|token|key|credential|密码|口令|密钥|令牌)[A-Za-z_\"'`-]{0,16}\s{0,3}"
-    r"(?:[=:：]|is|为|是)|://[^\s:/@]{1,64}:[^\s/@]{8,100}@"
+    r"(?i:pass|pwd|secret|token|key|credential|密码|口令|密钥|令牌)[A-Za-z_\"'`-]{0,16}"
+    r"[\s\x1c-\x1f]{0,3}(?:[=:：]|is|为|是)|://[^\s:/@]{1,64}:[^\s/@]{8,100}@"
 )
 CODE = re.compile(
     r"[(){}\[\];$]|^[A-Za-z_]+(?:\.[A-Za-z_]\w*)+$|::|->|^[a-z_]+$|^[A-Z_]+$|^https?:|^/|\.\.\."

@@ -7,7 +7,7 @@ import re
 SIGNS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3"
 TOKEN = rf"[{SIGNS}]|[^\s{SIGNS}]+"
 """A word, or a sign of Han, kana or hangul; in a syntax that Rust's regular expressions share."""
-END = re.compile(r"""(?<=[。！？])["'”’」』）)]*|(?<=[.!?])["'”’)\]]*\s+|(?<=…)\s+|\s*[\r\n]+\s*""")
+END = re.compile(r"""(?<=[。！？])["'”’」』）)]*|(?<=[.!?])["'”’)\]]*\s+|(?<=…)\s+|[\r\n]+""")
 
 
 def sentences(text: str) -> list[str]:

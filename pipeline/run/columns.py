@@ -9,13 +9,17 @@ from pipeline.recipe import Recipe
 from pipeline.run.source import Source
 from pipeline.schema import in_order
 from pipeline.stage import DraftStage, ExportStage, ImportStage, columns_read, columns_written
+from pipeline.stages import read_input
 
 
 def columns_of_steps(
     found: Recipe, source: Source | None, problems: Problems
 ) -> list[tuple[str, ...]]:
     """The columns of each step's shards; a step that reads what nothing wrote is a problem."""
+    first = found.steps[0].config
     there: tuple[str, ...] = source.columns if source else ()
+    if source is None and isinstance(first, read_input.Config) and first.sets:
+        there = ("data_set",)  # a set that cannot be opened is a problem of its own
     columns = []
     for index, step in enumerate(found.steps):
         is_source = isinstance(step.stage, DraftStage | ImportStage)

@@ -11,14 +11,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from filters.masks import KINDS, masked, masked_column, masks_in, packages
+from filters.masks import masked, masked_texts, masks_in, may_be_masked, packages
 from pipeline.errors import SynthError
 from pipeline.run.events import Event, Listener, Message
 from pipeline.schema import COLUMNS
@@ -61,18 +63,17 @@ class Masking:
 
     def value(self, found: Any) -> Any:  # noqa: ANN401 - a cell of any column
         """All texts of a value: a text, or what a list or a mapping holds."""
-        if isinstance(found, str):
-            return self.text(found)
-        if isinstance(found, dict):
-            return {key: self.value(value) for key, value in found.items()}
-        return [self.value(one) for one in found] if isinstance(found, list) else found
+        texts: list[str] = []
+        gather(found, texts)
+        new = masked_texts(texts, self.kinds) if self.kinds else texts
+        return found if new == texts else _with_texts(found, iter(new))
 
     def row(self, row: Row) -> Row:
-        """A row with masked texts, which says so."""
+        """A row with masked texts, which says so: what one of them tells is masked in all."""
         if not self.kinds:
             return row
-        values = {k: v if k in NO_TEXTS else self.value(v) for k, v in row.items()}
-        return self.marked(values)
+        texts = {name: value for name, value in row.items() if name not in NO_TEXTS}
+        return self.marked(row | self.value(texts))
 
     def marked(self, row: Row) -> Row:
         """A row of texts that are masked already, which says so."""
@@ -88,30 +89,36 @@ class Masking:
         """Rows as columns, masked, which say so."""
         if not self.kinds:
             return table
-        marks: list[set[str]] = [set() for _ in range(table.num_rows)]
-        for at, field in enumerate(table.schema):
+        table = self.with_column(table)
+        at = table.column_names.index(COLUMN)
+        nothing = pa.array([[]] * table.num_rows, _TYPE)
+        field = table.schema.field(at)
+        hits = self._hits(table)
+        rest = table.set_column(at, field, nothing).filter(pa.array(~hits))
+        rows = [self.row(row) for row in table.filter(pa.array(hits)).to_pylist()]
+        both = pa.concat_tables([rest, pa.Table.from_pylist(rows, table.schema)])
+        order = np.concatenate([np.flatnonzero(~hits), np.flatnonzero(hits)])
+        return both.take(np.argsort(order))
+
+    def _hits(self, table: pa.Table) -> npt.NDArray[np.bool_]:
+        """Which rows may have something to mask in a text, or have a mask."""
+        hits = np.zeros(table.num_rows, np.bool_)
+        for field, column in zip(table.schema, table.columns, strict=True):
             if field.name in NO_TEXTS:
                 continue
             if pa.types.is_string(field.type):
-                texts = pl.Series(field.name, pl.from_arrow(table.column(at)), dtype=pl.String)
-                new = masked_column(texts, self.kinds)
-                array = new.to_arrow().cast(field.type)
-                for row in new.str.contains("[", literal=True).arg_true():
-                    marks[row] |= set(masks_in([new[row]]))
+                texts = pl.Series(field.name, pl.from_arrow(column), dtype=pl.String)
+                hits |= may_be_masked(texts, self.kinds).to_numpy()
             elif pa.types.is_nested(field.type) and not _is_of_numbers(field.type):
-                values = [self.value(one) for one in table.column(at).to_pylist()]
-                array = pa.array(values, field.type)
-                for row, value in enumerate(values):
-                    said: list[str] = []
+                said: list[str] = []
+                ends = []
+                for value in column.to_pylist():
                     gather(value, said)
-                    marks[row] |= set(masks_in(said))
-            else:
-                continue
-            table = table.set_column(at, field, array)
-        table = self.with_column(table)
-        at = table.column_names.index(COLUMN)
-        column = pa.array([[kind for kind in KINDS if kind in one] for one in marks], _TYPE)
-        return table.set_column(at, table.schema.field(at), column)
+                    ends.append(len(said))
+                may = may_be_masked(pl.Series("said", said, pl.String), self.kinds)
+                rows = np.searchsorted(ends, may.arg_true().to_numpy(), side="right")
+                hits[rows] = True
+        return hits
 
     def with_column(self, table: pa.Table) -> pa.Table:
         """Rows as columns, that which says what is masked among them."""
@@ -133,7 +140,8 @@ class Masking:
         return SeedFile(seeds.path, tasks, content, hashlib.sha256(content).hexdigest())
 
     def _task(self, found: dict[str, Any]) -> dict[str, Any]:
-        return {key: value if key == "id" else self.value(value) for key, value in found.items()}
+        texts = {key: value for key, value in found.items() if key != "id"}
+        return {**found, **self.value(texts)}
 
     def reply(self, reply: Reply) -> Reply:
         """A reply with masked text."""
@@ -161,6 +169,15 @@ _TYPE = COLUMNS[COLUMN].type
 
 def _is_of_numbers(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) and pa.types.is_primitive(kind.value_type))
+
+
+def _with_texts(found: Any, texts: Iterator[str]) -> Any:  # noqa: ANN401 - a cell of any column
+    """The value with other texts, in the order in which `gather` finds them."""
+    if isinstance(found, str):
+        return next(texts)
+    if isinstance(found, dict):
+        return {key: _with_texts(value, texts) for key, value in found.items()}
+    return [_with_texts(one, texts) for one in found] if isinstance(found, list) else found
 
 
 def gather(value: object, texts: list[str]) -> None:

@@ -34,7 +34,7 @@ from pipeline.run.roles import (
     found_on_hub,
 )
 from pipeline.run.seed_source import seed_source
-from pipeline.run.sets import open_sets
+from pipeline.run.sets import check_weights, open_sets
 from pipeline.run.settings import check_unchanged, fingerprints, settings_of
 from pipeline.run.source import Source, open_source
 from pipeline.stage import AskingStage, FilterStage, Role, Sampling, role_of
@@ -153,6 +153,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     columns = columns_of_steps(found, source, problems)
     check_fields(found, formats, source, columns, problems)
     _check_leaderboard(found, columns, problems, needed=needs_key or options.is_replay)
+    check_weights(found, problems)
     _check_packages(found, problems)
     _check_classifiers(found, problems)
     if masking.missing:

@@ -17,10 +17,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import Problems, SynthError
+from filters import mixture
+from pipeline.errors import Problems, RecipeError, SynthError
+from pipeline.recipe import Recipe
 from pipeline.run.source import Source, open_source
 from pipeline.schema import COLUMNS, in_order
 from pipeline.stage import Drop, Row
+from pipeline.stages import mix
 from pipeline.stages.read_input import Config, InputSet
 
 IDS = ("row_id", "root_id", "parent_id", "nearest_id")
@@ -89,6 +92,23 @@ def open_sets(config: Config) -> Sets:
         left_out=tuple(dict.fromkeys(field for _, source in named for field in source.left_out)),
         named=tuple(named),
     )
+
+
+def check_weights(found: Recipe, problems: Problems) -> None:
+    """The weights of `mix` have to be those of the sets that are named, before anything is spent.
+
+    Sets that another column tells apart are known once the rows are there.
+    """
+    first = found.steps[0].config
+    for step in found.steps:
+        config = step.config
+        if not (isinstance(first, Config) and first.sets and isinstance(config, mix.Config)):
+            continue
+        if config.method == "weights" and config.by == "data_set":
+            try:
+                mixture.check_weights(config.weights or {}, first.sets)
+            except ValueError as error:
+                problems.add(RecipeError(f"{step.name}.weights: {error}."))
 
 
 def _own(given: str | InputSet) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Answers that are cut off, garbled or in a loop; the labelled cases are in another file."""
 
 import re
+import time
 
 import polars as pl
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filters import broken as module
-from filters.broken import broken, is_cut_off, loop
+from filters.broken import LITERAL, SMILEY, broken, is_cut_off, loop
 
 UNIT = "It is very so. "
 PIECES = st.sampled_from(["a", "b", "ab ", "It is so. ", "1", "2", "好", "很好。", "\n", "x y "])
@@ -187,3 +188,27 @@ def test_what_is_asked_for_is_no_loop_and_no_garbage() -> None:
     assert reason(UNIT * 9, "Repeat the sentence.") is None
     assert reason("\ufffd stands for what is not known.", "What is \ufffd?") is None
     assert reason(None) is None
+
+
+BLOCK = r'"""[\s\S]*?"""|' + r"'''[\s\S]*?'''|/\*[\s\S]*?\*/|<!--[\s\S]*?-->"
+PIECES = ['"""', "'''", "/*", "*/", "<!--", "-->", "//", "#", "`", '"', "'", "/", "(", "a", "\n"]
+
+
+@given(st.lists(st.sampled_from([*PIECES, "\\"]), max_size=24).map("".join))
+def test_literals_are_left_out_of_code_as_one_pattern_would(code: str) -> None:
+    whole = re.compile(f"{BLOCK}|{LITERAL.pattern}")
+    assert module._without_literals(code) == whole.sub('""', code)
+
+
+@given(st.text("()[]:;=-'8a1 \n", max_size=12))
+def test_smileys_are_those_that_a_plain_pattern_finds(text: str) -> None:
+    plain = r"[:;=8][-']?[()\[\]{}]+|[()\[\]]+[-']?[:;=](?!\w)|\b\d{1,3}\)|^[ \t]*\w\)"
+    assert SMILEY.sub("", text) == re.sub(plain, "", text, flags=re.M)
+
+
+@pytest.mark.parametrize("piece", ["x = 1;\n/*(\n", "x = 1;\n<!--(\n", "(", "([", "(a ", '""" (\n'])
+def test_what_begins_again_and_again_and_never_ends_costs_no_squares(piece: str) -> None:
+    answer = pl.Series([piece * (300_000 // len(piece)) + " and so on"])
+    start = time.process_time()
+    assert broken(pl.Series(["Say it."]), answer).height == 1
+    assert time.process_time() - start < 8  # seconds; squares take half a minute and more

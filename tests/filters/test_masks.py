@@ -17,8 +17,9 @@ from filters.masks import (
     length_class,
     mask,
     masked,
-    masked_column,
+    masked_texts,
     masks_in,
+    may_be_masked,
     packages,
 )
 from tests.filters.planted import LOOKALIKES, PLANTED, carried, labelled
@@ -95,12 +96,41 @@ def test_a_text_without_anything_stays_as_it_is() -> None:
         assert masks_in([text]) == []
 
 
-def test_a_column_is_masked_as_its_texts_are() -> None:
+def test_texts_that_may_be_masked_are_those_that_are_and_those_with_a_mask() -> None:
     texts = [text for _, text, _ in labelled(4, each=3)]
-    column = pl.Series("output", [*texts, None, ""], dtype=pl.String)
-    found = masked_column(column, KINDS)
-    assert found.to_list() == [*(masked(text, KINDS) for text in texts), None, ""]
-    assert masked_column(column, []).to_list() == column.to_list()
+    texts += ["pass\x1cword", "password\x1c= k3Xv9QmT2bLw7Zpr", "pwd\x1f: k3Xv9QmT2bLw7Zpr"]
+    column = pl.Series("output", [*texts, None, "", "[iban:xxxxxxxxxx]"], dtype=pl.String)
+    may = may_be_masked(column, KINDS).to_list()
+    changed = [masked(text, KINDS) != text for text in texts]
+    assert changed[-3:] == [False, True, True]
+    assert all(a >= b for a, b in zip(may, changed, strict=False))
+    assert may[-3:] == [False, False, True]
+    assert not any(may_be_masked(column, []).to_list()[:-1])
+
+
+@given(st.integers(0, 10**6), st.integers(1, 3))
+@settings(max_examples=60, deadline=None)
+def test_what_one_text_of_a_row_tells_is_masked_in_all(seed: int, n: int) -> None:
+    rng = Random(seed)
+    kinds = [rng.choice(KINDS) for _ in range(n)]
+    told = [carried(rng, PLANTED[kind](rng)) for kind in kinds]
+    pieces = [
+        text[span.start : span.end]
+        for kind, text in zip(kinds, told, strict=True)
+        for span in FINDERS[kind].find(text)
+    ]
+    again = [f"({piece}), not x{piece} and, once more, {piece}" for piece in pieces]
+    texts = [*again, *told, "nothing"]
+    found = masked_texts(texts, KINDS)
+    assert not [
+        (piece, text)
+        for piece in pieces
+        for text in found
+        if piece in text.replace(f"x{piece}", "")
+    ]
+    assert found[-1] == "nothing"
+    assert masked_texts(found, KINDS) == found
+    assert masked_texts(told, KINDS) == [masked_texts([one, *told], KINDS)[0] for one in told]
 
 
 def test_groups_and_packages_cover_the_kinds() -> None:

@@ -137,6 +137,7 @@ def test_a_temperature_of_one_is_proportional_and_a_high_one_even() -> None:
 @pytest.mark.parametrize(
     ("weights", "says"),
     [({"a": 1}, "no weight is given for b"), ({"a": 1, "b": 1, "c": 1}, "there is no set c"),
+     ({"a": 1, "c": 1}, "no weight is given for b.*; there is no set c; there are a, b"),
      ({"a": 0, "b": 0}, "all weights are 0")],
 )  # fmt: skip
 def test_weights_that_do_not_fit_are_refused(weights: dict[str, float], says: str) -> None:
@@ -159,9 +160,9 @@ def test_a_set_of_weight_nought_is_left_out_and_rows_of_no_set_are_one() -> None
     assert judged["detail"].to_list() == [None, None, "b: 0 of 1 rows, share 0.0000"]
 
 
-@pytest.mark.parametrize("method", ["proportional", "temperature"])
+@pytest.mark.parametrize("method", ["proportional", "temperature", "weights"])
 def test_no_rows_make_no_mixture(method: Method) -> None:
     none = pl.Series([], dtype=pl.String)
-    judged = mixture(none, none, method=method, count=5)
+    judged = mixture(none, none, method=method, weights={"a": 1}, count=5)
     assert judged.height == 0
     assert judged.columns == ["reason", "detail", "copies"]

@@ -210,3 +210,15 @@ def test_planted_texts_are_found_in_both_languages() -> None:
         for _ in range(40):
             text = carried(rng, make(rng))
             assert FINDERS[kind].find(text), text
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("+44\u00a020\u00a07123\u00a04567 rings", "+44\u00a020\u00a07123\u00a04567"),
+        ("Ask (415)-867-5309 today", "(415)-867-5309"),
+    ],
+)
+def test_a_phone_number_is_found_however_its_parts_are_joined(text: str, number: str) -> None:
+    (span,) = FINDERS["phone"].find(text)
+    assert text[span.start : span.end] == number

@@ -289,12 +289,20 @@ def test_a_table_is_masked_as_its_rows_are() -> None:
          "messages": [{"role": "user", "content": f"It is {what}"}]}
         for n, what in enumerate([*IN_INPUT.values(), "nothing", ""])
     ]  # fmt: skip
+    told, again = "My password is k3Xv9QmT2bLw7Zpr.", "k3Xv9QmT2bLw7Zpr is long."
+    turns = [{"role": "user", "content": again}]
+    rows += [  # what one text tells is masked in the others, either way round
+        {"row_id": "a", "instruction": told, "output": again, "answers": None, "messages": turns},
+        {"row_id": "b", "instruction": again, "output": told, "answers": None, "messages": None},
+        {"row_id": "c", "instruction": "", "output": "", "answers": None, "messages": None},
+    ]
     schema = arrow_schema(["row_id", "instruction", "output", "answers", "messages"])
     masking = Masking(tuple(PLANTED))
     table = masking.table(pa.Table.from_pylist(rows, schema))
     assert table.to_pylist() == [masking.row(row) for row in rows]
     assert masking.table(table).equals(table)
-    assert [row["masked"] for row in table.to_pylist()][-2:] == [[], []]
+    assert [row["masked"] for row in table.to_pylist()][-5:] == [[], [], *[["secret"]] * 2, []]
+    assert "k3Xv9QmT2bLw7Zpr" not in str(table.to_pylist())
     fewer = Masking(("phone",))  # what was masked before is still said
     assert fewer.table(table).equals(table)
     assert [fewer.row(row) for row in table.to_pylist()] == table.to_pylist()

@@ -170,6 +170,7 @@ def test_all_sets_that_cannot_be_read_are_said_in_one_pass(folder: Path) -> None
         )
     assert "none.csv" in str(caught.value)
     assert "gone" in str(caught.value)
+    assert "data_set" not in str(caught.value)
     with pytest.raises(InputError, match="no shape that is known"):
         prepare(Options("mix", out="run", inputs=("river.parquet", "bad.jsonl")))
     assert not (folder / "run").exists()
@@ -214,9 +215,21 @@ def test_one_data_set_without_names_is_refused_before_it_is_read(folder: Path) -
     assert open_run(made("run", "mix.by=source", input="river.parquet")).kept("mix").height == 60
 
 
-def test_weights_of_other_sets_end_the_run_with_what_there_is(folder: Path) -> None:
+def test_weights_of_other_sets_are_refused_before_anything_is_read(folder: Path) -> None:
     settings = ("mix.method=weights", "mix.weights={river: 1, rock: 1}")
-    with pytest.raises(InputError, match="no weight is given for stone"):
+    with pytest.raises(RecipeError) as caught:
+        made("run", *settings, "mix.seed=-1", inputs=("river.parquet", "stone.jsonl"))
+    assert "mix.seed" in str(caught.value)
+    with pytest.raises(RecipeError) as caught:
+        made("run", *settings, inputs=("river.parquet", "stone.jsonl"))
+    assert "mix.weights: no weight is given for stone: 0 leaves a set out" in str(caught.value)
+    assert "there is no set rock; there are river, stone" in str(caught.value)
+    assert not (folder / "run").exists()
+
+
+def test_weights_of_what_only_rows_tell_end_the_run_with_what_there_is(folder: Path) -> None:
+    settings = ("mix.by=source", "mix.method=weights", "mix.weights={river.parquet: 1}")
+    with pytest.raises(InputError, match=r"by source: no weight is given for stone\.jsonl"):
         made("run", *settings, inputs=("river.parquet", "stone.jsonl"))
 
 
