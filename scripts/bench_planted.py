@@ -20,6 +20,7 @@ sentence, and inside a Chinese clause are reported beside the kind.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import re
 import subprocess
 import sys
@@ -522,9 +523,15 @@ def verdicts() -> dict[tuple[str, str], bool]:
 
 
 def drawn_for_reading(others: dict[str, dict[str, str]], n: int, seed: int) -> dict[str, list[str]]:
-    """Other flags to read, the same share of every kind with a few of each at least."""
-    rng = Random(seed)
-    drawn = {kind: rng.sample(sorted(found), len(found)) for kind, found in others.items()}
+    """Other flags to read, as many of every kind where there are as many.
+
+    They come by a hash, so that a flag more or less changes little of what is to be read.
+    """
+
+    def drawn_by(row: str) -> bytes:
+        return hashlib.blake2b(f"{seed}:{row}".encode(), digest_size=8).digest()
+
+    drawn = {kind: sorted(found, key=drawn_by) for kind, found in others.items()}
     taken: dict[str, list[str]] = {kind: [] for kind in drawn}
     while sum(map(len, taken.values())) < n and any(drawn.values()):
         for kind, left in drawn.items():
