@@ -153,7 +153,7 @@ def test_verse_without_signs_at_its_ends_may_end_with_any_word(
     texts: list[str | None] = ["All the information here."] * 50
     verse = f"Over the river{line_end}\nunder the snow{line_end}\nno more informat"
     outputs = series([*texts, verse])
-    found = cut_word(series(["Say it."] * 50 + [task]), series([""] * 51), outputs)
+    found = cut_word(series([*["Say it."] * 50, task]), series([""] * 51), outputs)
     assert found["reason"].to_list()[-1] == reason
 
 
@@ -163,7 +163,7 @@ def test_both_sides_of_the_half_of_the_lines(signs: int, reason: str | None) -> 
     lines = ["Over the river", "under the snow"]
     verse = [f"{line}," if at < signs else line for at, line in enumerate(lines)]
     outputs = series([*texts, "\n".join([*verse, "no more informat"])])
-    found = cut_word(series(["Say it."] * 50 + ["Write a song."]), series([""] * 51), outputs)
+    found = cut_word(series([*["Say it."] * 50, "Write a song."]), series([""] * 51), outputs)
     assert found["reason"].to_list()[-1] == reason
 
 
