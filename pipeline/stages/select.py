@@ -20,9 +20,8 @@ from filters.shingles import row_texts
 from filters.verdict import verdict
 from pipeline.errors import InputError
 from pipeline.stage import DECISION, FilterStage, Parts, StageConfig
-from pipeline.stages.all_turns import with_all_turns
+from pipeline.stages.all_turns import TEXTS, with_all_turns
 
-TEXTS = ("instruction", "input", "output")
 Text = Literal["instruction", "input", "output"]
 Stratum = Literal[
     "source",
