@@ -13,7 +13,7 @@ from typing import Annotated, Literal, get_args
 
 import numpy as np
 import polars as pl
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from filters.diverse import Alike, Directions, Method, MinHashes, diverse
 from filters.shingles import row_texts
@@ -71,6 +71,13 @@ class Config(StageConfig):
     bins: Annotated[int, Field(ge=1, le=100), DECISION] = 5
     candidates: Annotated[int | None, Field(ge=1), DECISION] = None
     seed: Annotated[int, Field(ge=0), DECISION] = 0
+
+    @field_validator("columns", "strata")
+    @classmethod
+    def _each_once(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(given)) < len(given):
+            raise ValueError("a column stands twice")
+        return given
 
 
 def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:
