@@ -10,12 +10,12 @@ NaN) is outside no band and kept there; those that choose by the measure drop it
 
 from __future__ import annotations
 
-import hashlib
 import math
 
 import numpy as np
 import polars as pl
 
+from filters.draw import lot
 from filters.share import best, rounded_down
 from filters.verdict import verdict
 
@@ -87,7 +87,7 @@ def shares(
         allowed = _level(counts.tolist(), target)
         ids = row_id.to_list()
         for number in range(bins):
-            members = sorted(places[found == number].tolist(), key=lambda at: _draw(seed, ids[at]))
+            members = sorted(places[found == number].tolist(), key=lambda at: lot(seed, ids[at]))
             said = f"bin {number + 1} of {bins}: {allowed[number]} of {len(members)} rows drawn"
             for order, at in enumerate(members):
                 reasons[at] = None if order < allowed[number] else "over_share"
@@ -170,7 +170,3 @@ def _level(counts: list[int], target: int) -> list[int]:
             allowed[at] += given
             left -= given
     return allowed
-
-
-def _draw(seed: int, row_id: str) -> bytes:
-    return hashlib.blake2b(f"{seed}:{row_id}".encode(), digest_size=16).digest()

@@ -12,6 +12,8 @@ import re
 import polars as pl
 
 from filters.code import FENCE, is_code, without_fenced
+from filters.sentences import SIGNS as SIGN
+from filters.sentences import TOKEN
 from filters.verdict import verdict
 from filters.verse import asks_for_verse
 from filters.word_lists import one_of
@@ -24,7 +26,6 @@ BLANKS = " \t\r\n\x0b\x0c\u00a0\u3000\u200b\ufeff"
 
 TERMINAL = ".!?。！？…．｡؟।~～"
 CLOSING = "\"'”’)]}）】」』》〉>*_`|»"
-SIGN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3"
 ENDS = re.compile(
     rf"(?<!\b[A-Za-z])(?<!\b[DMJS]r)(?<!\bM[sx])(?<!\bMrs)(?<!\bSt)(?<!\bvs)(?<!\b(?:No|Co|Lt))"
     rf"(?<!\b(?:Inc|Ltd|etc))(?<![\d.])[.!?…](?=[\s\"'”’)*]|[{SIGN}]|$)|[。！？]"
@@ -266,4 +267,4 @@ def _is_whole(line: str) -> bool:
 
 def _length(text: str) -> int:
     """Words, or signs where those are not spaced."""
-    return len(re.findall(rf"[{SIGN}]|[^\s{SIGN}]+", text))
+    return len(re.findall(TOKEN, text))

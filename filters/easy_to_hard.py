@@ -6,9 +6,9 @@ from easy to hard. What is hard is not measured here: the order is that of any m
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 import polars as pl
+
+from filters.draw import lot
 
 
 def easy_to_hard(
@@ -25,7 +25,7 @@ def easy_to_hard(
     Rows with the same are ordered by a hash of `seed` and `row_id`, whatever their order was.
     """
     ids = row_id.cast(pl.String).to_list()
-    draw = [blake2b(f"{seed}:{one}".encode(), digest_size=16).digest() for one in ids]
+    draw = [lot(seed, one) for one in ids]
     phases = pl.repeat(0, len(ids), dtype=pl.Int64, eager=True) if phase is None else phase
     frame = pl.DataFrame(
         {

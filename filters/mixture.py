@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from fractions import Fraction
-from hashlib import blake2b
 from typing import Literal
 
 import numpy as np
 import polars as pl
+
+from filters.draw import lot
 
 Method = Literal["proportional", "weights", "temperature"]
 NO_SET = "no set"  # what rows of no set are called together
@@ -154,8 +155,7 @@ def drawn(
 
 def _shuffled(ids: np.ndarray, seed: int) -> np.ndarray:
     """The places of the ids in the order of a hash."""
-    key = f"{seed}:"
-    digests = [blake2b(f"{key}{one}".encode(), digest_size=16).digest() for one in ids.tolist()]
+    digests = [lot(seed, one) for one in ids.tolist()]
     halves = np.frombuffer(b"".join(digests), ">u8").reshape(-1, 2)
     order: np.ndarray = np.lexsort((halves[:, 1], halves[:, 0]))
     return order

@@ -6,10 +6,11 @@ to a mixture; here it is the rows that go back to one task, or share one instruc
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import Literal
 
 import polars as pl
+
+from filters.draw import lot
 
 SPACES = r"[\s\x1c-\x1f]+"  # what str.split() parts at
 
@@ -50,5 +51,4 @@ def task_cap(
 
 
 def _draws(row_id: pl.Series, seed: int) -> pl.Series:
-    found = [blake2b(f"{seed}:{one}".encode(), digest_size=16).digest() for one in row_id.to_list()]
-    return pl.Series(found, dtype=pl.Binary)
+    return pl.Series([lot(seed, one) for one in row_id.to_list()], dtype=pl.Binary)

@@ -202,6 +202,6 @@ def _try(template: FormatTemplate, place: str) -> None:
     try:
         template.render(values)
     except SecurityError as error:
-        raise RecipeError(f"{place}: it may not do that: {error}.") from error
+        raise RecipeError(f"{place}: it may not do that: {str(error).rstrip('.')}.") from error
     except FAILURES:
         return

@@ -57,7 +57,7 @@ def test_what_a_row_says_is_never_a_template_nor_a_mark() -> None:
         ("=== ask: sung\nWhich?\n--- output\n{{ label }}{{ text }}", "not 'sung'"),
         ("=== ask\nWhich?\n--- output\n{{ label }}", r"use \['label'\], the header names"),
         ("=== ask\n{{ text }\n--- output\n{{ label }}", "template ask: line 1"),
-        ("=== ask\n{{ text.__class__ }}\n--- output\n{{ label }}", "may not do that"),
+        ("=== ask\n{{ text.__class__ }}\n--- output\n{{ label }}", r"may not do that: .*unsafe\.$"),
         ("=== ask\n{{ text.format.__globals__ }}\n--- output\n{{ label }}", "may not do that"),
         ("=== ask\n{{ text['__class__'] }}{{ ''.__class__.__mro__ }}\n--- output\n{{ label }}",
          "may not do that"),

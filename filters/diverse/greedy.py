@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from hashlib import blake2b
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from filters.diverse.alike import Alike, Rows
+from filters.draw import lot
 
 Method = Literal["facility_location", "k_center", "random"]
 
@@ -64,8 +64,7 @@ def choose(
 
 def shuffled(ids: Sequence[str], seed: int, again: int = 0) -> Rows:
     """The rows in an order that a hash draws; another for each number of `again`."""
-    key = f"{seed}:{again}:"
-    drawn = [blake2b(f"{key}{one}".encode(), digest_size=16).digest() for one in ids]
+    drawn = [lot(seed, again, one) for one in ids]
     return np.array(sorted(range(len(ids)), key=lambda row: (drawn[row], ids[row])), np.int64)
 
 

@@ -17,13 +17,12 @@ import polars as pl
 from filters.shingles import folded
 from pipeline.format_templates import Form, FormatTemplate, Rendered
 from pipeline.stage import Drop, RenderStage, Row
+from pipeline.stages.all_turns import TEXTS
 from pipeline.stages.demonstrations import rank
 from pipeline.stages.format_plan import Plan, is_conversation, plan, rationale_of, why_not
 from pipeline.stages.format_settings import STEPS, Config, files, is_idle
 from pipeline.stages.row_values import COLUMNS, Language, RowValues, language_of
 from pipeline.templates import FAILURES
-
-TEXTS = ("instruction", "input", "output")
 
 
 def render(place: int, row: Row, made: Plan) -> list[Row | Drop]:

@@ -16,9 +16,8 @@ from pydantic import Field, model_validator
 from filters.easy_to_hard import easy_to_hard
 from filters.share import rounded_down
 from pipeline.stage import DECISION, FilterStage, Parts, Settings, StageConfig
-from pipeline.stages.all_turns import with_all_turns
+from pipeline.stages.all_turns import TEXTS, with_all_turns
 
-TEXTS = ("instruction", "input", "output")
 By = Literal[
     "length",
     "output_length",

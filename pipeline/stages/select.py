@@ -13,16 +13,15 @@ from typing import Annotated, Literal, get_args
 
 import numpy as np
 import polars as pl
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from filters.diverse import Alike, Directions, Method, MinHashes, diverse
 from filters.shingles import row_texts
 from filters.verdict import verdict
 from pipeline.errors import InputError
 from pipeline.stage import DECISION, FilterStage, Parts, StageConfig
-from pipeline.stages.all_turns import with_all_turns
+from pipeline.stages.all_turns import TEXTS, with_all_turns
 
-TEXTS = ("instruction", "input", "output")
 Text = Literal["instruction", "input", "output"]
 Stratum = Literal[
     "source",
@@ -72,6 +71,13 @@ class Config(StageConfig):
     bins: Annotated[int, Field(ge=1, le=100), DECISION] = 5
     candidates: Annotated[int | None, Field(ge=1), DECISION] = None
     seed: Annotated[int, Field(ge=0), DECISION] = 0
+
+    @field_validator("columns", "strata")
+    @classmethod
+    def _each_once(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(given)) < len(given):
+            raise ValueError("a column stands twice")
+        return given
 
 
 def judge(frame: pl.DataFrame, config: Config) -> pl.DataFrame:

@@ -92,8 +92,9 @@ def test_every_turn_of_a_conversation_is_compared() -> None:
 
 @pytest.mark.parametrize(
     "chosen",
-    [{"count": 0}, {"method": "best"}, {"strata": ["instruction"]}, {"columns": []}, {"by": "x"}],
-)
+    [{"count": 0}, {"method": "best"}, {"strata": ["instruction"]}, {"columns": []}, {"by": "x"},
+     {"strata": ["source", "source"]}, {"columns": ["output", "output"]}],
+)  # fmt: skip
 def test_a_wrong_setting_is_refused_before_anything_runs(
     chosen: dict[str, object], tmp_path: Path
 ) -> None:
