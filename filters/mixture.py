@@ -87,10 +87,13 @@ def rates(
     """
     if method == "weights":
         named = weights or {}
+        wrong = []
         if missing := sorted(sizes.keys() - named.keys()):
-            raise ValueError(f"no weight is given for {', '.join(missing)}: 0 leaves a set out")
+            wrong.append(f"no weight is given for {', '.join(missing)}: 0 leaves a set out")
         if strange := sorted(named.keys() - sizes.keys()):
-            raise ValueError(f"there is no set {', '.join(strange)}; there are {', '.join(sizes)}")
+            wrong.append(f"there is no set {', '.join(strange)}; there are {', '.join(sizes)}")
+        if wrong:
+            raise ValueError("; ".join(wrong))
         parts = {name: Fraction(str(named[name])) for name in sizes}
     else:
         parts = {name: Fraction(min(size, cap or size)) for name, size in sizes.items()}

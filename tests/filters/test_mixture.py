@@ -137,6 +137,7 @@ def test_a_temperature_of_one_is_proportional_and_a_high_one_even() -> None:
 @pytest.mark.parametrize(
     ("weights", "says"),
     [({"a": 1}, "no weight is given for b"), ({"a": 1, "b": 1, "c": 1}, "there is no set c"),
+     ({"a": 1, "c": 1}, "no weight is given for b: .*; there is no set c; there are a, b"),
      ({"a": 0, "b": 0}, "all weights are 0")],
 )  # fmt: skip
 def test_weights_that_do_not_fit_are_refused(weights: dict[str, float], says: str) -> None:
