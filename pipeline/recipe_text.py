@@ -76,9 +76,16 @@ class RecipeText:
         elif loc[-1:] == ("key",):
             text += ": it names a variable, as env:NAME; the key itself stays out of a recipe."
         elif found["type"] != "missing":
-            text += "." if _says(text, found["input"]) else f" (it is {found['input']!r})."
+            text += "." if _is_said(text, found) else f" (it is {found['input']!r})."
         self.refuse(f"{key}: {text}", place)
         self.lost.add(key)
+
+
+def _is_said(text: str, found: ErrorDetails) -> bool:
+    """Whether a message names what was given, or is of several settings and names its own."""
+    if found["type"] == "value_error" and isinstance(found["input"], dict):
+        return True
+    return _says(text, found["input"])
 
 
 def _says(text: str, given: object) -> bool:

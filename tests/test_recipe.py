@@ -223,6 +223,7 @@ def test_a_stage_can_wait_for_a_setting_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("stage", "says", "setting"),
     [("select", "select keeps every row", {"select.count": 5}),
+     ("mix", "mix keeps every row", {"mix.cap": 5}),
      ("quality", "quality scores no row", {}),
      ("decontaminate", "decontaminate looks for nothing", {})],
 )  # fmt: skip

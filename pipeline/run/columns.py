@@ -9,7 +9,9 @@ from pipeline.recipe import Recipe
 from pipeline.run.source import Source
 from pipeline.schema import in_order
 from pipeline.stage import DraftStage, ExportStage, ImportStage, columns_read, columns_written
-from pipeline.stages import read_input
+from pipeline.stages import STAGES, read_input
+
+FEW = 3  # stages that are named; a text that more of them write is mostly in the data
 
 
 def columns_of_steps(
@@ -40,8 +42,7 @@ def columns_of_steps(
                     problems.add(
                         RecipeError(
                             f"stage {index + 1} {step.name} reads column {column!r}, and nothing "
-                            "before it writes it. Mend the order of the stages, or start from data "
-                            "that has it."
+                            f"before it writes it. {_remedy(column)}"
                         )
                     )
         if not (isinstance(step.stage, ImportStage) and source and source.shards):
@@ -56,3 +57,17 @@ def columns_of_steps(
                 RecipeError(f"stage {earlier.name} ends a recipe, {later.name} is after it.")
             )
     return columns
+
+
+def _remedy(column: str) -> str:
+    """What is to be done where no row has a column: which stages write it, where few do."""
+    writers = [
+        stage.name
+        for stage in STAGES
+        if not isinstance(stage, DraftStage | ImportStage)
+        and column in columns_written(stage, stage.config())
+    ]
+    if not 0 < len(writers) <= FEW:
+        return "Mend the order of the stages, or start from data that has it."
+    named = " or ".join(map(repr, writers))
+    return f"Put {named} before it, or start from data that has it, such as a run with that stage."

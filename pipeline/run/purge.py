@@ -70,7 +70,10 @@ def purge(
     that are not to go too.
     """
     if row is None and sha256 is None:
-        raise InputError("name the row to be purged: --row ID, or --hash with a text's SHA-256.")
+        raise InputError(
+            "name the row to be purged: --row ID, or --hash with a text's SHA-256. --masked takes "
+            "out of the journal what a run with  mask:  hides in its rows."
+        )
     open_run(path)  # says what is wrong with the folder before a lock is made in it
     with locked(path) as lease:
         check_links(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import polars as pl
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from filters import masks
 from filters.broken import broken
@@ -61,7 +61,16 @@ FLAGS: dict[str, dict[str, Finder]] = {"personal_data": OF_PERSONAL_DATA, "secre
 """Rules that can keep a row and say what is in it, in a column of their name: `action: flag`."""
 EXTRA = "clean"
 SPACES = r"[\s\x1c-\x1f]+"
-Choice = bool | dict[str, Any]
+
+
+def _is_choice(given: object) -> object:
+    """One message where pydantic would give one for each type that a rule can have."""
+    if isinstance(given, bool | dict):
+        return given
+    raise ValueError("a rule is true, false or its settings as {name: value}")
+
+
+Choice = Annotated[bool | dict[str, Any], BeforeValidator(_is_choice)]
 
 
 class Config(StageConfig):
@@ -101,7 +110,7 @@ class Config(StageConfig):
                 if name in FLAGS:
                     _check_action(name, settings.pop("action", "drop"))
                     chosen(FLAGS[name], settings.get("kinds", ()))
-                check_settings(name, function, settings)
+                check_settings(name, function, settings, others=("action",) * (name in FLAGS))
                 if name == "known":
                     _check_known(settings)
             except ValueError as error:

@@ -99,6 +99,15 @@ def measure(kept: pl.DataFrame, config: Config) -> dict[str, Any]:
     return found
 
 
+def idle(config: Config) -> str | None:
+    """What is said where it keeps every row."""
+    if config.method is None:
+        return "keeps every row: no method is given (--set mix.method=proportional)."
+    if config.method == "proportional" and config.cap is None and config.count is None:
+        return "keeps every row: no cap and no count are given (--set mix.cap=N)."
+    return None
+
+
 STAGE = FilterStage(
     name="mix",
     version=1,
@@ -108,5 +117,6 @@ STAGE = FilterStage(
     reads=reads,
     writes=("copies",),
     measure=measure,
+    idle=idle,
 )
 """`rows_by` is what `synth status` shows of it."""

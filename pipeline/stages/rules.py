@@ -42,17 +42,23 @@ def parameters(function: Filter) -> tuple[list[str], list[str]]:
 
 
 def check_settings(
-    name: str, function: Filter, settings: Mapping[str, Any], *, is_ours: bool = True
+    name: str,
+    function: Filter,
+    settings: Mapping[str, Any],
+    *,
+    is_ours: bool = True,
+    others: Sequence[str] = (),
 ) -> None:
     """Raise `ValueError` for a setting that a filter does not take, or of another type than it has.
 
-    Types are those that our own filters declare; a user's own may declare none.
+    Types are those that our own filters declare; a user's own may declare none. `others` are
+    settings that its stage takes beside, which are named with them.
     """
     _, known = parameters(function)
     if unknown := [setting for setting in settings if setting not in known]:
         raise ValueError(
             f"the filter {name!r} has no setting {', '.join(map(repr, unknown))}; it has "
-            f"{', '.join(known) or 'none'}"
+            f"{', '.join((*known, *others)) or 'none'}"
         )
     if is_ours:
         _check_types(name, function, settings)
@@ -68,7 +74,9 @@ def _check_types(name: str, function: Filter, settings: Mapping[str, Any]) -> No
         except PydanticCustomError as error:
             raise ValueError(f"the filter {name!r}: {setting}: {error}") from error
         except ValidationError as error:
-            said = error.errors(include_url=False)[0]["msg"]
+            found = error.errors(include_url=False)[0]
+            is_text = found["type"] == "sequence_str"
+            said = f"a list is wanted, [{value}]" if is_text else found["msg"]
             raise ValueError(f"the filter {name!r}: {setting}: {said}") from error
 
 

@@ -48,6 +48,8 @@ def classes_of(folder: Path) -> list[int]:
 
     Raises `ValueError` where the folder is no such model.
     """
+    if not folder.is_dir():
+        raise ValueError("there is no such folder")
     try:
         found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         labels = {int(at): str(name) for at, name in found["id2label"].items()}

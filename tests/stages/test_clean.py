@@ -81,6 +81,9 @@ def test_every_turn_of_a_conversation_is_looked_at() -> None:
     [
         ({"broken": {"repeat": 3}}, "'broken' has no setting 'repeat'"),
         ({"broken": {"repeats": "3"}}, "repeats: Input should be a valid integer"),
+        ({"task_cap": 2}, "true, false or its settings"),
+        ({"personal_data": {"acton": "flag"}}, "no setting 'acton'; it has kinds, action"),
+        ({"language": {"wanted": "en"}}, r"wanted: a list is wanted, \[en\]"),
         ({"known": True}, "needs a data set"),
         ({"known": {"against": "nowhere.parquet"}}, "cannot be read"),
         ({"brokn": True}, "Extra inputs"),

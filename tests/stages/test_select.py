@@ -110,7 +110,7 @@ def test_a_stratum_that_no_row_has_is_refused_by_name(tmp_path: Path) -> None:
     rows = tmp_path / "rows.parquet"
     frame(3).write_parquet(rows)
     named = ["select.count=2", "select.strata=[domain]"]
-    with pytest.raises(RecipeError, match="reads column 'domain'"):
+    with pytest.raises(RecipeError, match=r"'domain', .* Put 'tag' or 'teacher-tag' before it"):
         prepare(Options("select", out=str(tmp_path / "run"), input=str(rows), settings=named))
 
 

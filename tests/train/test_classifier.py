@@ -138,6 +138,7 @@ def test_a_folder_that_is_no_such_classifier_is_refused_before_anything_runs(
         return str(error.value)
 
     assert "toxicity needs a model: --set toxicity.classifier=FOLDER" in said("")
+    assert "nowhere is no classifier of toxicity: there is no such folder" in said("nowhere")
     assert "its config.json names no labels" in said(str(tmp_path))
     other = make_folder(tmp_path / "other", ["good", "bad"])
     assert "it has no label toxicity, severe_toxicity" in said(str(other))
