@@ -22,6 +22,8 @@ from pipeline.terminal import shorten
 OFFLINE = "offline"
 SOURCES = 20
 """How many sources a card names one by one."""
+LANGUAGE = r"^[a-z]{2,3}$"
+LANGUAGES = 50
 LONGEST = 200
 TEMPLATE = PROMPTS / "dataset_card.md"
 
@@ -53,7 +55,7 @@ def render(
         {
             "recipe": state.recipe,
             "description": recipe.get("description", ""),
-            "language": recipe.get("language", "en"),
+            "languages": _languages(exported, last) or [recipe.get("language", "en")],
             "writers": [{"name": name, "rows": n} for name, n in writers],
             "has_offline": any(name == OFFLINE for name, _ in writers),
             "seeds": (BUILTIN if seeds == "builtin" else Path(seeds)).name
@@ -95,6 +97,20 @@ def _recipe(run: Path) -> dict[str, Any]:
     except OSError as error:
         raise DamagedError(f"{path} cannot be read: {error.strerror}.") from error
     return tree if isinstance(tree, dict) else {}
+
+
+def _languages(shards: Sequence[Path], last: StageManifest) -> list[str]:
+    """The languages of the exported rows, most rows first; none where no row says its own.
+
+    What a row says is data: only what has the form of a code is one.
+    """
+    if not shards or "language" not in last.columns:
+        return []
+    named = store.read_frame(shards, ["language"]).drop_nulls()
+    codes = named.filter(pl.col("language").str.contains(LANGUAGE))
+    counts = codes.group_by("language").len().sort(["len", "language"], descending=[True, False])
+    codes_only = counts["language"].to_list()[:LANGUAGES]
+    return [f'"{code}"' if code == "no" else code for code in codes_only]  # no is false in YAML
 
 
 def _writers(shards: Sequence[Path], last: StageManifest) -> list[tuple[str, int]]:

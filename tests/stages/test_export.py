@@ -183,6 +183,20 @@ def test_the_card_counts_sources_and_licences_and_blames_no_teacher_that_wrote_n
     assert "Measured" not in card
 
 
+def test_the_card_names_the_languages_that_rows_are_tagged_with(
+    run_synth: RunSynth, tmp_path: Path
+) -> None:
+    lines = [
+        {"instruction": "Say where the river of my story lies.", "output": "It lies far away."},
+        {"instruction": "请介绍一下长城的历史和文化意义。", "output": "长城在中国有着悠久的历史。"},
+        {"instruction": "写一首关于春天的短诗，送给孩子们。", "output": "春天来了，花儿都开了。"},
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run_synth(tmp_path / "run", recipe="curate", input=str(tmp_path / "rows.jsonl"))
+    card = (tmp_path / "run/data/README.md").read_text("utf-8")
+    assert card.startswith("---\nlanguage:\n- zh\n- en\ntask_categories:\n")
+
+
 def test_the_card_names_a_few_of_many_sources(run_synth: RunSynth, tmp_path: Path) -> None:
     lines = [{"instruction": f"Say the number {n} in your own words.", "output": f"It is {n}.",
               "source": f"page {n:02d}"} for n in range(30)]  # fmt: skip
