@@ -141,17 +141,32 @@ class Sampling(Settings):
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """A reply as one JSON object: its name, its JSON schema, and the text that says the same.
+
+    A model that is asked for JSON is held to `schema`, and what it writes is handed to the stage as
+    `text(found)`, which raises `KeyError` where a field is lacking.
+    """
+
+    name: str
+    schema: Mapping[str, Any]
+    text: Callable[[Mapping[str, Any]], str]
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What a stage wants to ask: a template, the values it is rendered with, the tasks shown.
 
     Without a template the values are asked about as they are (a scorer's endpoint).
-    `sampling` is the stage's setting that says how the reply is decoded.
+    `sampling` is the stage's setting that says how the reply is decoded; `form` is how the reply
+    looks where JSON is asked for, null where that cannot be.
     """
 
     template: str
     values: Mapping[str, Any]
     shown: tuple[str, ...] = ()
     sampling: str = "sampling"
+    form: Form | None = None
 
 
 @dataclass(frozen=True, slots=True)

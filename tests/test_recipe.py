@@ -41,7 +41,11 @@ def leaves(model: Settings, path: str = "") -> set[str]:
 
 @pytest.mark.parametrize("name", recipe.builtin_names())
 def test_every_setting_of_a_recipe_has_exactly_one_class(name: str) -> None:
-    given = {"judge.uri": "openai:j@http://h/v1", "scorer.uri": "openai:s@http://h/v1"}
+    given: dict[str, object] = {
+        "judge.uri": "openai:j@http://h/v1",
+        "scorer.uri": "openai:s@http://h/v1",
+    }
+    given |= {f"{role}.vllm": {} for role in ("teacher", "judge", "scorer")}
     found = builtin(name, **given)
     classified = found.classified()
     expected = leaves(found.settings)

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, TextIO
 
 from pipeline import redact
 from pipeline.counted import counted
-from pipeline.run.events import Event, Listener, Message, Progress
+from pipeline.run.events import Event, Listener, Message, Progress, Starting
 from pipeline.terminal import safe
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
 PLAIN_EVERY_S = 5.0
@@ -42,13 +43,12 @@ def to_json(stream: TextIO) -> Listener:
     told: dict[str, float] = {}
 
     def tell(event: Event) -> None:
-        if isinstance(event, Progress):
-            now = time.monotonic()
-            if event.state != "done" and now - told.get(event.stage, 0.0) < JSON_EVERY_S:
+        if not isinstance(event, Message):
+            now, what = time.monotonic(), _what(event)
+            if event.state != "done" and now - told.get(what, 0.0) < JSON_EVERY_S:
                 return
-            told[event.stage] = now
-        kind = "progress" if isinstance(event, Progress) else "message"
-        line = {"event": kind} | dataclasses.asdict(event)
+            told[what] = now
+        line = {"event": type(event).__name__.lower()} | dataclasses.asdict(event)
         if isinstance(event, Progress):
             line["eta_s"] = event.eta_s
         _say(stream, redact.text(json.dumps(line)) + "\n")  # escaped: as `synth show --json` is
@@ -56,11 +56,16 @@ def to_json(stream: TextIO) -> Listener:
     return tell
 
 
+def _what(event: Progress | Starting) -> str:
+    """What an event tells of: a stage, or a server."""
+    return event.stage if isinstance(event, Progress) else event.server
+
+
 def to_log(path: Path) -> Listener:
     """Append messages and finished stages to the run's `log.jsonl`."""
 
     def tell(event: Event) -> None:
-        if isinstance(event, Progress) and event.state != "done":
+        if not isinstance(event, Message) and event.state != "done":
             return
         with path.open("a", encoding="utf-8") as file:
             line = {"time": time.time()} | dataclasses.asdict(event)
@@ -69,8 +74,10 @@ def to_log(path: Path) -> Listener:
     return tell
 
 
-def line_of(event: Progress) -> str:
-    """One stage as a line of text."""
+def line_of(event: Progress | Starting) -> str:
+    """One stage, or the start of a server, as a line of text."""
+    if isinstance(event, Starting):
+        return start_of(event)
     total = f"/{event.total}" if event.total is not None else ""
     parts = [f"{event.stage}: {event.done}{total}", f"kept {event.kept}"]
     if event.dropped:
@@ -81,11 +88,30 @@ def line_of(event: Progress) -> str:
         parts.append(f"{event.tokens} tokens")
     if event.cost_usd is not None:
         parts.append(f"${event.cost_usd}")
+    if load := load_of(event):
+        parts.append(load)
     if event.eta_s is not None:
         parts.append(f"{event.eta_s:.0f} s left")
     elif event.state == "done":
         parts.append(f"{event.seconds:.1f} s")
     return ", ".join(parts)
+
+
+def start_of(event: Starting) -> str:
+    """The start of a server as a line of text."""
+    if event.state == "done":
+        return f"{event.server} answers, after {event.seconds:.1f} s"
+    said = f": {event.said}" if event.said else ""
+    return f"{event.server} starts, {event.seconds:.0f} s{said}"
+
+
+def load_of(event: Progress) -> str:
+    """How busy the run's own server is, where it says so and the stage is at work."""
+    if event.running is None or event.state == "done":
+        return ""
+    waiting = f" and {event.waiting} waiting" if event.waiting else ""
+    rate = f", {event.tokens_per_s:.0f} tokens/s" if event.tokens_per_s else ""
+    return f"{event.running} in the engine{waiting}{rate}"
 
 
 def dropped_text(dropped: dict[str, int], most: int) -> str:
@@ -126,11 +152,11 @@ class Plain:
         if isinstance(event, Message):
             _say(self._stream, safe(redact.text(event.text)) + "\n")
         else:
-            now = time.monotonic()
-            first = self._told.setdefault(event.stage, now)
+            now, what = time.monotonic(), _what(event)
+            first = self._told.setdefault(what, now)
             if event.state != "done" and now - first < PLAIN_EVERY_S:
                 return
-            self._told[event.stage] = now
+            self._told[what] = now
             _say(self._stream, safe(line_of(event), keep_lines=False) + "\n")
 
 
@@ -146,11 +172,24 @@ def _live() -> Iterator[Listener]:
         def tell(event: Event) -> None:
             if isinstance(event, Message):
                 live.console.print(safe(redact.text(event.text)))
+            elif isinstance(event, Starting):
+                said = safe(redact.text(start_of(event)), keep_lines=False)
+                live.update(_with_line(_table(stages, console.width), said))
             else:
                 stages[event.stage] = event
-                live.update(_table(stages, console.width))
+                said = safe(load_of(event))
+                live.update(_with_line(_table(stages, console.width), said))
 
         yield tell
+
+
+def _with_line(table: Table, said: str) -> Group:
+    """The table, and below it a line where there is something to say."""
+    from rich.console import Group
+    from rich.text import Text
+
+    line = Text(said, style="dim", overflow="ellipsis", no_wrap=True)
+    return Group(table, *([line] if said else []))
 
 
 def _table(stages: dict[str, Progress], width: int) -> Table:

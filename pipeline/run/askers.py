@@ -15,6 +15,7 @@ from pipeline import store
 from pipeline.counted import counted
 from pipeline.errors import InterruptedRunError
 from pipeline.run.context import Context
+from pipeline.run.engines import Engines
 from pipeline.run.events import Message
 from pipeline.run.prepare import Prepared
 from pipeline.run.reuse import is_taken_over
@@ -49,7 +50,9 @@ async def askers(context: Context) -> AsyncIterator[dict[Role, Asker]]:
     ledger = Ledger(settings.budget, free | settings.prices)
     ledger.load(context.journal.spent())
     found: dict[int, Asker] = {}
+    context.engines = engines = Engines(context)
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(engines.close)
         for role, model in models.items():
             if id(model) not in found:
                 with _reached(role):
@@ -129,10 +132,18 @@ def make_teacher(context: Context, model: Model) -> Teacher:
             return load_or_train(folder, lambda: _texts(context), seed=seed)
 
         return LocalScorer(named.model, train)
-    from pipeline.teacher.openai_teacher import OpenAITeacher
+    is_scorer = any(model is found for role, found in models.items() if role == "scorer")
+    server: Teacher
+    if named.scheme == "vllm":
+        from pipeline.teacher.vllm.vllm_teacher import VLLMTeacher
 
-    server = OpenAITeacher(named, model.key, model.settings)
-    if any(model is found for role, found in models.items() if role == "scorer"):
+        assert context.engines is not None
+        server = VLLMTeacher(context.engines.of(model), model.settings, writes=not is_scorer)
+    else:
+        from pipeline.teacher.openai_teacher import OpenAITeacher
+
+        server = OpenAITeacher(named, model.key, model.settings)
+    if is_scorer:
         from pipeline.teacher.server_scorer import ServerScorer
 
         return ServerScorer(server)

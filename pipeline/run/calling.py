@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.recipe import Step
+from pipeline.run import structured
 from pipeline.run.prepare import Prepared
-from pipeline.stage import Request, RowStage, Sampling
+from pipeline.stage import Form, Request, RowStage, Sampling
 from pipeline.teacher.call import Call, canonical
 
 
@@ -25,11 +26,14 @@ def call_of(
     if "max_tokens" in parameters:
         parameters[settings.max_tokens_name] = parameters.pop("max_tokens")
     body: dict[str, Any] = {"model": model.name}
-    if sha256 := model.uri.sha256:  # other weights under one name: another request
+    if sha256 := model.sha256:  # other weights under one name: another request
         body["sha256"] = sha256
     if model.uri.scheme == "tiny":  # what it is depends on the rows that it learns from
         body |= {"rows": input_digest(), "seed": prepared.recipe.settings.seed}
-    body |= _asked(prepared, step.name, kind, request) | parameters
+    form = request.form if model.is_structured and "response_format" not in parameters else None
+    body |= _asked(prepared, step.name, kind, request, form) | parameters
+    if form is not None:
+        body |= structured.parameters(form)
     return Call(
         stage=step.name,
         slot=slot,
@@ -43,12 +47,16 @@ def call_of(
     )
 
 
-def _asked(prepared: Prepared, step: str, kind: str, request: Request) -> dict[str, Any]:
+def _asked(
+    prepared: Prepared, step: str, kind: str, request: Request, form: Form | None
+) -> dict[str, Any]:
     """The part of a body that says what is asked, as an endpoint wants it."""
     if kind == "score":
         return dict(request.values)
     template = prepared.templates[request.template]
     prompt = template.prompt(request.values, step)
+    if form is not None:
+        prompt = f"{prompt}\n\n{structured.sentence(form)}"
     if kind == "chat":
         system = [{"role": "system", "content": template.system}] if template.system else []
         return {"messages": [*system, {"role": "user", "content": prompt}]}

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import manifest, store
 from pipeline.errors import DamagedError
@@ -37,6 +37,9 @@ from pipeline.teacher.ledger import Spend
 from pipeline.teacher.settings import Price
 from pipeline.usage import priced
 
+if TYPE_CHECKING:
+    from pipeline.run.engines import Engines
+
 TELL_EVERY_S = 0.1
 NOTE_EVERY_S = 1.0
 
@@ -52,6 +55,7 @@ class Context:
     ending: Ending
     old: JournalReader | None = None
     askers: dict[Role, Asker] = field(default_factory=dict)
+    engines: Engines | None = None
     done: list[StageManifest] = field(default_factory=list)
     current: StageFolder | None = None
     _told: float = 0.0
@@ -188,12 +192,21 @@ class Context:
             requests=bought[f"{name}.requests"],
             cost_usd=str(spend.usd(price)) if price is not None and spend.tokens else None,
             seconds=time.monotonic() - self._stage_began,
+            **self._load(name),
             state="done" if folder.state.complete else "running",
         )
         self.listener(progress)
         if now or self._told - self._noted >= NOTE_EVERY_S:
             self._noted = self._told
             note(self.run, progress)
+
+    def _load(self, step_name: str) -> dict[str, Any]:
+        """How busy the server is that a step asks, where it is the run's own and says so."""
+        step = self.prepared.recipe.step(step_name)
+        if self.engines is None or not isinstance(step.stage, AskingStage):
+            return {}
+        load = self.engines.load_of(self.prepared.model_of(step))
+        return {} if load is None else dataclasses.asdict(load)
 
     def all_askers(self) -> list[Asker]:
         """Each once."""

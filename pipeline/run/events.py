@@ -18,7 +18,11 @@ PROGRESS = "progress.json"
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far one stage is. `total` is its target or its rows, null where nobody knows."""
+    """How far one stage is. `total` is its target or its rows, null where nobody knows.
+
+    `running`, `waiting` and `tokens_per_s` are what a server of the run's own says of itself: the
+    requests that it works at and that it has waiting, and the tokens a second that it writes.
+    """
 
     stage: str
     done: int
@@ -29,6 +33,9 @@ class Progress:
     cost_usd: str | None = None
     requests: int = 0
     seconds: float = 0.0
+    running: int | None = None
+    waiting: int | None = None
+    tokens_per_s: float | None = None
     state: str = "running"
 
     @property
@@ -46,7 +53,17 @@ class Message:
     text: str
 
 
-Event = Progress | Message
+@dataclass(frozen=True, slots=True)
+class Starting:
+    """How the start of a server goes: seconds so far, what it said last, "running" or "done"."""
+
+    server: str
+    seconds: float
+    said: str
+    state: str = "running"
+
+
+Event = Progress | Message | Starting
 Listener = Callable[[Event], None]
 
 

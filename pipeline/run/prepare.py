@@ -273,11 +273,12 @@ def _contents(
     seeds: seed_tasks.SeedFile | None,
     source: Source | None,
     models: Mapping[Role, Model],
-) -> dict[str, str]:
+) -> dict[str, str | bool]:
     """What stands for the content of all that the recipe only names."""
     named = {
         **{f"{role}.model": model.name for role, model in models.items()},
-        **{f"{role}.sha256": model.uri.sha256 or None for role, model in models.items()},
+        **{f"{role}.sha256": model.sha256 or None for role, model in models.items()},
+        **{f"{role}.structured": model.is_structured or None for role, model in models.items()},
         **{f"{role}.revision": model.uri.revision or None for role, model in models.items()},
         "seeds": seeds.sha256 if seeds else None,
         "input": source.fingerprint if source else None,

@@ -19,7 +19,7 @@ from pipeline.run.source import Source
 from pipeline.stage import AskingStage, Role, RowStage, prompts_of, role_of
 from pipeline.stages import decontaminate, seed_rows
 from pipeline.teacher import uri
-from pipeline.teacher.settings import TeacherSettings
+from pipeline.teacher.settings import TeacherSettings, VLLMSettings
 
 DOES: dict[Role, str] = {"judge": "rates", "scorer": "measures token loss"}
 HERE = ("hf", "tiny")
@@ -35,6 +35,14 @@ class Model:
     uri: uri.TeacherURI
     key: str
     settings: TeacherSettings
+    adapter_sha256: str = ""
+
+    @property
+    def sha256(self) -> str:
+        """What stands for its weights, where they are files of this machine; else nothing."""
+        return (
+            f"{self.uri.sha256}+{self.adapter_sha256}" if self.adapter_sha256 else self.uri.sha256
+        )
 
     @property
     def name(self) -> str:
@@ -45,6 +53,17 @@ class Model:
     def is_free(self) -> bool:
         """Whether it runs here and nobody is paid."""
         return self.uri.scheme != "openai"
+
+    @property
+    def vllm(self) -> VLLMSettings:
+        """How vLLM serves it here."""
+        return self.settings.vllm or VLLMSettings.model_validate({})
+
+    @property
+    def is_structured(self) -> bool:
+        """Whether it is asked for JSON by a schema, where a stage has one."""
+        wanted = self.settings.structured_output
+        return self.uri.scheme == "vllm" if wanted is None else wanted
 
     @property
     def concurrency(self) -> int:
@@ -89,9 +108,16 @@ def find_models(
         default = "tiny" if role == "scorer" else "offline"
         try:
             parsed = uri.parse(default if settings.uri is None else settings.uri, environment)
+            if settings.vllm is not None and parsed.scheme != "vllm":
+                raise RecipeError(
+                    f"the settings {role}.vllm are for a model that is served here: --{role} "
+                    "vllm:FOLDER or vllm:ORG/NAME."
+                )
             if parsed.folder:
                 parsed = replace(parsed, sha256=uri.folder_sha256(parsed.folder))
             models[role] = Model(parsed, uri.NO_KEY, settings)  # what else it lacks is said too
+            if settings.vllm is not None and settings.vllm.asked_adapter is not None:
+                models[role] = _with_adapter(models[role], settings.vllm)
             if parsed.scheme == "openai" and needs_key and role in asked:
                 safe = settings.insecure_http
                 key = uri.key_for(parsed, settings.key, environment, insecure_http=safe)
@@ -100,6 +126,16 @@ def find_models(
             is_teacher = role == "teacher"
             problems.add(error if is_teacher else type(error)(f"{role}: {error}"))
     return models
+
+
+def _with_adapter(model: Model, settings: VLLMSettings) -> Model:
+    """The model as it is asked through an adapter: by the adapter's name, and known by both."""
+    for name, folder in settings.lora_modules.items():
+        if not Path(folder).is_dir():
+            raise RecipeError(f"vllm.lora_modules: {name}: there is no folder {folder}.")
+    name = str(settings.asked_adapter)
+    digest = uri.folder_sha256(settings.lora_modules[name])
+    return replace(model, uri=replace(model.uri, model=name), adapter_sha256=digest)
 
 
 def found_on_hub(
@@ -168,6 +204,8 @@ def check_abilities(
         if role not in models:
             continue
         parsed = models[role].uri
+        if parsed.scheme == "vllm":
+            _check_vllm(models[role], role, problems)
         missing = [name for name in wants.get(parsed.scheme, ()) if find_spec(name) is None]
         if missing:
             named = f"{parsed.scheme}:{parsed.place}" if parsed.place else parsed.scheme
@@ -178,17 +216,40 @@ def check_abilities(
             )
 
 
+def _check_vllm(model: Model, role: Role, problems: Problems) -> None:
+    """The interpreter that serves has to have vLLM, and this one what fetches a model."""
+    from pipeline.teacher.vllm.command import check_installed
+
+    try:
+        check_installed(model.vllm, role)
+    except RecipeError as error:
+        problems.add(error)
+    if model.uri.hub and find_spec("huggingface_hub") is None:
+        problems.add(
+            RecipeError(
+                f"the {role} vllm:{model.uri.hub} needs huggingface_hub: pip install "
+                "'synth[train]', or name a folder."
+            )
+        )
+
+
 def _inability(step: str, role: Role, parsed: uri.TeacherURI, endpoint: str | None) -> str | None:
     """Why a model cannot answer a stage, in words; null where it can."""
-    if endpoint == "score" and parsed.scheme not in ("openai", *HERE):
+    if endpoint == "score" and parsed.scheme not in ("openai", "vllm", *HERE):
         return (
             f"{step}: {parsed.scheme} measures no token loss: name a scorer with "
-            "--scorer hf:FOLDER, hf:ORG/NAME, openai:MODEL@URL (vLLM), or tiny."
+            "--scorer hf:FOLDER, hf:ORG/NAME, vllm:FOLDER, openai:MODEL@URL (vLLM), or tiny."
         )
     if endpoint != "score" and parsed.scheme in HERE:
         return (
             f"{step}: {parsed.scheme} only measures token loss: name a model that writes text "
             f"with --{role} openai:MODEL."
+        )
+    if endpoint == "embeddings" and parsed.scheme == "vllm":
+        return (
+            f"{step}: a vLLM that synth starts writes text and makes no vectors: start  vllm serve "
+            "MODEL --runner pooling  and name it as openai:MODEL@URL, or a model's folder with "
+            f"--{role} st:FOLDER."
         )
     if endpoint == "embeddings" and parsed.scheme == "offline":
         return (
@@ -251,7 +312,9 @@ def check_prices(found: Recipe, models: Mapping[Role, Model], problems: Problems
     unpriced = {
         models[role].name: None
         for role in asked_roles(found) or ("teacher",)
-        if role in models and models[role].name not in found.settings.prices
+        if role in models
+        and models[role].uri.scheme != "vllm"
+        and models[role].name not in found.settings.prices
     }
     for name in unpriced:
         problems.add(

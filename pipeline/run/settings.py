@@ -50,6 +50,8 @@ def settings_of(found: Recipe, contents: Mapping[str, Any]) -> RunSettings:
         identity["mask.version"] = masks.VERSION
     else:  # it says nothing of a run that masks nothing
         identity.pop("mask", None)
+    for role in get_args(Role):  # `contents` say how each is asked, as its model's scheme decides
+        identity.pop(f"{role}.structured_output", None)
     identity |= {
         "stages": [step.stage.name for step in found.steps],
         **{f"{step.name}.version": step.stage.version for step in found.steps},

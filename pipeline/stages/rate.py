@@ -28,7 +28,7 @@ from pipeline.stage import (
 )
 from pipeline.stages import keep
 from pipeline.stages.numbered_list import clean_reply
-from pipeline.stages.rating import Rating, middle, read_rating
+from pipeline.stages.rating import FORM, Rating, middle, read_rating
 
 MEANINGS = {
     "accuracy": "is what it says true, and does it do what was asked?",
@@ -97,6 +97,7 @@ def _request(row: Row, dimension: str, config: Config) -> Request:
             "output": row["output"],
             "turns": row.get("messages") or [],
         },
+        form=FORM,
     )
 
 

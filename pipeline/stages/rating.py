@@ -17,12 +17,28 @@ import re
 from dataclasses import dataclass
 from statistics import median
 
+from pipeline.stage import Form
 from pipeline.stages.numbered_list import clean_reply
 
 HIGHEST = 5.0
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 MOST = 1000
 """Characters of a reason that are kept; the whole reply is in the journal."""
+
+FORM = Form(
+    name="rating",
+    schema={
+        "type": "object",
+        "properties": {
+            "rating": {"type": "number", "enum": [half / 2 for half in range(11)]},
+            "reason": {"type": "string"},
+        },
+        "required": ["rating", "reason"],
+        "additionalProperties": False,
+    },
+    text=lambda found: f"{found['rating']}\n{found['reason']}",
+)
+"""The same as JSON; the number goes first, so that a reason that is cut off costs nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,17 @@ from typing import Annotated
 from pydantic import Field
 
 from filters.tags import DOMAINS, GENERAL, TASK_TYPES
-from pipeline.stage import IDENTITY, AskingConfig, Drop, LLMStage, Reply, Request, Row, Sampling
+from pipeline.stage import (
+    IDENTITY,
+    AskingConfig,
+    Drop,
+    Form,
+    LLMStage,
+    Reply,
+    Request,
+    Row,
+    Sampling,
+)
 
 LINE = re.compile(r"^[\W\d]*(domain|task|language)\W*:\W*([\w-]+)", re.IGNORECASE | re.MULTILINE)
 LANGUAGE = re.compile(r"[a-z]{2}")
@@ -39,7 +49,27 @@ def ask(row: Row, config: Config, rng: Random) -> Request:
     texts = {
         name: (row[name] or "")[: config.characters] for name in ("instruction", "input", "output")
     }
-    return Request("tag", texts | {"domains": list(config.domains), "tasks": list(config.tasks)})
+    tags = {"domains": list(config.domains), "tasks": list(config.tasks)}
+    return Request("tag", texts | tags, form=_form(config))
+
+
+def _form(config: Config) -> Form:
+    """The three lines as JSON, of the tags that are offered alone."""
+    tags = {
+        "domain": {"type": "string", "enum": list(config.domains)},
+        "task": {"type": "string", "enum": list(config.tasks)},
+        "language": {"type": "string", "pattern": "^[a-z]{2}$"},
+    }
+    return Form(
+        name="tags",
+        schema={
+            "type": "object",
+            "properties": tags,
+            "required": list(tags),
+            "additionalProperties": False,
+        },
+        text=lambda found: "\n".join(f"{name}: {found[name]}" for name in tags if name in found),
+    )
 
 
 def read(reply: Reply, row: Row, config: Config) -> list[Row | Drop]:

@@ -17,8 +17,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pipeline.teacher.answer_passes import Message, alone_passes, exchanges, given_passes
-from pipeline.teacher.call import Call, Received
-from pipeline.teacher.openai_teacher import OpenAITeacher
+from pipeline.teacher.call import Call, Received, Teacher
 
 T = TypeVar("T")
 
@@ -26,7 +25,7 @@ T = TypeVar("T")
 class ServerScorer:
     """Answers `score` calls through one served model."""
 
-    def __init__(self, server: OpenAITeacher) -> None:
+    def __init__(self, server: Teacher) -> None:
         """`server` speaks the OpenAI protocol, and vLLM's `/tokenize` beside it."""
         self.name = server.name
         self._server = server

@@ -3,11 +3,60 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.stage import IDENTITY, OPERATIONAL, Settings
+
+OF_THE_SERVER = {"model", "served_model_name", "host", "api_key", "uds", "enable_lora"}
+"""Options of vLLM's server that are not the user's to set."""
+
+
+class VLLMSettings(Settings):
+    """How a `vllm:` model is served here: settings of vLLM's engine, and of the server it runs in.
+
+    What is null is left to vLLM. `python` is the interpreter that has vLLM, null for this one;
+    `port` is a free one where it is null. `lora_modules` are folders of adapters by the name under
+    which each is asked, and `adapter` says which, where there are several. `options` are other
+    options of `vllm serve`, by their names with underscores: what changes how the engine runs.
+    """
+
+    python: Annotated[str | None, OPERATIONAL] = None
+    port: Annotated[int | None, Field(ge=1, le=65535), OPERATIONAL] = None
+    start_timeout_s: Annotated[float, Field(gt=0), OPERATIONAL] = 1800.0
+    tensor_parallel_size: Annotated[int | None, Field(ge=1), OPERATIONAL] = None
+    data_parallel_size: Annotated[int | None, Field(ge=1), OPERATIONAL] = None
+    gpu_memory_utilization: Annotated[float | None, Field(gt=0, le=1), OPERATIONAL] = None
+    max_model_len: Annotated[int | None, Field(ge=1), IDENTITY] = None
+    quantization: Annotated[str | None, IDENTITY] = None
+    dtype: Annotated[str | None, IDENTITY] = None
+    lora_modules: Annotated[dict[str, str], Field(default_factory=dict), OPERATIONAL]
+    adapter: Annotated[str | None, IDENTITY] = None
+    options: Annotated[dict[str, Any], Field(default_factory=dict), OPERATIONAL]
+
+    @field_validator("options")
+    @classmethod
+    def _leaves_ours_alone(cls, given: dict[str, Any]) -> dict[str, Any]:
+        named = {name.lstrip("-").replace("-", "_"): value for name, value in given.items()}
+        if taken := sorted(named.keys() & OF_THE_SERVER):
+            raise ValueError(f"{', '.join(taken)} are set by synth")
+        if own := sorted(named.keys() & cls.model_fields.keys()):
+            raise ValueError(f"{', '.join(own)} are settings of their own, beside 'options'")
+        return named
+
+    @model_validator(mode="after")
+    def _asks_one(self) -> VLLMSettings:
+        if self.adapter is not None and self.adapter not in self.lora_modules:
+            raise ValueError(f"adapter: {self.adapter!r} is none of lora_modules")
+        if self.adapter is None and len(self.lora_modules) > 1:
+            raise ValueError("adapter: say which of lora_modules is asked")
+        return self
+
+    @property
+    def asked_adapter(self) -> str | None:
+        """The name of the adapter that is asked, null where it is the model itself."""
+        return self.adapter or next(iter(self.lora_modules), None)
 
 
 class TeacherSettings(Settings):
@@ -15,7 +64,8 @@ class TeacherSettings(Settings):
 
     Durations are seconds. `attempts` is how often one slot is asked while its replies cannot be
     used. `insecure_http` lets a key go to another machine over plain http, where others can read
-    it. A text in place of the settings is the URI.
+    it. `structured_output` asks for JSON by a schema where a stage has one; where it is null, a
+    `vllm:` model is asked so and no other. A text in place of the settings is the URI.
     """
 
     uri: Annotated[str | None, OPERATIONAL] = None
@@ -33,6 +83,8 @@ class TeacherSettings(Settings):
     outage_limit_s: Annotated[float, Field(ge=0), OPERATIONAL] = 1800.0
     grace_s: Annotated[float, Field(ge=0), OPERATIONAL] = 20.0
     max_reply_mib: Annotated[float, Field(gt=0), OPERATIONAL] = 8.0
+    structured_output: Annotated[bool | None, IDENTITY] = None
+    vllm: VLLMSettings | None = None
 
     @model_validator(mode="before")
     @classmethod

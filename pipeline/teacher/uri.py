@@ -1,7 +1,7 @@
 """What a URI says: `openai:MODEL[@URL,URL]`, `tiny`, `offline`, and models of this machine.
 
-Those are `st:FOLDER` and `hf:FOLDER`, or `st:ORG/NAME[@REVISION]` and `hf:ORG/NAME[@REVISION]` for
-one of the Hugging Face hub; a folder that is there goes before a model of the same name.
+Those are `vllm:FOLDER`, `st:FOLDER` and `hf:FOLDER`, or the same with `ORG/NAME[@REVISION]` for one
+of the Hugging Face hub; a folder that is there goes before a model of the same name.
 """
 
 from __future__ import annotations
@@ -66,10 +66,7 @@ def parse(uri: str, environment: Mapping[str, str] | None = None) -> TeacherURI:
     if uri == "offline":
         return TeacherURI("offline", "offline")
     if scheme == "vllm" and colon:
-        raise RecipeError(
-            f"the teacher {uri!r} is not there yet: synth does not start vLLM itself. Start "
-            "'vllm serve MODEL' and name it as openai:MODEL@http://127.0.0.1:8000/v1."
-        )
+        return _folder("vllm", rest, "a model that vLLM serves")
     if scheme == "st" and colon:
         return _folder("st", rest, "a sentence-transformers model")
     if uri == "tiny":
@@ -79,8 +76,8 @@ def parse(uri: str, environment: Mapping[str, str] | None = None) -> TeacherURI:
     if scheme != "openai" or not colon:
         raise RecipeError(
             f"the teacher {uri!r} cannot be parsed: write offline, openai:MODEL, "
-            "openai:MODEL@http://host:8000/v1, for vectors st:FOLDER or st:ORG/NAME, or for token "
-            "loss hf:FOLDER, hf:ORG/NAME or tiny."
+            "openai:MODEL@http://host:8000/v1, vllm:FOLDER or vllm:ORG/NAME, for vectors st:FOLDER "
+            "or st:ORG/NAME, or for token loss hf:FOLDER, hf:ORG/NAME or tiny."
         )
     model, _, addresses = rest.partition("@")
     if "@" in addresses:  # said before anything that would repeat it

@@ -1,0 +1,74 @@
+"""The vLLM servers of a run: one for each different model that is served here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.counted import counted
+from pipeline.run.context import Context
+from pipeline.run.events import Message, Starting
+from pipeline.run.roles import Model
+
+if TYPE_CHECKING:
+    from pipeline.teacher.vllm.engine import Engine
+    from pipeline.teacher.vllm.metrics import Load
+
+LOGS = "logs"
+"""The folder of a run that holds what its servers said."""
+
+
+class Engines:
+    """The servers that a run starts; two roles that ask the same model share one."""
+
+    def __init__(self, context: Context) -> None:
+        """Nothing is started."""
+        self._context = context
+        self._found: dict[str, Engine] = {}
+
+    def of(self, model: Model) -> Engine:
+        """The server of a model, which starts when it is first wanted."""
+        from pipeline.teacher.vllm import leftovers
+        from pipeline.teacher.vllm.command import Served
+        from pipeline.teacher.vllm.engine import Engine
+
+        context = self._context
+        settings = model.vllm
+        key = _key(model)
+        if not self._found:
+            marks = leftovers.marks(context.run, "")
+            if ended := leftovers.end(leftovers.RUN, marks[leftovers.RUN]):
+                said = counted(ended, "process", "processes")
+                context.listener(
+                    Message(f"{said} of a vLLM server that this run had left behind: ended.")
+                )
+        if key not in self._found:
+            role = next(role for role, one in context.prepared.models.items() if one is model)
+            served = Served(model.name, Path(model.uri.folder), settings, role)
+            self._found[key] = Engine(
+                served,
+                context.run,
+                context.run / LOGS / f"vllm-{role}.log",
+                tell=lambda text: context.listener(Message(text)),
+                show=lambda seconds, said, is_up: context.listener(
+                    Starting(
+                        f"vLLM ({role} {model.name})", seconds, said, "done" if is_up else "running"
+                    )
+                ),
+            )
+        return self._found[key]
+
+    def load_of(self, model: Model) -> Load | None:
+        """How busy the server of a model says that it is, null where there is none."""
+        engine = self._found.get(_key(model))
+        return None if engine is None else engine.load
+
+    async def close(self) -> None:
+        """End them all."""
+        for engine in self._found.values():
+            await engine.close()
+
+
+def _key(model: Model) -> str:
+    """What is equal for models that one server can serve."""
+    return f"{model.uri.folder} {model.name} {model.vllm.model_dump_json()}"
