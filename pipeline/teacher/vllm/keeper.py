@@ -30,7 +30,7 @@ class _Unwanted(Exception):  # noqa: N818 - no error: the end of a server's time
 
 
 def keep(parent: int, command: list[str]) -> int:
-    """Start a server, wait for it, and give how it ended, as a shell does."""
+    """Start a server, wait for it, and give how it ended, as a shell does; 0 if unwanted."""
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1)  # what outlives the server becomes a child of this one
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -38,23 +38,28 @@ def keep(parent: int, command: list[str]) -> int:
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         return 0
-    threading.Thread(target=_wait_for_eof, daemon=True).start()
+    server: subprocess.Popen[bytes] | None = None
+    code = 0
     try:
         server = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
         )
+        threading.Thread(target=_wait_for_eof, daemon=True).start()
         code = server.wait()
     except _Unwanted:
-        code = 0
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    _end_all()
+        if server is not None:
+            server.terminate()  # it ends what it started by itself, where it can
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.wait(GRACE_S)
+    _kill_all_below()
     return code if code >= 0 else 128 - code
 
 
 def _end(number: int, frame: FrameType | None) -> None:
+    for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(one, signal.SIG_IGN)
     raise _Unwanted
 
 
@@ -64,22 +69,16 @@ def _wait_for_eof() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _end_all() -> None:
-    """End every process below this one: by SIGTERM, and after a while by SIGKILL."""
-    until = time.monotonic() + GRACE_S
-    number = signal.SIGTERM
-    asked: set[int] = set()
+def _kill_all_below() -> None:
+    """Kill every process below this one, and those that they start meanwhile."""
     while below := set(_below(os.getpid())):
-        if time.monotonic() > until:
-            number, asked = signal.SIGKILL, set()
-        for process in below - asked:
+        for process in below:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(process, number)
-        asked |= below
+                os.kill(process, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        time.sleep(0.02)
+        time.sleep(0.01)
 
 
 def _below(process: int) -> Iterator[int]:

@@ -1,0 +1,172 @@
+"""What vLLM is started with, and what is refused before it is."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline import redact
+from pipeline.errors import RecipeError
+from pipeline.teacher.settings import VLLMSettings
+from pipeline.teacher.vllm.command import MODULE, Served, check_installed
+from tests.run import books
+from tests.vllm.serving import Serving
+
+
+def served(**settings: object) -> Served:
+    given = VLLMSettings.model_validate(settings)
+    return Served("m", Path("/models/m"), given, "teacher")
+
+
+def options(command: list[str]) -> list[str]:
+    return command[command.index(MODULE) + 1 :]
+
+
+def test_nothing_is_said_that_is_left_to_vllm() -> None:
+    command = served().command(8123)
+    assert command[:3] == [sys.executable, "-m", MODULE]
+    assert options(command) == [
+        *("--model", "/models/m", "--served-model-name", "m", "--host", "127.0.0.1"),
+        *("--port", "8123", "--disable-uvicorn-access-log"),
+    ]
+
+
+def test_engine_settings_are_passed_on() -> None:
+    command = served(
+        python="/opt/vllm/bin/python",
+        tensor_parallel_size=2,
+        data_parallel_size=3,
+        max_model_len=4096,
+        gpu_memory_utilization=0.85,
+        quantization="awq",
+        dtype="bfloat16",
+        options={"enforce-eager": True, "seed": 7, "enable_prefix_caching": False,
+                 "structured_outputs_config": {"backend": "guidance"}, "revision": None,
+                 "allowed_origins": ["a", "b"]},
+    ).command(1)  # fmt: skip
+    assert command[0] == "/opt/vllm/bin/python"
+    said = options(command)
+    for name, value in (
+        ("--tensor-parallel-size", "2"), ("--data-parallel-size", "3"), ("--seed", "7"),
+        ("--max-model-len", "4096"), ("--gpu-memory-utilization", "0.85"),
+        ("--quantization", "awq"), ("--dtype", "bfloat16"), ("--allowed-origins", "a"),
+        ("--structured-outputs-config", '{"backend": "guidance"}'),
+    ):  # fmt: skip
+        assert said[said.index(name) + 1] == value
+    assert {"--enforce-eager", "--no-enable-prefix-caching"} <= set(said)
+    assert "--revision" not in said
+
+
+def test_an_adapter_is_asked_by_its_name() -> None:
+    said = options(served(lora_modules={"tuned": "/a", "other": "/b"}, adapter="tuned").command(1))
+    assert said[said.index("--served-model-name") + 1] == "base"
+    at = said.index("--lora-modules")
+    assert said[at + 1 : at + 3] == ["tuned=/a", "other=/b"]
+    assert "--enable-lora" in said
+
+
+def test_the_server_gets_no_key_that_is_paid_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOMEBODYS", "sk-paid-with-this-one")
+    redact.remember("sk-paid-with-this-one")
+    found = served().environment("its-own", {"MARK": "run"})
+    assert "SOMEBODYS" not in found
+    assert found["VLLM_API_KEY"] == "its-own"
+    assert (found["MARK"], found["HF_HUB_OFFLINE"], found["VLLM_NO_USAGE_STATS"]) == (
+        "run",
+        "1",
+        "1",
+    )
+    assert found["PATH"] == os.environ["PATH"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"options": {"port": 1}}, "port are settings of their own"),
+        ({"options": {"--host": "0.0.0.0"}}, "host are set by synth"),
+        ({"options": {"api-key": "x"}}, "api_key are set by synth"),
+        ({"lora_modules": {"a": "/a", "b": "/b"}}, "say which of lora_modules is asked"),
+        ({"lora_modules": {"a": "/a"}, "adapter": "c"}, "'c' is none of lora_modules"),
+        ({"gpu_memory_utilization": 1.5}, "less than or equal to 1"),
+        ({"tensor_parallel_size": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict[str, object], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        VLLMSettings.model_validate(settings)
+
+
+def test_an_interpreter_without_vllm_or_with_an_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def has(version: str) -> VLLMSettings:
+        info = tmp_path / version / f"vllm-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
+        monkeypatch.setenv("PYTHONPATH", str(info.parent))
+        return VLLMSettings.model_validate({"python": sys.executable})
+
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    bare = VLLMSettings.model_validate({"python": sys.executable})
+    with pytest.raises(RecipeError, match=r"the judge needs vLLM, and .* has none: pip install"):
+        check_installed(bare, "judge")
+    with pytest.raises(RecipeError, match=r"needs vLLM 0\.22 or newer, and .* has 0\.21\.3"):
+        check_installed(has("0.21.3"), "judge")
+    check_installed(has("0.22.0"), "judge")
+    check_installed(has("1.0"), "judge")
+    gone = VLLMSettings.model_validate({"python": str(tmp_path / "python")})
+    with pytest.raises(RecipeError, match=r"judge\.vllm\.python: .* is no Python"):
+        check_installed(gone, "judge")
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("--teacher", "vllm:/nowhere"), "vllm:/nowhere' is not there"),
+        (("--teacher", "vllm:"), "is not there"),
+        (("--set", "teacher.vllm.pyhton=x"), "teacher.vllm.pyhton"),
+        (("--set", "teacher.vllm.python=/nowhere/python"), "is no Python that can be asked"),
+        (("--teacher", "offline"), "teacher.vllm are for a model that is served here"),
+        (("--set", "teacher.vllm.lora_modules={a: /nowhere}"), "there is no folder /nowhere"),
+    ],
+)
+def test_what_is_refused_before_anything_starts(
+    tmp_path: Path, more: tuple[str, ...], told: str
+) -> None:
+    serving = Serving(tmp_path, {})
+    ended, said = serving.finish("--set", "teacher.vllm.max_model_len=64", *more)
+    assert ended == 2
+    assert told in said
+    assert serving.starts == []
+    assert not (serving.run / "run.json").exists()
+
+
+def test_a_run_with_an_adapter_is_known_by_both_weights(tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    serving = Serving(tmp_path, {}, rows=4)
+    ended, said = serving.finish("--set", f"teacher.vllm.lora_modules={{tuned: {adapter}}}")
+    assert ended == 0, said
+    assert "--lora-modules" in serving.starts[0]["others"]
+    before = json.loads((serving.run / "run.json").read_bytes())
+    assert before["teacher"] == "tuned"
+    assert [row["requests"][-1]["model"] for row in books.rows(serving.run, "classify")] == [
+        "tuned"
+    ] * 4
+    (adapter / "adapter_config.json").write_text('{"r": 8}')
+    ended, said = serving.finish("--set", f"teacher.vllm.lora_modules={{tuned: {adapter}}}",
+                                 "--limit", "4")  # fmt: skip
+    assert ended == 2
+    assert "teacher.sha256 was" in said
+
+
+def test_nothing_of_a_servers_key_is_in_the_run(tmp_path: Path) -> None:
+    serving = Serving(tmp_path, {}, rows=4)
+    ended, said = serving.finish()
+    assert ended == 0, said
+    assert "VLLM_API_KEY" in serving.starts[0]["variables"]
+    assert not [name for name in serving.starts[0]["others"] if "key" in name]
