@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 OFFLINE = (
     "The teacher is 'offline': a grammar that ships with synth, not a language model. Name one "
-    "with --teacher openai:MODEL (a server of your own: openai:MODEL@http://host:8000/v1)."
+    "with --teacher openai:MODEL (a server of your own: openai:MODEL@http://host:8000/v1; a GPU "
+    "here: vllm:MODEL)."
 )
 
 RecipeArgument = Annotated[
@@ -45,7 +46,10 @@ InputOption = Annotated[
 ]
 TeacherOption = Annotated[
     str | None,
-    typer.Option("--teacher", help="openai:MODEL, openai:MODEL@http://host:8000/v1, or offline."),
+    typer.Option(
+        "--teacher",
+        help="openai:MODEL, openai:MODEL@http://host:8000/v1, vllm:MODEL (started here), offline.",
+    ),
 ]
 JudgeOption = Annotated[str | None, typer.Option("--judge", help="The model that rates.")]
 ScorerOption = Annotated[
