@@ -189,6 +189,8 @@ async def _run_stages(context: Context, state: RunManifest) -> list[FileEntry]:
             manifest.replace_bytes(context.run / "data" / "README.md", text.encode())
         state.stages = [done.folder for done in context.done]
         manifest.replace(context.run / "run.json", state)
+        if context.engines is not None:
+            await context.engines.release(index)
     return files
 
 
