@@ -16,7 +16,6 @@ import polars as pl
 
 from filters.verdict import verdict
 
-
 WIDE = "[０-９]{2}"
 """Full-width digits, for what says cheaply where a number may be."""
 _WIDE = re.compile("[０-９Ａ-Ｚａ-ｚ＠]")

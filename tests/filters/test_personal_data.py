@@ -151,7 +151,9 @@ def test_a_small_address_needs_a_word_that_says_so() -> None:
 WIDE = str.maketrans("0123456789", "０１２３４５６７８９")
 
 
-@given(st.sampled_from(["iban", "card", "phone", "national_id", "ip_address"]), st.integers(0, 10**6))
+@given(
+    st.sampled_from(["iban", "card", "phone", "national_id", "ip_address"]), st.integers(0, 10**6)
+)
 @settings(max_examples=150, deadline=None)
 def test_full_width_digits_are_found_as_plain_ones_are(kind: str, seed: int) -> None:
     rng = Random(seed)
