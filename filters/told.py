@@ -8,7 +8,7 @@ grouped, anything else as it is, none of it within a longer word.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib import import_module
 
 import polars as pl
@@ -23,6 +23,8 @@ WORD = re.compile("[A-Za-z0-9]+")
 BETWEEN = r"[ .\-()/\u00a0（）]{1,3}"
 GAP = re.compile(BETWEEN)
 KEY_LINE = re.compile(r"[A-Za-z0-9+/]{40,}")
+BEGIN = 12
+"""So many characters of a value say which texts are searched for it."""
 LEAST_NUMBER = 9
 LEAST_SECRET = 12
 SMALL = 20
@@ -45,7 +47,8 @@ class Told:
         self.is_full = False
         self._numbers: dict[str, str] = {}
         self._words: dict[str, list[tuple[int, str, str]]] = {}
-        self._plain: dict[str, None] = {}
+        self._begin: dict[str, None] = {}
+        self._begin_numbers: dict[str, None] = {}
 
     def __bool__(self) -> bool:
         """Whether there is any value."""
@@ -62,9 +65,9 @@ class Told:
         if kind in NUMBERS:
             for key in _keys(kind, piece, any_text=self._any):
                 self._numbers.setdefault(key, kind)
-        for part in KEY_LINE.findall(piece) if kind == "private_key" else ():
+                self._begin_numbers[key[:BEGIN]] = None
+        for part in (piece, *_parts(kind, piece)):
             self._add_words(kind, part)
-        self._add_words(kind, piece)
 
     def _add_words(self, kind: str, piece: str) -> None:
         plain = folded(piece)
@@ -75,7 +78,7 @@ class Told:
         head = plain[first.start() : (second or first).end()].lower()
         if (first.start(), plain, kind) not in self._words.setdefault(head, []):
             self._words[head].append((first.start(), plain, kind))
-            self._plain[plain] = None
+            self._begin[plain[first.start() : first.start() + BEGIN]] = None
 
     def may_hold(self, texts: pl.Series) -> pl.Series:
         """Which texts of a column may hold a value; null holds none."""
@@ -86,13 +89,13 @@ class Told:
         if len(wide):
             texts = texts.clone().scatter(wide, [folded(text) for text in texts.gather(wide)])
         hits = nothing
-        if self._plain:
-            values = pl.Series(list(self._plain), dtype=pl.String).implode()
+        if self._begin:
+            values = pl.Series(list(self._begin), dtype=pl.String).implode()
             hits = hits | texts.str.contains_any(values, ascii_case_insensitive=True)
         if self._numbers:
             has_digits = texts.str.contains("[0-9]{2}").fill_null(value=False).arg_true()
             squeezed = texts.gather(has_digits).str.replace_all(BETWEEN, "")
-            values = pl.Series(list(self._numbers), dtype=pl.String).implode()
+            values = pl.Series(list(self._begin_numbers), dtype=pl.String).implode()
             met = squeezed.str.contains_any(values, ascii_case_insensitive=True)
             hits = hits | nothing.clone().scatter(has_digits.filter(met), values=True)
         return hits.fill_null(value=False)
@@ -146,7 +149,7 @@ def _is_apart(text: str, first: int, last: int) -> bool:
 
 
 def _keys(kind: str, piece: str, *, any_text: bool) -> Iterator[str]:
-    """A number as one word, and a phone's without its country."""
+    """A number as one word, and a phone's as it is called at home and from abroad."""
     key = "".join(WORD.findall(folded(piece))).upper()
     yield key
     if kind == "phone" and folded(piece).startswith("+"):
@@ -155,9 +158,15 @@ def _keys(kind: str, piece: str, *, any_text: bool) -> Iterator[str]:
             code = str(phonenumbers.parse(folded(piece), None).country_code)
         except phonenumbers.NumberParseException:
             return
-        for local in (key.removeprefix(code), "0" + key.removeprefix(code)):
-            if any_text or _is_drawn(local):
-                yield local
+        local = key.removeprefix(code)
+        yield from (one for one in (local, f"0{local}", f"00{key}") if any_text or _is_drawn(one))
+
+
+def _parts(kind: str, piece: str) -> list[str]:
+    """What is as secret alone: the lines of a key, the signature of a token."""
+    if kind == "private_key":
+        return KEY_LINE.findall(piece)
+    return [piece.rpartition(".")[2]] if kind == "jwt" else []
 
 
 def is_telling(kind: str, piece: str) -> bool:
@@ -185,11 +194,3 @@ def _is_drawn(key: str) -> bool:
     runs = (key[at : at + RUN] for at in range(len(key) - RUN + 1))
     is_run = any(run in COUNTS or len(set(run)) == 1 for run in runs)
     return len(key) >= LEAST_NUMBER and not is_run and len(set(key)) > 3
-
-
-def learned(pieces: Mapping[str, str]) -> Told:
-    """What these values, each with its kind, tell."""
-    told = Told()
-    for piece, kind in pieces.items():
-        told.add(kind, piece)
-    return told

@@ -302,6 +302,14 @@ def test_a_table_is_masked_as_its_rows_are() -> None:
     assert masking.table(table).equals(table)
     assert [row["masked"] for row in table.to_pylist()][-5:] == [[], [], *[["secret"]] * 2, []]
     assert "k3Xv9QmT2bLw7Zpr" not in str(table.to_pylist())
+    knowing = Masking(tuple(PLANTED))  # what a row tells is masked in those that it is bare in
+    bare = [{**rows[-3], "row_id": "d", "instruction": again, "output": None, "messages": None}]
+    more = pa.Table.from_pylist([*bare, *rows, {**bare[0], "row_id": "e"}], schema)
+    knowing.learn_table(more)
+    found = knowing.table(more).to_pylist()
+    assert found == [knowing.row(row) for row in more.to_pylist()]
+    assert [found[0]["masked"], found[-1]["masked"]] == [["secret"], ["secret"]]
+    assert found[1:-1] == table.to_pylist()
     fewer = Masking(("phone",))  # what was masked before is still said
     assert fewer.table(table).equals(table)
     assert [fewer.row(row) for row in table.to_pylist()] == table.to_pylist()
