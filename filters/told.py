@@ -23,7 +23,7 @@ WORD = re.compile("[A-Za-z0-9]+")
 BETWEEN = r"[ .\-()/\u00a0（）]{1,3}"
 GAP = re.compile(BETWEEN)
 KEY_LINE = re.compile(r"[A-Za-z0-9+/]{40,}")
-BEGIN = 12
+BEGIN = 10
 """So many characters of a value say which texts are searched for it."""
 LEAST_NUMBER = 9
 LEAST_SECRET = 12
@@ -65,8 +65,8 @@ class Told:
         if kind in NUMBERS:
             for key in _keys(kind, piece, any_text=self._any):
                 self._numbers.setdefault(key, kind)
-                self._begin_numbers[key[:BEGIN]] = None
-        for part in (piece, *_parts(kind, piece)):
+                self._begin_numbers[key[:BEGIN].lower()] = None
+        for part in _parts(kind, piece):
             self._add_words(kind, part)
 
     def _add_words(self, kind: str, piece: str) -> None:
@@ -78,7 +78,7 @@ class Told:
         head = plain[first.start() : (second or first).end()].lower()
         if (first.start(), plain, kind) not in self._words.setdefault(head, []):
             self._words[head].append((first.start(), plain, kind))
-            self._begin[plain[first.start() : first.start() + BEGIN]] = None
+            self._begin[plain[first.start() : first.start() + BEGIN].lower()] = None
 
     def may_hold(self, texts: pl.Series) -> pl.Series:
         """Which texts of a column may hold a value; null holds none."""
@@ -88,16 +88,16 @@ class Told:
         wide = texts.str.contains("[０-９Ａ-Ｚａ-ｚ＠]").fill_null(value=False).arg_true()
         if len(wide):
             texts = texts.clone().scatter(wide, [folded(text) for text in texts.gather(wide)])
-        hits = nothing
+        low, hits = texts.str.to_lowercase(), nothing
         if self._begin:
             values = pl.Series(list(self._begin), dtype=pl.String).implode()
-            hits = hits | texts.str.contains_any(values, ascii_case_insensitive=True)
+            hits = hits | low.str.contains_any(values)
         if self._numbers:
-            has_digits = texts.str.contains("[0-9]{2}").fill_null(value=False).arg_true()
-            squeezed = texts.gather(has_digits).str.replace_all(BETWEEN, "")
+            has_digits = low.str.contains("[0-9]{2}").fill_null(value=False).arg_true()
+            squeezed = low.gather(has_digits).str.replace_all(BETWEEN, "")
             values = pl.Series(list(self._begin_numbers), dtype=pl.String).implode()
-            met = squeezed.str.contains_any(values, ascii_case_insensitive=True)
-            hits = hits | nothing.clone().scatter(has_digits.filter(met), values=True)
+            met = has_digits.filter(squeezed.str.contains_any(values))
+            hits = hits | nothing.clone().scatter(met, values=True)
         return hits.fill_null(value=False)
 
     def find(self, text: str) -> list[Found]:
@@ -163,10 +163,10 @@ def _keys(kind: str, piece: str, *, any_text: bool) -> Iterator[str]:
 
 
 def _parts(kind: str, piece: str) -> list[str]:
-    """What is as secret alone: the lines of a key, the signature of a token."""
+    """The value, and what of it is as secret alone: each line of a key, a token's signature."""
     if kind == "private_key":
         return KEY_LINE.findall(piece)
-    return [piece.rpartition(".")[2]] if kind == "jwt" else []
+    return [piece, piece.rpartition(".")[2]] if kind == "jwt" else [piece]
 
 
 def is_telling(kind: str, piece: str) -> bool:

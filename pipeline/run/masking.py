@@ -111,8 +111,7 @@ class Masking:
 
     def learn_table(self, table: pa.Table) -> None:
         """Note what the texts of rows tell."""
-        for texts, _ in _texts_of(table):
-            self.learn(texts)
+        self.learn(_texts_of(table)[0])
 
     def table(self, table: pa.Table) -> pa.Table:
         """Rows as columns, masked, which say so."""
@@ -132,14 +131,13 @@ class Masking:
     def _hits(self, table: pa.Table) -> npt.NDArray[np.bool_]:
         """Which rows may have something to mask in a text, or have a mask."""
         hits = np.zeros(table.num_rows, np.bool_)
-        for texts, ends in _texts_of(table):
-            may = may_be_masked(texts, self.kinds)
-            if self._silent:
-                places = may.arg_true()
-                silent = [_digest(text) in self._silent for text in texts.gather(places)]
-                may = may.scatter(places.filter(pl.Series(silent, dtype=pl.Boolean)), values=False)
-            found = (may | self.told.may_hold(texts)).arg_true().to_numpy()
-            hits[np.searchsorted(ends, found, side="right")] = True
+        texts, rows = _texts_of(table)
+        may = may_be_masked(texts, self.kinds)
+        if self._silent:
+            places = may.arg_true()
+            silent = [_digest(text) in self._silent for text in texts.gather(places)]
+            may = may.scatter(places.filter(pl.Series(silent, dtype=pl.Boolean)), values=False)
+        hits[rows[(may | self.told.may_hold(texts)).to_numpy()]] = True
         return hits
 
     def with_column(self, table: pa.Table) -> pa.Table:
@@ -193,21 +191,27 @@ def _digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
-def _texts_of(table: pa.Table) -> Iterator[tuple[pl.Series, npt.NDArray[np.int64]]]:
-    """The texts of each column that has some, and after how many of them each row ends."""
+def _texts_of(table: pa.Table) -> tuple[pl.Series, npt.NDArray[np.int64]]:
+    """The texts of all columns that have some, and the row of each."""
+    texts = [pl.Series("said", [], pl.String)]
+    rows = [np.zeros(0, np.int64)]
     for field, column in zip(table.schema, table.columns, strict=True):
         if field.name in NO_TEXTS:
             continue
         if pa.types.is_string(field.type):
-            texts = pl.Series(field.name, pl.from_arrow(column), dtype=pl.String)
-            yield texts, np.arange(1, table.num_rows + 1)
+            texts.append(pl.Series("said", pl.from_arrow(column), dtype=pl.String))
+            rows.append(np.arange(table.num_rows))
         elif pa.types.is_nested(field.type) and not _is_of_numbers(field.type):
             said: list[str] = []
             ends = []
             for value in column.to_pylist():
                 gather(value, said)
                 ends.append(len(said))
-            yield pl.Series("said", said, pl.String), np.array(ends, np.int64)
+            texts.append(pl.Series("said", said, pl.String))
+            rows.append(
+                np.repeat(np.arange(table.num_rows), np.diff(np.array(ends, np.int64), prepend=0))
+            )
+    return pl.concat(texts), np.concatenate(rows)
 
 
 def _is_of_numbers(kind: pa.DataType) -> bool:

@@ -44,10 +44,11 @@ async def learn(context: Context) -> None:
     if not masking:
         return
     before = recorded(context.journal)
-    asks = any(isinstance(step.stage, AskingStage) for step in prepared.steps)
+    asks = any(isinstance(step.stage, AskingStage) for step in prepared.recipe.steps)
     if not _has_all_rows(prepared) or (asks and not before):
         _learn_source(context)
-    for pieces in (recorded(context.old) if context.old is not None else {}, before):
+    old = recorded(context.old) if asks and context.old is not None else {}
+    for pieces in (old, before):
         for piece, kind in pieces.items():
             if kind in masking.kinds:
                 masking.told.add(kind, piece)
