@@ -203,14 +203,13 @@ def _texts_of(table: pa.Table) -> tuple[pl.Series, npt.NDArray[np.int64]]:
             rows.append(np.arange(table.num_rows))
         elif pa.types.is_nested(field.type) and not _is_of_numbers(field.type):
             said: list[str] = []
-            ends = []
+            counts = []
             for value in column.to_pylist():
+                before = len(said)
                 gather(value, said)
-                ends.append(len(said))
+                counts.append(len(said) - before)
             texts.append(pl.Series("said", said, pl.String))
-            rows.append(
-                np.repeat(np.arange(table.num_rows), np.diff(np.array(ends, np.int64), prepend=0))
-            )
+            rows.append(np.repeat(np.arange(table.num_rows), np.array(counts, np.int64)))
     return pl.concat(texts), np.concatenate(rows)
 
 
