@@ -25,6 +25,7 @@ OFFLINE = (
     "with --teacher openai:MODEL (a server of your own: openai:MODEL@http://host:8000/v1; a GPU "
     "here: vllm:MODEL)."
 )
+NOTHING_MASKED = "No reply in the journal holds what the rows have masked."
 
 RecipeArgument = Annotated[
     str,
@@ -278,8 +279,10 @@ def purge(
     if masked:
         if row is not None or sha256 is not None or descendants:
             raise InputError("--masked is for all rows: leave --row, --hash and --descendants out.")
-        n = counted(purge_masked(Path(run)), "reply", "replies")
-        sys.stdout.write(f"{n} in the journal held what the rows have masked: taken out.\n")
+        n = purge_masked(Path(run))
+        replies = counted(n, "reply", "replies")
+        said = f"{replies} in the journal held what the rows have masked: taken out."
+        sys.stdout.write(f"{said if n else NOTHING_MASKED}\n")
         return
 
     found = purge_rows(Path(run), row=row, sha256=sha256, descendants=descendants)
