@@ -1,15 +1,8 @@
-"""Rows written for these tests, with the verdict that a reader gives: `cases/FILTER.LANGUAGE.tsv`.
-
-A line is the reason (`-` where the row is to be kept), the instruction, the input if there are four
-fields, and the output. `\\n` is a line break, and `⟨text⟩×7` the text seven times. What the filters
-that compare rows meet is in `beside/`, or, for `task_cap`, in the lines above.
-"""
+"""Every filter gives each row of `cases/` the verdict that its reader gives (see `labelled.py`)."""
 
 import inspect
-import re
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -29,9 +22,11 @@ from filters.sentence_length import sentence_length
 from filters.task_cap import task_cap
 from filters.toxicity import toxicity
 from filters.url_only import url_only
+from pipeline.stage import FilterStage
+from pipeline.stages import STAGES, clean
+from pipeline.stages import filter as filter_stage
+from tests.filters.labelled import BESIDE, CASES, LANGUAGES, cases, check_counts
 
-CASES = Path(__file__).parent / "cases"
-BESIDE = Path(__file__).parent / "beside"
 TIMES_BESIDE = 6  # how often each text of `beside/cut_word.txt` stands there
 
 
@@ -66,33 +61,27 @@ JUDGES: dict[str, Callable[..., pl.DataFrame]] = {
     "toxicity": toxicity,
     "url_only": url_only,
 }
+ELSEWHERE = {"quality", "toxicity_scores", "toxicity_classifier"}
+"""Cases of what learns or of a model: `test_labelled_quality` and `test_labelled_toxicity`."""
+PUBLISHED = {"word_count", "keywords", "opening", "outputs", "instances", "refusal"}
+"""Filters that give the verdicts of published code, which `tests/golden` and their tests hold."""
+OF_NUMBERS = {"agreement", "pair_rating"}
+"""Filters of numbers that a teacher gave: what is said in which language does not reach them."""
+WITH_RULES = {"clean", "filter", "quality"}
+"""Stages whose filters judge what a row says."""
+OTHER_STAGES = {
+    *("novelty", "dedup", "semantic", "decontaminate"),  # compare rows with rows
+    *("keep", "balance", "select", "mix", "order"),  # go by a column, or by how many are wanted
+    *("toxicity", "tag"),  # drop nothing
+}
 SAYS_ALL = {"empty_output", "known_row"}  # reasons that have no detail
-TIMES = re.compile("⟨(.*?)⟩×([0-9]+)", re.DOTALL)
 
 
-def written_out(field: str) -> str:
-    text = field.replace("\\n", "\n").replace("\\ufffd", "\ufffd").replace("\\u0002", "\x02")
-    return TIMES.sub(lambda met: met[1] * int(met[2]), text)
-
-
-def cases(name: str, written_in: str) -> pl.DataFrame:
-    lines = (CASES / f"{name}.{written_in}.tsv").read_text(encoding="utf-8").splitlines()
-    rows = []
-    for line in lines:
-        reason, instruction, *rest = map(written_out, line.split("\t"))
-        assert 1 <= len(rest) <= 2, line
-        rows.append((reason, instruction, rest[0] if len(rest) == 2 else "", rest[-1]))
-    names = ("reason", "instruction", "input", "output")
-    frame = pl.DataFrame(rows, dict.fromkeys(names, pl.String), orient="row")
-    return frame.with_columns(reason=pl.col("reason").replace("-", None))
-
-
-@pytest.mark.parametrize("written_in", ["en", "zh"])
+@pytest.mark.parametrize("written_in", LANGUAGES)
 @pytest.mark.parametrize("name", JUDGES)
 def test_every_case_gets_the_verdict_of_its_reader(name: str, written_in: str) -> None:
     rows, judge = cases(name, written_in), JUDGES[name]
-    assert rows.height >= 40
-    assert 10 <= rows["reason"].null_count() <= rows.height - 10
+    check_counts(rows["reason"])
     columns = [
         rows[each.name]
         for each in inspect.signature(judge).parameters.values()
@@ -108,4 +97,12 @@ def test_every_case_gets_the_verdict_of_its_reader(name: str, written_in: str) -
 
 def test_the_case_files_are_those_that_are_read() -> None:
     found = {path.name for path in CASES.glob("*.tsv")}
-    assert found == {f"{name}.{language}.tsv" for name in JUDGES for language in ("en", "zh")}
+    names = {*JUDGES, *ELSEWHERE}
+    assert found == {f"{name}.{language}.tsv" for name in names for language in LANGUAGES}
+
+
+def test_every_filter_that_drops_rows_by_what_they_say_has_cases() -> None:
+    filters = {*clean.RULES, *filter_stage.FILTERS, "quality"}
+    assert filters - {*JUDGES, *ELSEWHERE} == PUBLISHED | OF_NUMBERS
+    stages = {stage.name for stage in STAGES if isinstance(stage, FilterStage)}
+    assert stages == WITH_RULES | OTHER_STAGES
