@@ -594,6 +594,18 @@ def test_who_says_the_same_of_a_text_in_other_words_is_not_shown() -> None:
             assert not alike_answers & set(one["demonstrations"])
 
 
+@pytest.mark.parametrize(("words", "is_shown"), [(7, True), (8, False)])
+def test_a_text_is_not_shown_before_its_title_is_asked_for(words: int, is_shown: bool) -> None:
+    """Eight words that one row asks about and another answers tell that they are of one text."""
+    rows = [row(4 * at) for at in range(300)]
+    text = " ".join("tide out boats lay on their mud sides".split()[:words])
+    rows[0] |= {"instruction": f"Give it a title: {text}", "output": "Low water"}
+    rows[1] |= {"instruction": "A title is Low water. Begin.", "output": text}
+    made = kept_of(rows, with_demonstrations=1.0, fewest=3, alike_at_most=1)
+    shown = {at: set(one["demonstrations"]) for at, one in enumerate(made)}
+    assert (rows[1]["row_id"] in shown[0] or rows[0]["row_id"] in shown[1]) is is_shown
+
+
 @pytest.mark.parametrize("chosen", ["random", "similar", "diverse"])
 def test_none_is_more_alike_than_it_may_be(chosen: str) -> None:
     rows = [row(at) for at in range(0, 400, 4)]
