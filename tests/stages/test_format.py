@@ -598,7 +598,8 @@ def test_who_says_the_same_of_a_text_in_other_words_is_not_shown() -> None:
 def test_a_text_is_not_shown_before_its_title_is_asked_for(words: int, is_shown: bool) -> None:
     """Eight words that one row asks about and another answers tell that they are of one text."""
     rows = [row(4 * at) for at in range(300)]
-    text = " ".join("tide out boats lay on their mud sides".split()[:words])
+    said = ("tide", "out", "boats", "lay", "on", "their", "mud", "sides")
+    text = " ".join(said[:words])
     rows[0] |= {"instruction": f"Give it a title: {text}", "output": "Low water"}
     rows[1] |= {"instruction": "A title is Low water. Begin.", "output": text}
     made = kept_of(rows, with_demonstrations=1.0, fewest=3, alike_at_most=1)
