@@ -523,6 +523,32 @@ def test_all_that_is_wrong_is_said_before_anything_is_read(tmp_path: Path) -> No
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("tasks", "named", "says"),
+    [
+        ("[sentiment]", "fields: {text: text, lable: label}",
+         "format.fields.lable: no template of sentiment uses 'lable'; they use choices, label, te"),
+        ("[entities]", "values: {token: x}", "format.values.token: no template of entities uses"),
+        ("[]", "fields: {text: text}", "format.fields.text: it is given to templates, and no task"),
+        ("[sentiment, entities]", "fields: {tokens: text, tags: label}", None),
+        ("[gap]", "fields: {text: text}", None),
+    ],
+)  # fmt: skip
+def test_a_variable_that_no_template_is_given_is_refused(
+    tmp_path: Path, tasks: str, named: str, says: str | None
+) -> None:
+    data = write(tmp_path / "rows.jsonl", DATA[:6])
+    given = f"    tasks: {tasks}\n    {named}\n"
+    options = Options(recipe(tmp_path, OF_IMPORT, given), input=data, out=str(tmp_path / "run"))
+    if says is None:
+        prepare(options)
+        return
+    with pytest.raises(RecipeError) as caught:
+        prepare(options)
+    assert says in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
 def test_steps_need_their_column(tmp_path: Path) -> None:
     data = write(tmp_path / "rows.jsonl", [{"instruction": "a", "output": "b"}])
     own = recipe(tmp_path, "", "    with_steps: 0.5\n")
