@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from filters.bounds import Share, Some
 from filters.code import is_code, without_fenced
 from filters.verdict import verdict
 from filters.word_lists import one_of
@@ -55,8 +56,8 @@ def language(
     *,
     wanted: Sequence[str] = WANTED,
     same: bool = True,
-    sure: float = 0.9,
-    letters: int = 20,
+    sure: Share = 0.9,
+    letters: Some = 20,
 ) -> pl.DataFrame:
     """Drop rows in a language that is not `wanted`, and answers in another than they were asked in.
 

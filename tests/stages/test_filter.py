@@ -1,6 +1,7 @@
 """The filter stage: which filters, in which order, one's own among them."""
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -104,9 +105,13 @@ def test_a_changed_filter_file_is_another_filter(
         ({"outputs": {"a": 1}}, "it has none"),
         ({"nowhere.py:f": {}}, "is not a file"),
         ({}, "at least 1"),
+        ({"word_count": {"at_most": -1}}, "at_most: a number is wanted, 0 or more, not -1"),
+        ({"pair_rating": {"at_least": 6}}, "at_least: a number is wanted, 1 to 5, not 6"),
+        ({"toxicity_scores": {"at_most": {"threat": 1.5}}},
+         "at_most: threat: a number is wanted, 0 to 1, not 1.5"),
     ],
-)
-def test_what_is_not_there_is_refused(filters: dict[str, dict[str, int]], says: str) -> None:
+)  # fmt: skip
+def test_what_is_not_there_is_refused(filters: dict[str, dict[str, Any]], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         Config(filters=filters)
 
