@@ -34,7 +34,7 @@ LABELS = {
 }
 """What a mask says of what it hides."""
 KIND_OF = {label: kind for kind, label in LABELS.items()}
-VERSION = 2
+VERSION = 3
 """Raised where other pieces of a text are masked, or masked otherwise."""
 SHORTEST = 16
 MASK = re.compile(rf"\[({'|'.join(LABELS.values())})(?::x+|(?: x+)+)\]")

@@ -22,6 +22,8 @@ MOST = 100_000
 WORD = re.compile("[A-Za-z0-9]+")
 BETWEEN = r"[ .\-()/\u00a0（）]{1,3}"
 GAP = re.compile(BETWEEN)
+TWO_DIGITS = f"[0-9](?:{BETWEEN})?[0-9]"
+LETTERS = re.compile("[A-Z]*")
 KEY_LINE = re.compile(r"[A-Za-z0-9+/]{40,}")
 BEGIN = 10
 """So many characters of a value say which texts are searched for it."""
@@ -46,6 +48,7 @@ class Told:
         self.pieces: dict[str, str] = {}
         self.is_full = False
         self._numbers: dict[str, str] = {}
+        self._letters: set[str] = set()  # that numbers begin with
         self._words: dict[str, list[tuple[int, str, str]]] = {}
         self._begin: dict[str, None] = {}
         self._begin_numbers: dict[str, None] = {}
@@ -66,6 +69,9 @@ class Told:
             for key in _keys(kind, piece, any_text=self._any):
                 self._numbers.setdefault(key, kind)
                 self._begin_numbers[key[:BEGIN].lower()] = None
+                letters = LETTERS.match(key)
+                ends = range(1, letters.end() + 1) if letters else ()
+                self._letters.update(key[:end] for end in ends)
         for part in _parts(kind, piece):
             self._add_words(kind, part)
 
@@ -93,7 +99,7 @@ class Told:
             values = pl.Series(list(self._begin), dtype=pl.String).implode()
             hits = hits | low.str.contains_any(values)
         if self._numbers:
-            has_digits = low.str.contains("[0-9]{2}").fill_null(value=False).arg_true()
+            has_digits = low.str.contains(TWO_DIGITS).fill_null(value=False).arg_true()
             squeezed = low.gather(has_digits).str.replace_all(BETWEEN, "")
             values = pl.Series(list(self._begin_numbers), dtype=pl.String).implode()
             met = has_digits.filter(squeezed.str.contains_any(values))
@@ -126,7 +132,7 @@ class Told:
 
     def _numbers_in(self, text: str, words: list[tuple[int, int]]) -> Iterator[Found]:
         for at, (start, end) in enumerate(words) if self._numbers else ():
-            if text[start:end].isalpha():
+            if text[start:end].isalpha() and text[start:end].upper() not in self._letters:
                 continue
             joined, longest = "", None
             for till in range(at, len(words)):
