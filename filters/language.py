@@ -80,6 +80,22 @@ def language(
     return verdict(reasons, details)
 
 
+def check_wanted(wanted: Sequence[str]) -> None:
+    """Raise `ValueError` where no language is wanted, or one that no text is taken for.
+
+    >>> check_wanted(["en", "zh-CN"])
+    Traceback (most recent call last):
+    ValueError: no text is told to be in 'zh-CN': the languages are ar, bn, cs, da, de, el, en, \
+es, fa, fi, fr, he, hi, hu, id, it, ja, ko, nl, no, pl, pt, ro, ru, sv, th, tr, uk, vi, zh
+    """
+    if not wanted:
+        raise ValueError("no language is wanted, and every row would be dropped: wanted: [en, zh]")
+    if unknown := [one for one in wanted if one not in LANGUAGES]:
+        named = " or ".join(map(repr, unknown))
+        known = ", ".join(sorted(LANGUAGES))
+        raise ValueError(f"no text is told to be in {named}: the languages are {known}")
+
+
 def _judge(
     task: str,
     given: str,

@@ -85,6 +85,8 @@ def test_every_turn_of_a_conversation_is_looked_at() -> None:
         ({"task_cap": 2}, "true, false or its settings"),
         ({"personal_data": {"acton": "flag"}}, "no setting 'acton'; it has kinds, action"),
         ({"language": {"wanted": "en"}}, r"wanted: a list is wanted, \[en\]"),
+        ({"language": {"wanted": ["en", "zh-CN", "eng"]}}, "be in 'zh-CN' or 'eng': .* are ar, "),
+        ({"language": {"wanted": []}}, "no language is wanted"),
         ({"known": True}, "needs a data set"),
         ({"known": {"against": "nowhere.parquet"}}, "cannot be read"),
         ({"brokn": True}, "Extra inputs"),
