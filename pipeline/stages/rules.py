@@ -85,8 +85,24 @@ def _check_types(name: str, function: Filter, settings: Mapping[str, Any]) -> No
                 range_ = _range(declared[setting])
                 said = f"{where}a number is wanted, {range_}, not {found['input']}"
             wrong.append(f"{setting}: {said}")
+    if not wrong:
+        wrong = _crossed(function, settings)
     if wrong:
         raise ValueError("; ".join(f"the filter {name!r}: {one}" for one in wrong))
+
+
+def _crossed(function: Filter, settings: Mapping[str, Any]) -> list[str]:
+    """What is said of a lower bound above the upper one of its name: no row could be kept."""
+    wrong = []
+    bounds = {
+        name: settings.get(name, parameter.default)
+        for name, parameter in inspect.signature(function).parameters.items()
+    }
+    for name, low in bounds.items():
+        other = name.replace("at_least", "at_most")
+        if other != name and other in bounds and low > bounds[other]:
+            wrong.append(f"{name} is {low}, above {other}, {bounds[other]}: no row would be kept")
+    return wrong
 
 
 def _range(annotation: Any) -> str:  # noqa: ANN401 - any annotation

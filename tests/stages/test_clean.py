@@ -92,6 +92,7 @@ def test_every_turn_of_a_conversation_is_looked_at() -> None:
         ({"brokn": True}, "Extra inputs"),
         ({"cut_word": {"times": -1}}, "times: a number is wanted, 1 or more, not -1"),
         ({"cut_word": {"times": 0.5, "share": 2}}, r"not 0\.5; .* share: .* 0 to 1, not 2"),
+        ({"sentence_length": {"at_least": 5, "at_most": 4.5}}, "at_least is 5, above at_most, 4"),
         ({"repetition": {"scale": 0}}, "scale: a number is wanted, more than 0, not 0"),
         ({"toxicity": {"threat": 0}}, "threat: a number is wanted, 1 or more, not 0"),
     ],
