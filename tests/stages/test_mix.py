@@ -193,6 +193,7 @@ def test_two_sets_of_one_name_are_refused_with_what_to_say() -> None:
         (["mix.method=weights"], "needs weights"),
         (["mix.temperature=2"], "counts under the method 'temperature'"),
         (["mix.repeat=true"], "no end to the mixture"),
+        (["mix.weights={a: 0, b: 0.0}"], "all weights are 0"),
         (["mix.weights={a: -1}"], "the weight of a is a number of 0 or more, not -1"),
         (["mix.weights={a: true}"], "the weight of a is a number of 0 or more, not True"),
         (["import.path=river.parquet"], "one of the two"),
