@@ -25,7 +25,7 @@ OFFLINE = (
     "with --teacher openai:MODEL (a server of your own: openai:MODEL@http://host:8000/v1; a GPU "
     "here: vllm:MODEL)."
 )
-NOTHING_MASKED = "No reply in the journal holds what the rows have masked."
+NOTHING_MASKED = "What the rows have masked is nowhere in the journal (any more)."
 
 RecipeArgument = Annotated[
     str,

@@ -409,4 +409,4 @@ def test_masked_replies_are_purged_by_a_command(
     assert not places(out, [IN_REPLY["email"]])[IN_REPLY["email"]]
     assert synth("purge", str(out), "--masked", "--row", "import-000000-00").returncode == 2
     again = synth("purge", str(out), "--masked")
-    assert again.stdout == b"No reply in the journal holds what the rows have masked.\n"
+    assert again.stdout == b"What the rows have masked is nowhere in the journal (any more).\n"
