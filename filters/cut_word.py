@@ -2,7 +2,8 @@
 
 The rule is ours. What is left of a word is no word that texts end with, and begins words that are
 common: "informat" ends one answer, and "information" comes a thousand times. So does "in", which
-ends few sentences and begins many words. A beginning that is a whole word and ends sentences
+ends few sentences and begins many words. Where it begins a longer word of the same row, one such
+word is enough. A beginning that is a whole word and ends sentences
 ("head" of "headed") cannot be told so; neither can one in a set without the whole word. Signs of
 Han, kana and hangul are words by themselves.
 """
@@ -29,6 +30,7 @@ NAME = re.compile(rf"[\d.,&'’A-Za-z\u00c0-\u024f-]+\s+{WORD}")  # or a measure
 ENDING = rf"{WORD}(?:[.!?,;:)\"”’'\]。，！？]|[ \t]*(?:\n|$))"
 LAST = 300  # characters at the end, among which the last word has another before it
 SHOWN = 60
+END = pl.Struct({"text": pl.String, "begins": pl.Boolean})
 PARTS = 16  # tables of counts that are summed at once
 
 
@@ -102,9 +104,10 @@ def cut_word(
 ) -> pl.DataFrame:
     """Drop answers whose last word begins others far more often than it ends anything: `cut_word`.
 
-    Longer words that begin with it come `at_least` times in the texts of all rows, and `times` as
-    often as it stands at the end of a line or before a sign elsewhere. Kept are answers of one
-    word and of two, such as names, verse that was asked for and has no signs at the ends of its
+    Longer words that begin with it come `at_least` times in the texts of all rows (once, where the
+    row itself has one), and `times` as often as it stands at the end of a line or before a sign
+    elsewhere. Kept are answers of one word, and of two, such as names, where the row has no longer
+    word that begins with the last; verse that was asked for and has no signs at the ends of its
     lines, those that end with a sign or as code, those whose last word stands in them, in the
     instruction or in the input once more, and last words that are those of more than two answers
     and of more than there would be if `share` of all answers were cut off. A null is empty. Returns
@@ -119,13 +122,16 @@ def cut_word(
 
 
 def ends_of(instruction: pl.Series, input: pl.Series, output: pl.Series) -> pl.Series:
-    """The end of each answer, down to its last word; null where that cannot be cut off."""
+    """The end of each answer, down to its last word, and whether that begins a longer one there.
+
+    A struct `text` (String), `begins` (Boolean) an answer; null where its word cannot be cut off.
+    """
     rows = zip(instruction.to_list(), input.to_list(), output.to_list(), strict=True)
     ends = [_end(task or "", given or "", answer or "") for task, given, answer in rows]
-    return pl.Series(ends, dtype=pl.String)
+    return pl.Series(ends, dtype=END)
 
 
-def _end(task: str, given: str, answer: str) -> str | None:
+def _end(task: str, given: str, answer: str) -> dict[str, str | bool] | None:
     text = answer.rstrip(BLANKS)
     met = LAST_WORD.search(text[-LAST:])
     if met is None:
@@ -133,9 +139,12 @@ def _end(task: str, given: str, answer: str) -> str | None:
     others = WORDS.findall(f"{task}\n{given}\n{text[: -len(met[1])]}".lower())
     if met[1].lower() in others or len(FENCE.findall(text)) % 2 or is_code(without_fenced(text)):
         return None
-    if NAME.fullmatch(text) or (asks_for_verse(task) and _ends_without_signs(text)):
+    last = met[1].lower()
+    begins = len(last) > 1 and any(word.startswith(last) for word in others)
+    is_name = NAME.fullmatch(text) is not None and not begins
+    if is_name or (asks_for_verse(task) and _ends_without_signs(text)):
         return None
-    return text[-max(SHOWN, len(met[1])) :]
+    return {"text": text[-max(SHOWN, len(met[1])) :], "begins": begins}
 
 
 def _ends_without_signs(text: str) -> bool:
@@ -153,7 +162,9 @@ def judge_ends(
     share: float = 0.05,
 ) -> pl.DataFrame:
     """The verdicts on what `ends_of` found of all rows, by the words of all rows."""
-    last = [None if end is None else WORDS.findall(end)[-1].lower() for end in ends.to_list()]
+    texts = ends.struct.field("text").to_list()
+    last = [None if text is None else WORDS.findall(text)[-1].lower() for text in texts]
+    begins = ends.struct.field("begins").to_list()
     answers = Counter(last)
     reasons: list[str | None] = [None] * len(last)
     details: list[str | None] = [None] * len(last)
@@ -161,12 +172,12 @@ def judge_ends(
         if word is None:
             continue
         elsewhere, longer = max(0, words.ends(word) - 1), words.longer(word)
-        if longer < max(at_least, times * elsewhere):
+        if longer < max(1 if begins[at] else at_least, times * elsewhere):
             continue
         if answers[word] <= max(2, share * len(last) * longer / words.n):
             reasons[at] = "cut_word"
             details[at] = (
-                f"ends: {ends[at]}; elsewhere {elsewhere} ends with {word!r}, "
+                f"ends: {texts[at]}; elsewhere {elsewhere} ends with {word!r}, "
                 f"{longer} longer words begin so"
             )
     return verdict(reasons, details)

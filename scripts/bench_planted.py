@@ -13,8 +13,8 @@ the flags on rows without a planted one of that kind, those drawn for reading (2
 have a verdict in `planted_verdicts.tsv`, by the row's number in the file, and their share of right
 ones stands for all. Recall is of planted rows; precision counts planted rows and other flags that
 are right. An answer in another language is planted only where the row names no language and asks
-for no code, as another may be right there. Cuts at a word's end, inside a word of an answer of one
-sentence, and inside a Chinese clause are reported beside the kind.
+for no code, as another may be right there. Cuts at a word's end and inside a Chinese clause are
+reported beside the kind.
 """
 
 from __future__ import annotations
@@ -179,10 +179,13 @@ def inside(word: re.Match[str], rng: Random) -> int:
 CUTS = {"word": in_word, "bracket": in_bracket, "list": in_list}
 
 
+FIRST_SENTENCE = "word of a first sentence"
+
+
 def cut_elsewhere(row: Row, at: int, made_of: Sources) -> Row | None:
-    """Cuts that are reported as they are."""
+    """Cuts that are reported as they are, and those inside a word of an answer of one sentence."""
     text, rng = row["output"], made_of.rng
-    form, end = "word of a first sentence", None
+    form, end = FIRST_SENTENCE, None
     if is_chinese(text):
         form = "Chinese clause"
         signs = [met.end() for met in re.finditer("[\u4e00-\u9fff](?=[\u4e00-\u9fff])", text)]
@@ -569,6 +572,7 @@ def lines(rows: pl.DataFrame, pairs: dict[str, str], prompts: Path, seed: int) -
     """A line for each kind that rules look for, and for what is reported beside it."""
     kinds = dict(rows.select("row_id", "kind").rows())
     forms = dict(rows.select("row_id", "form").rows())
+    kinds |= {row: "truncated" for row, form in forms.items() if form == FIRST_SENTENCE}
     result: list[Line] = []
     for kind, flagged in flags(rows, prompts).items():
         beside = [name for name, of in BESIDE.items() if of == kind]

@@ -43,28 +43,32 @@ def slow(
                 ends[met[0]] += 1
     last = [last_word(*(text or "" for text in row)) for row in rows]
     verdicts = []
-    for word in last:
+    for word, begins in last:
         longer = sum(
             n for other, n in words.items() if word and other != word and other.startswith(word)
         )
-        is_cut = word is not None and longer >= max(at_least, times * max(0, ends[word] - 1))
-        if is_cut and last.count(word) > 2:
+        fewest = 1 if begins else at_least
+        is_cut = word is not None and longer >= max(fewest, times * max(0, ends[word] - 1))
+        same = [other for other, _ in last].count(word)
+        if is_cut and same > 2:
             expected = Fraction(str(share)) * len(rows) * longer / words.total()
-            is_cut = last.count(word) <= expected
+            is_cut = same <= expected
         verdicts.append(is_cut)
     return verdicts
 
 
-def last_word(task: str, given_: str, answer: str) -> str | None:
+def last_word(task: str, given_: str, answer: str) -> tuple[str | None, bool]:
+    """The word that may be cut off, null where none may, and whether the row has a longer one."""
     text = answer.rstrip()
     last = re.search(r"[ \n-]([A-Za-z\u00c0-\u024f]+)$", text)
     if last is None or re.search(r"\w", text[: last.start()]) is None:
-        return None
-    if re.fullmatch(r"[\da-zé.,-]+\s+[a-zé]+", text):
-        return None
-    before = f"{task}\n{given_}\n{text[: last.start(1)]}"
+        return None, False
     word = last[1].lower()
-    return None if word in WORD.findall(before.lower()) else word
+    others = WORD.findall(f"{task}\n{given_}\n{text[: last.start(1)]}".lower())
+    begins = len(word) > 1 and any(other.startswith(word) for other in others)
+    if word in others or (not begins and re.fullmatch(r"[\da-zé.,-]+\s+[a-zé]+", text)):
+        return None, False
+    return word, begins
 
 
 @given(
@@ -199,3 +203,14 @@ def test_words_are_counted_alike_in_any_parts() -> None:
     assert whole.longer("gene") == 20
     assert whole.ends("gene") == 20
     assert whole.n == parts.n == 90
+
+
+def test_a_word_that_begins_a_longer_one_of_its_row_is_told_by_that_one() -> None:
+    tasks = series(["Which of plane, ribbon and bow is it?", "Which is it?", "Is it a ribbon?"])
+    answers = series(["It is a bow, or a ribbo", "It is a bow, or a plan", "bow, ribb"])
+    nothing = series([None] * 3)
+    found = cut_word(tasks, nothing, answers, at_least=100)
+    assert found["reason"].to_list() == ["cut_word", None, "cut_word"]
+    other = series(["Is it a bow?"])
+    found = cut_word(other, nothing[:1], series(["bow, ribb"]), at_least=1)
+    assert found["reason"].to_list() == [None], "an answer of two words, such as a name"
