@@ -301,8 +301,11 @@ class Engine:
             return False
 
     async def _end(self) -> None:
-        """End the server and its keeper, and all that they started."""
-        process, self._process = self._process, None
+        """End the server and its keeper, and all that they started.
+
+        Where this is cancelled, it is to be called again.
+        """
+        process = self._process
         if process is None:
             return
         assert process.stdin is not None
@@ -310,7 +313,9 @@ class Engine:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_S):
                 await process.wait()
-        leftovers.end(leftovers.SERVER, self._id)  # where its keeper was killed
+        # where its keeper was killed; what goes on beside need not wait for that
+        await asyncio.to_thread(leftovers.end, leftovers.SERVER, self._id)
+        self._process = None
 
     @property
     def _named(self) -> str:
