@@ -60,6 +60,20 @@ def test_what_is_asked_for() -> None:
     assert sentence(FORM) == "Write all of it as one JSON object with the fields rating and reason."
 
 
+def test_what_json_writes_otherwise_is_masked_all_the_same(tmp_path: Path) -> None:
+    reason = r"Right:\nann.lee@northwindtrade.net and bo.lee\u0040northwindtrade.net say so."
+    serving = Serving(tmp_path, {"says_by_schema": f'{{"rating": 4.5, "reason": "{reason}"}}'}, 3)
+    masked = ("--set", "mask=[email]", "--set", "rate.keep_at_least=0")
+    ended, said = serving.finish(*masked, stage="rate")
+    assert ended == 0, said
+    rows = books.rows(serving.run, "rate")
+    assert [row["rating"] for row in rows] == [4.5] * 3
+    for row in rows:
+        assert "northwindtrade.net" not in row["rating_reason"]
+        assert row["rating_reason"].startswith("Right:\n")
+        assert row["masked"] == ["email"]
+
+
 @pytest.mark.parametrize("is_structured", [None, False])
 def test_a_judge_that_is_served_here_is_asked_by_schema_unless_told_not_to(
     tmp_path: Path, is_structured: bool | None
