@@ -79,7 +79,23 @@ def test_the_server_gets_no_key_that_is_paid_with(monkeypatch: pytest.MonkeyPatc
         "1",
         "1",
     )
-    assert found["PATH"] == os.environ["PATH"]
+    assert found["PATH"] == os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+
+def test_what_was_installed_beside_vllm_is_found_first(tmp_path: Path) -> None:
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    found = served(python=str(python)).environment("its-own", {})
+    assert found["PATH"].split(os.pathsep)[0] == str(python.parent)
+
+
+def test_nothing_is_imported_that_lies_where_the_command_is_given(tmp_path: Path) -> None:
+    (tmp_path / "vllm").mkdir()  # a clone of its sources, say
+    (tmp_path / "vllm" / "__init__.py").write_text("raise SystemExit('this is not installed')")
+    serving = Serving(tmp_path, {}, rows=2)
+    ended, said = serving.finish()
+    assert ended == 0, said
 
 
 @pytest.mark.parametrize(
@@ -117,6 +133,10 @@ def test_an_interpreter_without_vllm_or_with_an_old_one(
         check_installed(has("0.21.3"), "judge")
     check_installed(has("0.22.0"), "judge")
     check_installed(has("1.0"), "judge")
+    older = tmp_path / "python3.10"
+    older.write_text(f'#!/bin/sh\n[ "$1" = -P ] && exit 2\nexec {sys.executable} "$@"\n')
+    older.chmod(0o755)
+    check_installed(VLLMSettings.model_validate({"python": str(older)}), "judge")
     gone = VLLMSettings.model_validate({"python": str(tmp_path / "python")})
     with pytest.raises(RecipeError, match=r"judge\.vllm\.python: .* is no Python"):
         check_installed(gone, "judge")
