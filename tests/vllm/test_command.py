@@ -104,7 +104,9 @@ def test_nothing_is_imported_that_lies_where_the_command_is_given(tmp_path: Path
         ({"options": {"port": 1}}, "port are settings of their own"),
         ({"options": {"--host": "0.0.0.0"}}, "host are set by synth"),
         ({"options": {"api-key": "x"}}, "api_key are set by synth"),
+        ({"options": {"ssl-keyfile": "/k", "headless": True}}, "headless, ssl_keyfile are set by"),
         ({"lora_modules": {"a": "/a", "b": "/b"}}, "say which of lora_modules is asked"),
+        ({"lora_modules": {"base": "/a"}}, "'base' is the model itself"),
         ({"lora_modules": {"a": "/a"}, "adapter": "c"}, "'c' is none of lora_modules"),
         ({"gpu_memory_utilization": 1.5}, "less than or equal to 1"),
         ({"tensor_parallel_size": 0}, "greater than or equal to 1"),
@@ -182,6 +184,37 @@ def test_a_run_with_an_adapter_is_known_by_both_weights(tmp_path: Path) -> None:
                                  "--limit", "4")  # fmt: skip
     assert ended == 2
     assert "teacher.sha256 was" in said
+
+
+def test_a_run_keeps_to_the_options_that_change_what_is_answered(tmp_path: Path) -> None:
+    serving = Serving(tmp_path, {}, rows=4)
+
+    def finish(limit: int, **options: object) -> tuple[int, str]:
+        given = f"teacher.vllm.options={json.dumps(options)}"
+        return serving.finish("--limit", str(limit), "--set", given)
+
+    ended, said = finish(1, chat_template="a.jinja", max_num_seqs=4)
+    assert ended == 0, said
+    ended, said = finish(2, chat_template="b.jinja", max_num_seqs=4)
+    assert ended == 2
+    assert "teacher.vllm.options was" in said
+    ended, said = finish(3, chat_template="a.jinja", max_num_seqs=8, enforce_eager=True)
+    assert ended == 0, said
+    assert "8" in serving.starts[-1]["others"]
+
+
+def test_what_is_left_to_vllm_is_no_setting_that_was_changed(tmp_path: Path) -> None:
+    serving = Serving(tmp_path, {}, rows=2)
+    ended, said = serving.finish("--until", "classify")
+    assert ended == 0, said
+    identity = json.loads((serving.run / "run.json").read_bytes())["identity"]
+    serving.folder, old = tmp_path / "other", serving.run
+    serving.folder.mkdir()
+    (serving.folder / "model").symlink_to(tmp_path / "model")
+    ended, said = serving.finish("--from", str(old), "--set", "teacher.vllm.port=8123")
+    assert ended == 0, said
+    assert json.loads((serving.run / "run.json").read_bytes())["identity"] == identity
+    assert serving.starts == [], "the stage that asks was taken over"
 
 
 def test_nothing_of_a_servers_key_is_in_the_run(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline import redact
 from pipeline.errors import RecipeError
-from pipeline.teacher.settings import VLLMSettings
+from pipeline.teacher.settings import BASE, VLLMSettings
 
 MODULE = "vllm.entrypoints.openai.api_server"
 OLDEST = (0, 22)
@@ -59,7 +59,7 @@ class Served:
         settings = self.settings
         given: dict[str, object] = {
             "model": str(self.folder),
-            "served_model_name": self.name if not settings.lora_modules else "base",
+            "served_model_name": self.name if not settings.lora_modules else BASE,
             "host": "127.0.0.1",
             "port": port,
             "disable_uvicorn_access_log": True,
