@@ -38,6 +38,26 @@ def test_no_server_is_asked(tmp_path: Path) -> None:
     assert plan(tmp_path / "run", teacher=SERVER).total.requests > 0  # nothing listens there
 
 
+def test_a_model_that_is_served_here_costs_nothing_and_wants_no_price(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"instruction": "Add 1 and 2.", "output": "3"}) + "\n")
+    options = Options(
+        recipe="rate",
+        input=str(rows),
+        out=str(tmp_path / "run"),
+        teacher=f"vllm:{model}",
+        judge=f"vllm:{model}",
+        needs_key=False,
+    )
+    found = estimate(prepare(options))
+    assert found.total.cost_usd == "0.0000"
+    said = "\n".join(found.assumptions)
+    assert "a model on this machine costs nothing" in said
+    assert "no price" not in said
+
+
 def test_input_is_measured_on_real_prompts(tmp_path: Path) -> None:
     found = plan(tmp_path / "run", "bootstrap.target=400")
     classify = found.stages[1]

@@ -16,7 +16,6 @@ from pipeline.counted import counted
 from pipeline.errors import InterruptedRunError
 from pipeline.manifest import StageManifest
 from pipeline.run.context import Context
-from pipeline.run.engines import Engines
 from pipeline.run.events import Message
 from pipeline.run.prepare import Prepared
 from pipeline.run.reuse import is_taken_over
@@ -51,9 +50,7 @@ async def askers(context: Context) -> AsyncIterator[dict[Role, Asker]]:
     ledger = Ledger(settings.budget, free | settings.prices)
     ledger.load(context.journal.spent())
     found: dict[int, Asker] = {}
-    context.engines = engines = Engines(context)
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(engines.close)
         for role, model in models.items():
             if id(model) not in found:
                 with _reached(role):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pipeline.recipe import Step
 from pipeline.run import structured
 from pipeline.run.prepare import Prepared
-from pipeline.stage import Form, Request, RowStage, Sampling
+from pipeline.stage import Form, Reply, Request, RowStage, Sampling
 from pipeline.teacher.call import Call, canonical
 
 
@@ -44,7 +45,12 @@ def call_of(
         values=request.values,
         shown=request.shown,
         limit_name=settings.max_tokens_name,
+        read_as=_reader(request.form) if model.is_structured else None,
     )
+
+
+def _reader(form: Form | None) -> Callable[[Reply], Reply] | None:
+    return None if form is None else partial(structured.as_text, form)
 
 
 def _asked(

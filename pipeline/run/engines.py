@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,13 +73,12 @@ class Engines:
             for step in prepared.steps[done + 1 :]
             if isinstance(step.stage, AskingStage)
         }
-        for key in self._found.keys() - wanted:
-            await self._found.pop(key).close()
+        idle = [self._found.pop(key) for key in self._found.keys() - wanted]
+        await asyncio.gather(*(engine.close() for engine in idle))
 
     async def close(self) -> None:
-        """End them all."""
-        for engine in self._found.values():
-            await engine.close()
+        """End them all, at once."""
+        await asyncio.gather(*(engine.close() for engine in self._found.values()))
 
 
 def _key(model: Model) -> str:

@@ -291,12 +291,12 @@ def _about_conversations(step: Step, requests: Expected, asking: Asking) -> Iter
 
 def _about_prices(prepared: Prepared) -> Iterator[str]:
     prices = prepared.recipe.settings.prices
-    judge = prepared.judge.uri.model if prepared.judge is not None else None
-    if judge is not None and judge != "offline" and judge not in prices:
-        yield f"no price for the judge {judge}: put one under 'prices' in the recipe"
+    judge = prepared.judge
+    if judge is not None and not judge.is_free and judge.name not in prices:
+        yield f"no price for the judge {judge.name}: put one under 'prices' in the recipe"
     if prepared.teacher.scheme == "offline":
         yield "the offline teacher costs nothing"
-    elif prepared.teacher.scheme == "st":
+    elif prepared.models["teacher"].is_free:
         yield "a model on this machine costs nothing"
     elif prepared.teacher.model not in prices:
         yield (

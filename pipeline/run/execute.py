@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from pipeline.run.askers import askers
 from pipeline.run.asking import run_row_stage
 from pipeline.run.context import Context
 from pipeline.run.drafting import run_draft_stage
+from pipeline.run.engines import Engines
 from pipeline.run.events import PROGRESS, Listener, Message
 from pipeline.run.folder import check_links, not_written
 from pipeline.run.importing import run_import_stage
@@ -89,6 +90,14 @@ def _folder(run: Path) -> Iterator[Lease]:
 async def _execute(
     prepared: Prepared, listener: Listener, lease: Lease, ending: Ending
 ) -> RunManifest:
+    """Work, write the books, and only then end servers: one may take longer than is left."""
+    async with AsyncExitStack() as last:
+        return await _work(prepared, listener, lease, ending, last)
+
+
+async def _work(
+    prepared: Prepared, listener: Listener, lease: Lease, ending: Ending, last: AsyncExitStack
+) -> RunManifest:
     state = _open_manifest(prepared)
     began = datetime.now(UTC)
     reserve = int(prepared.recipe.settings.reserve_mib * 2**20)
@@ -97,6 +106,8 @@ async def _execute(
     context: Context | None = None
     try:
         context = Context(prepared, journal, listener, lease, ending, old=old)
+        context.engines = Engines(context)
+        last.push_async_callback(context.engines.close)
         await learn(context)
         async with askers(context) as context.askers:
             state.data = await _run_stages(context, state)

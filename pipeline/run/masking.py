@@ -32,7 +32,7 @@ from filters.masks import (
 )
 from filters.told import MOST, Told
 from pipeline.errors import SynthError
-from pipeline.run.events import Event, Listener, Message
+from pipeline.run.events import Event, Listener, Message, Starting
 from pipeline.schema import COLUMNS
 from pipeline.seed_tasks import SeedFile, parse_task
 from pipeline.stage import Reply, Row
@@ -179,7 +179,11 @@ class Masking:
         """One who is told nothing that is masked."""
 
         def tell(event: Event) -> None:
-            listener(Message(self.text(event.text)) if isinstance(event, Message) else event)
+            if isinstance(event, Message):
+                event = Message(self.text(event.text))
+            elif isinstance(event, Starting):
+                event = dataclasses.replace(event, said=self.text(event.said))
+            listener(event)
 
         return tell if self.kinds else listener
 

@@ -27,6 +27,7 @@ from pipeline.errors import InputError
 from pipeline.inspect import Run, open_run
 from pipeline.manifest import HALVES, FileEntry, Half, Part, RunManifest, StageManifest
 from pipeline.run import card
+from pipeline.run.engines import LOGS
 from pipeline.run.folder import check_links
 from pipeline.run.lock import locked
 from pipeline.run.purge_masked import keys_told
@@ -384,6 +385,8 @@ def _copies(path: Path) -> list[str]:
     """Where else a row of this run may be, as far as the run can tell."""
     run = open_run(path)
     found = [str(one) for one in sorted(path.glob("export.*"))]
+    said_by_servers = sorted((path / LOGS).glob("*"))
+    found += [f"{one} (what a server said, which may quote)" for one in said_by_servers]
     found += [f"{_near(one.path)} (a run that this one came from)" for one in run.ancestors[1:]]
     said = run.manifest.input or {}
     for source in (sets_of(said) or said).values():

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import polars as pl
+from pydantic_core import from_json
 
 from pipeline.errors import InputError
 from pipeline.inspect import open_run
@@ -81,9 +82,24 @@ def _learn_all(masking: Masking, reader: JournalReader) -> None:
 
 
 def _said(record: Record) -> list[str]:
-    """The texts of a record: of its note, and of the reply, as it came and as JSON means it."""
+    """The texts of a record: of its note, and of the reply, as it came and as JSON means it.
+
+    A text in it may be JSON once more, where the model was asked for an object.
+    """
     raw = record.raw.decode(errors="replace")
     texts = [str(record.note.get("detail", "")), raw]
-    with contextlib.suppress(ValueError, RecursionError):
-        gather(json.loads(raw), texts)
+    for text in texts[1:] + _in_json(raw):
+        texts += _in_json(text)
     return texts
+
+
+def _in_json(text: str) -> list[str]:
+    """All texts of a JSON object or list, of one that was cut off those that are there."""
+    found: list[str] = []
+    if text.lstrip()[:1] in ("{", "["):
+        with contextlib.suppress(ValueError, RecursionError):
+            try:
+                gather(json.loads(text), found)
+            except ValueError:
+                gather(from_json(text, allow_partial="trailing-strings"), found)
+    return found

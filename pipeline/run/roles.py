@@ -150,6 +150,7 @@ def found_on_hub(
     from pipeline.train import hub  # only where it is asked
 
     found = dict(models)
+    known: dict[tuple[int, Path], Model] = {}  # a judge that is the teacher stays that
     for role, model in models.items():
         named = model.uri
         if not named.hub or find_spec("huggingface_hub") is None:
@@ -162,10 +163,12 @@ def found_on_hub(
             folder: Path | None = hub.fetched(named.hub, revision, scheme=named.scheme)
         else:
             folder = hub.cached(named.hub, revision)
-        if folder is not None:
+        if folder is not None and (there := known.get((id(model), folder))) is not None:
+            found[role] = there
+        elif folder is not None:
             digest = uri.folder_sha256(str(folder), hub.is_wanted)
-            there = replace(named, folder=str(folder), sha256=digest, revision=folder.name)
-            found[role] = replace(model, uri=there)
+            at = replace(named, folder=str(folder), sha256=digest, revision=folder.name)
+            found[role] = known[id(model), folder] = replace(model, uri=at)
     return found
 
 

@@ -25,6 +25,7 @@ from pipeline.stage import (
     prompts_of,
     role_of,
 )
+from pipeline.teacher.settings import FOR_SPEED
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ def settings_of(found: Recipe, contents: Mapping[str, Any]) -> RunSettings:
         identity.pop("mask", None)
     for role in get_args(Role):  # `contents` say how each is asked, as its model's scheme decides
         identity.pop(f"{role}.structured_output", None)
+        _keep_what_is_answered(identity, f"{role}.vllm.")
     identity |= {
         "stages": [step.stage.name for step in found.steps],
         **{f"{step.name}.version": step.stage.version for step in found.steps},
@@ -59,6 +61,18 @@ def settings_of(found: Recipe, contents: Mapping[str, Any]) -> RunSettings:
         **_users_files(found),
     }
     return RunSettings(identity, extent, decision)
+
+
+def _keep_what_is_answered(identity: dict[str, Any], vllm: str) -> None:
+    """Of the settings of a vLLM server, leave what says anything, and changes a reply."""
+    options = identity.get(f"{vllm}options") or {}
+    seen = {name: value for name, value in options.items() if name not in FOR_SPEED}
+    given = {path: value for path, value in identity.items() if path.startswith(vllm)}
+    for path, value in (given | {f"{vllm}options": seen or None}).items():
+        if value is None:
+            identity.pop(path, None)
+        else:
+            identity[path] = value
 
 
 def _users_files(found: Recipe) -> dict[str, str]:

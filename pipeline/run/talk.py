@@ -9,7 +9,6 @@ from random import Random
 
 from pipeline.errors import SynthError
 from pipeline.recipe import Step
-from pipeline.run import structured
 from pipeline.run.context import Context
 from pipeline.run.window import Demand
 from pipeline.stage import NOT_ASKED, Conversation, Drop, LLMStage, Reply, Request, Row, RowStage
@@ -118,20 +117,13 @@ class Talk:
         """Note who answered; what the stage is given in place of each request."""
         found: list[Reply | Drop] = []
         for request, one in zip(self._open, settled, strict=True):
-            found.append(self._as_read(request, one.reply) or Drop(one.outcome, one.detail))
+            found.append(one.reply or Drop(one.outcome, one.detail))
             if one.outcome == NOT_ASKED:
                 self.unasked = Drop(one.outcome, one.detail)
             else:
                 column = self._context.request_column(self._step, request.template, one)
                 self.answered.append((request, column))
         return found
-
-    def _as_read(self, request: Request, reply: Reply | None) -> Reply | None:
-        """The reply as the stage reads it, also where it came as JSON."""
-        is_structured = self._context.prepared.model_of(self._step).is_structured
-        if reply is None or request.form is None or not is_structured:
-            return reply
-        return structured.as_text(request.form, reply)
 
 
 def _one_request(stage: LLMStage, row: Row, step: Step, rng: Random) -> Conversation:

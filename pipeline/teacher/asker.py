@@ -152,7 +152,8 @@ class Asker:
         found = content(call, record)
         model = self.teacher.name
         if isinstance(found, Answer):
-            reply = found.reply if self._hide is None else self._hide(found.reply)
+            reply = found.reply if call.read_as is None else call.read_as(found.reply)
+            reply = reply if self._hide is None else self._hide(reply)
             return Settled(reply, record.key, model)
         if call.attempt + 1 < self.buyer.settings.attempts and found.outcome not in FINAL:
             return None

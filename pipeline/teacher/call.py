@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,7 +26,8 @@ class Call:
     `content` is its canonical form. `sample` numbers equal contents: those of the conversation
     about the row `row`, or, where that is empty, those of the stage in slot order. `attempt`
     numbers the tries of one slot whose replies could not be used. `template` (name and version),
-    `values` and `shown` say how it came to be.
+    `values` and `shown` say how it came to be. `read_as` gives the reply as its stage reads it,
+    where it was asked for in another form.
     """
 
     stage: str
@@ -41,6 +42,7 @@ class Call:
     row: str = ""
     sample: int = 0
     attempt: int = 0
+    read_as: Callable[[Reply], Reply] | None = None
 
     def key(self) -> bytes:
         """16 bytes that stand for what is asked, about which row, as which sample and attempt."""

@@ -9,8 +9,24 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.stage import IDENTITY, OPERATIONAL, Settings
 
-OF_THE_SERVER = {"model", "served_model_name", "host", "api_key", "uds", "enable_lora"}
+OF_THE_SERVER = {
+    *("model", "served_model_name", "host", "api_key", "uds", "enable_lora", "headless"),
+    *("root_path", "ssl_keyfile", "ssl_certfile"),
+}
 """Options of vLLM's server that are not the user's to set."""
+BASE = "base"
+"""What the model itself is called, where an adapter is asked."""
+FOR_SPEED = {
+    *("enforce_eager", "compilation_config", "async_scheduling", "scheduling_policy"),
+    *("max_num_seqs", "max_num_batched_tokens", "enable_chunked_prefill", "enable_prefix_caching"),
+    *("block_size", "num_gpu_blocks_override", "kv_cache_memory_bytes", "swap_space"),
+    *("cpu_offload_gb", "load_format", "safetensors_load_strategy", "max_parallel_loading_workers"),
+    *("pipeline_parallel_size", "distributed_executor_backend", "enable_expert_parallel"),
+    *("data_parallel_backend", "api_server_count", "disable_custom_all_reduce"),
+    *("max_loras", "max_cpu_loras", "max_lora_rank", "disable_log_stats", "uvicorn_log_level"),
+    *("enable_log_requests", "max_log_len", "disable_uvicorn_access_log"),
+}
+"""Options of the engine that change how fast it answers, in how much memory, or what it logs."""
 
 
 class VLLMSettings(Settings):
@@ -19,7 +35,8 @@ class VLLMSettings(Settings):
     What is null is left to vLLM. `python` is the interpreter that has vLLM, null for this one;
     `port` is a free one where it is null. `lora_modules` are folders of adapters by the name under
     which each is asked, and `adapter` says which, where there are several. `options` are other
-    options of `vllm serve`, by their names with underscores: what changes how the engine runs.
+    options of `vllm serve`, by their names with underscores; a run keeps to them, but for those
+    that are `FOR_SPEED`.
     """
 
     python: Annotated[str | None, OPERATIONAL] = None
@@ -33,7 +50,7 @@ class VLLMSettings(Settings):
     dtype: Annotated[str | None, IDENTITY] = None
     lora_modules: Annotated[dict[str, str], Field(default_factory=dict), OPERATIONAL]
     adapter: Annotated[str | None, IDENTITY] = None
-    options: Annotated[dict[str, Any], Field(default_factory=dict), OPERATIONAL]
+    options: Annotated[dict[str, Any], Field(default_factory=dict), IDENTITY]
 
     @field_validator("options")
     @classmethod
@@ -47,6 +64,8 @@ class VLLMSettings(Settings):
 
     @model_validator(mode="after")
     def _asks_one(self) -> VLLMSettings:
+        if BASE in self.lora_modules:
+            raise ValueError(f"lora_modules: {BASE!r} is the model itself: name it otherwise")
         if self.adapter is not None and self.adapter not in self.lora_modules:
             raise ValueError(f"adapter: {self.adapter!r} is none of lora_modules")
         if self.adapter is None and len(self.lora_modules) > 1:

@@ -72,6 +72,14 @@ def test_a_purged_row_is_nowhere_in_the_run_which_stays_whole(run: Path) -> None
     assert any("backups" in place for place in found.copies)
 
 
+def test_what_servers_said_is_named_as_a_copy_that_may_remain(run: Path) -> None:
+    (run / "logs").mkdir()
+    (run / "logs" / "vllm-teacher.log").write_text("Received request: say it again")
+    found = purge(run, row=a_child(run)["row_id"])
+    assert any("logs/vllm-teacher.log (what a server said" in place for place in found.copies)
+    assert verify(run).findings == []
+
+
 def test_the_card_says_what_the_books_say_after_a_purge(run: Path) -> None:
     before = (run / "data" / "README.md").read_text("utf-8")
     purge(run, row=a_child(run)["row_id"])

@@ -21,7 +21,9 @@ from pipeline.inspect import open_run
 from pipeline.run.estimate import estimate
 from pipeline.run.prepare import Options, prepare
 from pipeline.run.replay import replay
+from pipeline.run.roles import Model, found_on_hub
 from pipeline.teacher import uri
+from pipeline.teacher.settings import TeacherSettings
 from pipeline.train import tiny
 from pipeline.train.hub import INDEX, cached
 from pipeline.verify import verify
@@ -101,6 +103,14 @@ def test_a_folder_goes_before_a_model_of_its_name(
     monkeypatch.chdir(tmp_path)
     found = uri.parse(f"hf:{NAME}", {})
     assert (found.folder, found.hub, found.model) == (NAME, "", "some.model")
+
+
+def test_a_judge_that_is_the_teacher_stays_that(folder: Path, home: Path) -> None:
+    hub_server.laid_out(home / "hub", NAME, folder, COMMIT)
+    named = Model(uri.parse(f"vllm:{NAME}", {}), uri.NO_KEY, TeacherSettings())
+    found = found_on_hub({"teacher": named, "judge": named}, None, may_fetch=())
+    assert found["teacher"].uri.revision == COMMIT
+    assert found["judge"] is found["teacher"], "or it is asked beside it, as hard again"
 
 
 def test_a_model_of_the_cache_measures_and_its_commit_and_digest_are_in_the_manifest(

@@ -79,7 +79,23 @@ def test_the_server_gets_no_key_that_is_paid_with(monkeypatch: pytest.MonkeyPatc
         "1",
         "1",
     )
-    assert found["PATH"] == os.environ["PATH"]
+    assert found["PATH"] == os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+
+def test_what_was_installed_beside_vllm_is_found_first(tmp_path: Path) -> None:
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    found = served(python=str(python)).environment("its-own", {})
+    assert found["PATH"].split(os.pathsep)[0] == str(python.parent)
+
+
+def test_nothing_is_imported_that_lies_where_the_command_is_given(tmp_path: Path) -> None:
+    (tmp_path / "vllm").mkdir()  # a clone of its sources, say
+    (tmp_path / "vllm" / "__init__.py").write_text("raise SystemExit('this is not installed')")
+    serving = Serving(tmp_path, {}, rows=2)
+    ended, said = serving.finish()
+    assert ended == 0, said
 
 
 @pytest.mark.parametrize(
@@ -88,7 +104,9 @@ def test_the_server_gets_no_key_that_is_paid_with(monkeypatch: pytest.MonkeyPatc
         ({"options": {"port": 1}}, "port are settings of their own"),
         ({"options": {"--host": "0.0.0.0"}}, "host are set by synth"),
         ({"options": {"api-key": "x"}}, "api_key are set by synth"),
+        ({"options": {"ssl-keyfile": "/k", "headless": True}}, "headless, ssl_keyfile are set by"),
         ({"lora_modules": {"a": "/a", "b": "/b"}}, "say which of lora_modules is asked"),
+        ({"lora_modules": {"base": "/a"}}, "'base' is the model itself"),
         ({"lora_modules": {"a": "/a"}, "adapter": "c"}, "'c' is none of lora_modules"),
         ({"gpu_memory_utilization": 1.5}, "less than or equal to 1"),
         ({"tensor_parallel_size": 0}, "greater than or equal to 1"),
@@ -117,6 +135,10 @@ def test_an_interpreter_without_vllm_or_with_an_old_one(
         check_installed(has("0.21.3"), "judge")
     check_installed(has("0.22.0"), "judge")
     check_installed(has("1.0"), "judge")
+    older = tmp_path / "python3.10"
+    older.write_text(f'#!/bin/sh\n[ "$1" = -P ] && exit 2\nexec {sys.executable} "$@"\n')
+    older.chmod(0o755)
+    check_installed(VLLMSettings.model_validate({"python": str(older)}), "judge")
     gone = VLLMSettings.model_validate({"python": str(tmp_path / "python")})
     with pytest.raises(RecipeError, match=r"judge\.vllm\.python: .* is no Python"):
         check_installed(gone, "judge")
@@ -162,6 +184,37 @@ def test_a_run_with_an_adapter_is_known_by_both_weights(tmp_path: Path) -> None:
                                  "--limit", "4")  # fmt: skip
     assert ended == 2
     assert "teacher.sha256 was" in said
+
+
+def test_a_run_keeps_to_the_options_that_change_what_is_answered(tmp_path: Path) -> None:
+    serving = Serving(tmp_path, {}, rows=4)
+
+    def finish(limit: int, **options: object) -> tuple[int, str]:
+        given = f"teacher.vllm.options={json.dumps(options)}"
+        return serving.finish("--limit", str(limit), "--set", given)
+
+    ended, said = finish(1, chat_template="a.jinja", max_num_seqs=4)
+    assert ended == 0, said
+    ended, said = finish(2, chat_template="b.jinja", max_num_seqs=4)
+    assert ended == 2
+    assert "teacher.vllm.options was" in said
+    ended, said = finish(3, chat_template="a.jinja", max_num_seqs=8, enforce_eager=True)
+    assert ended == 0, said
+    assert "8" in serving.starts[-1]["others"]
+
+
+def test_what_is_left_to_vllm_is_no_setting_that_was_changed(tmp_path: Path) -> None:
+    serving = Serving(tmp_path, {}, rows=2)
+    ended, said = serving.finish("--until", "classify")
+    assert ended == 0, said
+    identity = json.loads((serving.run / "run.json").read_bytes())["identity"]
+    serving.folder, old = tmp_path / "other", serving.run
+    serving.folder.mkdir()
+    (serving.folder / "model").symlink_to(tmp_path / "model")
+    ended, said = serving.finish("--from", str(old), "--set", "teacher.vllm.port=8123")
+    assert ended == 0, said
+    assert json.loads((serving.run / "run.json").read_bytes())["identity"] == identity
+    assert serving.starts == [], "the stage that asks was taken over"
 
 
 def test_nothing_of_a_servers_key_is_in_the_run(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """What goes wrong with a vLLM server: one message with its last words, and nothing left behind."""
 
+import json
 import os
 import re
 import signal
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +174,54 @@ def test_a_signal_ends_the_server_too(tmp_path: Path, at_start: bool) -> None:
     _, said = process.communicate(timeout=60)
     assert process.returncode == 75, said
     assert serving.left() == {}
+
+
+def test_a_second_signal_leaves_no_server_that_is_slow_to_end(tmp_path: Path) -> None:
+    serving = Serving(tmp_path, {"starts_after_s": 60, "ends_after_s": 2})
+    process = serving.begin()
+    until(lambda: serving.starts, "no start")
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.7)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 75, said
+    assert serving.left() == {}
+
+
+def test_the_books_are_written_however_long_a_server_takes_to_end(tmp_path: Path) -> None:
+    serving = Serving(tmp_path, {"answers_after_s": 60, "ends_after_s": 60})
+    serving.faults["quick"] = 2  # the two requests before it counts as up
+    process = serving.begin("--set", "teacher.grace_s=0.5")
+    until(lambda: len(books.records(serving.run)) > 3, "no request was sent")
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 75, said
+    state = json.loads((serving.run / "run.json").read_bytes())
+    assert (state["status"], state["ended"]["exit_code"]) == ("stopped", 75)
+    until(lambda: not serving.left(), f"left behind: {serving.left()}")
+
+
+def test_a_server_that_cannot_be_started_again_keeps_nobody_waiting(tmp_path: Path) -> None:
+    serving = Serving(tmp_path, {"answers_after_s": 0.3})
+    process = serving.begin()
+    until(lambda: len(books.records(serving.run)) > 20, "no request was sent")
+    (serving.run / "logs").rename(tmp_path / "logs")
+    (serving.run / "logs").write_text("in the way")
+    os.kill(serving.starts[0]["pid"], signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 7, said
+    assert "logs cannot be written" in said
+    assert serving.left() == {}
+
+
+def test_a_start_that_fails_is_not_tried_by_each_that_waits_for_it(tmp_path: Path) -> None:
+    serving = Serving(tmp_path, {}, rows=6)
+    ended, said = serving.finish("--limit", "2")
+    assert ended == 0, said
+    serving.faults = {"at_start": [NO_MODEL]}
+    ended, said = serving.finish("--limit", "6")  # its stage was complete: it starts when wanted
+    assert ended == 5, said
+    assert len(serving.starts) == 2
 
 
 def test_a_stage_that_is_complete_starts_no_server_and_the_last_that_asks_ends_it(

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from pipeline.cli.progress import line_of
-from pipeline.run.events import Progress, Starting
+from pipeline.run.events import Event, Progress, Starting
+from pipeline.run.masking import Masking
 from pipeline.teacher.vllm.metrics import Load, Meter
 from tests.vllm.serving import Serving
 
@@ -39,6 +40,16 @@ def test_lines_for_people() -> None:
     busy = Progress("rate", 1, 10, 1, running=3, waiting=2, tokens_per_s=51.2)
     assert "3 in the engine and 2 waiting, 51 tokens/s" in line_of(busy)
     assert "engine" not in line_of(Progress("rate", 1, 10, 1))
+
+
+def test_what_a_server_says_as_it_starts_is_masked_too() -> None:
+    told: list[Event] = []
+    tell = Masking(["email"]).listener(told.append)
+    tell(Starting("vLLM (teacher m)", 2.0, "asked: write to ann.lee@northwindtrade.net"))
+    (event,) = told
+    assert isinstance(event, Starting)
+    assert event.said.startswith("asked: write to ")
+    assert "northwindtrade.net" not in event.said
 
 
 def test_engines_of_one_server_are_summed_up() -> None:

