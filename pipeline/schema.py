@@ -214,6 +214,9 @@ COLUMNS: dict[str, Column] = {
         pa.int64(), "the place of the row in the order that training shows rows in (order), 0 first"
     ),
     "phase": Column(pa.int64(), "the phase of the curriculum that the row is of (order), 0 first"),
+    "tokens": Column(pa.int64(), "tokens of the row as the model was trained on it (sft)"),
+    "learned_tokens": Column(pa.int64(), "those of them that a loss was taken of: the answers'"),
+    "held_out": Column(pa.bool_(), "whether the row was held out from training, for validation"),
     "requests": Column(
         pa.list_(REQUEST), "the requests that made the row: stage, journal key, template, model"
     ),

@@ -10,6 +10,7 @@ in `STAGE = ...`, one of
 * `FilterStage`: judges rows by columns, and may add columns to them, no teacher;
 * `RenderStage`: renders rows into others by templates, no teacher;
 * `ImportStage`: takes rows in from a file;
+* `TrainStage`: trains a model on the rows;
 * `ExportStage`: renders the kept rows for other programs.
 """
 
@@ -450,11 +451,31 @@ class ExportStage:
     summary: str = ""
 
 
+@dataclass(frozen=True)
+class TrainStage:
+    """A stage that trains a model on rows, in a process of its own; `model/` comes out.
+
+    `turns(row)` is the conversation that a row is learned as, `is_held_out(row, config, seed)`
+    whether only the loss on it is measured. A row that nothing can be learned from is dropped; the
+    others get the columns that it `writes`. `reads` and `may_read` are those of a `FilterStage`.
+    """
+
+    name: str
+    version: int
+    config: type[StageConfig]
+    turns: Callable[[Row], list[dict[str, str]]]
+    is_held_out: Callable[[Row, Any, int], bool]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    may_read: tuple[str, ...] = ()
+    summary: str = ""
+
+
 RowStage = LLMStage | ChainStage
 """A stage that asks a teacher about every row that it receives."""
 AskingStage = DraftStage | RowStage
 """A stage that asks a teacher."""
-Stage = AskingStage | FilterStage | RenderStage | ImportStage | ExportStage
+Stage = AskingStage | FilterStage | RenderStage | ImportStage | TrainStage | ExportStage
 
 
 def columns_read(stage: Stage, config: StageConfig) -> tuple[str, ...]:

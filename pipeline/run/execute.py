@@ -39,6 +39,7 @@ from pipeline.run.rendering import run_render_stage
 from pipeline.run.reuse import reuse
 from pipeline.run.stalling import BROKEN, STALLED
 from pipeline.run.telling import learn
+from pipeline.run.training import run_train_stage
 from pipeline.shortage import shortage
 from pipeline.signals import Ending
 from pipeline.stage import (
@@ -48,6 +49,7 @@ from pipeline.stage import (
     ImportStage,
     RenderStage,
     RowStage,
+    TrainStage,
 )
 from pipeline.teacher.journal import Journal
 from pipeline.teacher.journal_reader import JournalReader
@@ -196,6 +198,8 @@ async def _run_stages(context: Context, state: RunManifest) -> list[FileEntry]:
             run_filter_stage(context, index, step)
         elif isinstance(step.stage, RenderStage):
             run_render_stage(context, index, step)
+        elif isinstance(step.stage, TrainStage):
+            run_train_stage(context, index, step)
         else:
             files = run_export_stage(context, index, step)
             text = card.render(context.run, state, context.done, files)

@@ -44,22 +44,12 @@ def run_filter_stage(context: Context, index: int, step: Step) -> None:
     if folder.state.complete:
         context.done.append(folder.state)
         return
-    shards = context.input_shards()
     if said := step.stage.said(total, step.config):
         context.listener(Message(f"{step.name}: {said}"))
     if isinstance(step.config, mix.Config):
         check_left(context.run, context.done, step.config)
-    verdicts = _verdicts(context, step, shards)
-    size = context.prepared.recipe.settings.shard_rows
-    for number, table in enumerate(recut(shards, size)):
-        if number < len(folder.state.parts):
-            continue
-        first = number * size
-        found = verdicts.slice(first, table.num_rows)
-        written = columns_written(step.stage, step.config)
-        kept, dropped = _split(_written(table, found, written), found, folder)
-        folder.publish_tables(kept, dropped, next_slot=first + table.num_rows, journal=0)
-        context.tell(folder, total, folder.next_slot)
+    verdicts = _verdicts(context, step, context.input_shards())
+    publish_verdicts(context, step, folder, verdicts, columns_written(step.stage, step.config))
     if step.stage.measure is not None and folder.state.parts:
         columns = tuple(
             dict.fromkeys(
@@ -69,6 +59,26 @@ def run_filter_stage(context: Context, index: int, step: Step) -> None:
         kept = store.read_frame(store.shards(folder.path, folder.state), columns)
         folder.state.measures = step.stage.measure(kept, step.config)
     context.seal(folder, total, total)
+
+
+def publish_verdicts(
+    context: Context,
+    step: Step,
+    folder: StageFolder,
+    verdicts: pl.DataFrame,
+    written: Sequence[str],
+) -> None:
+    """Publish the rows of the stage before, split as `verdicts`, one a row, say."""
+    total = context.input_rows()
+    size = context.prepared.recipe.settings.shard_rows
+    for number, table in enumerate(recut(context.input_shards(), size)):
+        if number < len(folder.state.parts):
+            continue
+        first = number * size
+        found = verdicts.slice(first, table.num_rows)
+        kept, dropped = _split(_written(table, found, written), found, folder)
+        folder.publish_tables(kept, dropped, next_slot=first + table.num_rows, journal=0)
+        context.tell(folder, total, folder.next_slot)
 
 
 def open_computed(context: Context, index: int, step: Step) -> StageFolder:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
@@ -17,6 +17,7 @@ from pipeline.format_templates import FOLDER, FormatFile
 from pipeline.manifest import RunManifest, StageManifest
 from pipeline.recipe import Recipe, Step, WrongRecipeError
 from pipeline.run import places
+from pipeline.run.bases import check_base, find_bases
 from pipeline.run.columns import columns_of_steps
 from pipeline.run.folder import check_writable, existing_run
 from pipeline.run.formats import check_fields, find_formats
@@ -68,6 +69,7 @@ class Prepared:
     identity: dict[str, Any]
     extent: dict[str, Any]
     decision: dict[str, Any]
+    bases: dict[str, Model] = field(default_factory=dict)
     is_replay: bool = False
 
     @property
@@ -132,6 +134,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     models = find_models(found, environment, problems, needs_key=needs_key)
     check_roles(found, problems)
     check_prices(found, models, problems)
+    bases = find_bases(found, problems)
     _check_budget(found, problems)
     folders = folders_of(options, old)
     copies = places.folder_of_copies((run if existing is not None else None, old, folders[0]))
@@ -165,8 +168,12 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     before = made[0][1] if made else None
     roles = asked_roles(found)
     models = found_on_hub(models, before, may_fetch=roles if needs_key else ())
+    bases = found_on_hub(bases, before, may_fetch=bases if options.needs_key else ())
+    for name, base in bases.items():
+        if base.uri.hub and base.uri.folder:
+            check_base(f"{name}.base", Path(base.uri.folder))
     asked = {role: models[role] for role in roles}
-    settings = settings_of(found, _contents(prompts, formats, seeds, source, asked))
+    settings = settings_of(found, _contents(prompts, formats, seeds, source, asked | bases))
     if existing is not None:
         path = None if source is None else source.path
         check_unchanged(run, existing, settings, source=path, other_versions=options.is_replay)
@@ -195,6 +202,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         identity=settings.identity,
         extent=settings.extent,
         decision=settings.decision,
+        bases=bases,
         is_replay=options.is_replay,
     )
 
@@ -269,7 +277,7 @@ def _contents(
     formats: Mapping[str, FormatFile],
     seeds: seed_tasks.SeedFile | None,
     source: Source | None,
-    models: Mapping[Role, Model],
+    models: Mapping[str, Model],
 ) -> dict[str, str | bool]:
     """What stands for the content of all that the recipe only names."""
     named = {

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 from pipeline.errors import Problems, RecipeError, SynthError
 from pipeline.manifest import RunManifest
@@ -21,6 +21,8 @@ from pipeline.stages import decontaminate, seed_rows
 from pipeline.teacher import uri
 from pipeline.teacher.settings import TeacherSettings, VLLMSettings
 
+Name = TypeVar("Name", bound=str)
+"""A role, or another name by which a run knows a model."""
 DOES: dict[Role, str] = {"judge": "rates", "scorer": "measures token loss"}
 HERE = ("hf", "tiny")
 """Schemes of scorers that run in this process."""
@@ -139,8 +141,8 @@ def _with_adapter(model: Model, settings: VLLMSettings) -> Model:
 
 
 def found_on_hub(
-    models: Mapping[Role, Model], before: RunManifest | None, *, may_fetch: Collection[Role]
-) -> dict[Role, Model]:
+    models: Mapping[Name, Model], before: RunManifest | None, *, may_fetch: Collection[Name]
+) -> dict[Name, Model]:
     """The models, those of the hub with the folder, the digest and the commit that they are at.
 
     Where no revision is named it is the one that the run `before` was made with, else that of the

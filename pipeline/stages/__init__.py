@@ -30,6 +30,7 @@ from pipeline.stages import (
     seed_rows,
     select,
     semantic,
+    sft,
     tag,
     teacher_tag,
     toxicity,
@@ -70,5 +71,6 @@ STAGES: tuple[Stage, ...] = (
     mix.STAGE,
     order.STAGE,
     format_stage.STAGE,
+    sft.STAGE,
     export.STAGE,
 )

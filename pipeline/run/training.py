@@ -1,0 +1,207 @@
+"""Run a stage that trains a model: in a process of its own, which a signal ends at once.
+
+What a row comes to is known before the first step, and published once the model is there; a
+training that was killed goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import errors, manifest, redact, store
+from pipeline.errors import SynthError
+from pipeline.recipe import Step
+from pipeline.run import model_card
+from pipeline.run.context import Context
+from pipeline.run.engines import LOGS
+from pipeline.run.events import Message
+from pipeline.run.judging import open_computed, publish_verdicts
+from pipeline.run.roles import Model
+from pipeline.schema import MESSAGE
+from pipeline.signals import Ending
+from pipeline.stage import Row, TrainStage
+from pipeline.terminal import safe
+from pipeline.train.settings import Config
+
+MODEL = "model"
+"""The folder of a run that holds what was trained."""
+BATCH = 2048
+ROWS = pa.schema(
+    [("turns", pa.list_(MESSAGE)), ("held_out", pa.bool_()), ("curriculum", pa.int64())]
+)
+LOOK_EVERY_S = 0.1
+LAST = 12
+"""Lines of what the process said on stderr that an error shows."""
+
+
+def run_train_stage(context: Context, index: int, step: Step) -> None:
+    """Train on all rows of the stage before, and split them."""
+    assert isinstance(step.stage, TrainStage)
+    assert isinstance(step.config, Config)
+    folder = open_computed(context, index, step)
+    total = context.input_rows()
+    if folder.state.complete:
+        context.done.append(folder.state)
+        return
+    out = context.run / MODEL
+    made_of = out / "made_of"
+    wanted = f"{folder.state.fingerprint} {folder.state.input_digest}"
+    if out.exists() and (not made_of.is_file() or made_of.read_text(encoding="utf-8") != wanted):
+        shutil.rmtree(out)  # of other rows, or of other settings
+    out.mkdir(exist_ok=True)
+    made_of.write_text(wanted, encoding="utf-8")
+    staging = context.run / ".staging" / "train"
+    staging.mkdir(parents=True, exist_ok=True)
+    _write_rows(context, step, staging / "rows.parquet")
+    given = {
+        "base": _folder_of(context.prepared.bases.get(step.name)),
+        "rows": str(staging / "rows.parquet"),
+        "out": str(out),
+        "config": step.config.model_dump(mode="json"),
+        "seed": context.prepared.recipe.settings.seed,
+        "keys": redact.remembered(),
+    }
+    verdicts: list[Any] = []
+    for said in _said(given, context.run / LOGS / f"{step.name}.log", context.ending):
+        if "verdicts" in said:
+            verdicts = said["verdicts"]
+        elif "said" in said:
+            context.listener(Message(f"{step.name}: {said['said']}"))
+        elif "done" in said:
+            folder.state.measures = said["done"]
+        elif "step" in said:
+            context.tell(folder, said["steps"], said["step"])
+    table = pq.read_table(staging / "rows.parquet", columns=["held_out"])
+    frame = pl.DataFrame(
+        {
+            "reason": [one[0] for one in verdicts],
+            "detail": [one[1] for one in verdicts],
+            "ref": [None] * len(verdicts),
+            "tokens": [one[2] for one in verdicts],
+            "learned_tokens": [one[3] for one in verdicts],
+            "held_out": table["held_out"].to_pylist(),
+        },
+        {"reason": pl.String, "detail": pl.String, "ref": pl.String, "tokens": pl.Int64,
+         "learned_tokens": pl.Int64, "held_out": pl.Boolean},
+    )  # fmt: skip
+    base = context.prepared.bases.get(step.name)
+    card = model_card.render(
+        step.config,
+        base,
+        folder.state.measures or {},
+        run=context.run.name,
+        rows=str(folder.state.input_digest),
+    )
+    manifest.replace_bytes(out / "README.md", card.encode())
+    for path in out.glob("*/README.md"):  # what PEFT leaves: a form that nobody has filled in
+        path.write_text(card, encoding="utf-8")
+    publish_verdicts(context, step, folder, frame, step.stage.writes)
+    context.seal(folder, total, total)
+
+
+def _folder_of(base: Model | None) -> str | None:
+    return None if base is None else base.uri.folder
+
+
+def _write_rows(context: Context, step: Step, path: Path) -> None:
+    """One row of the stage before after the other, as it is learned."""
+    assert isinstance(step.stage, TrainStage)
+    seed = context.prepared.recipe.settings.seed
+    there = context.input_columns()
+    columns = (*step.stage.reads, *(name for name in step.stage.may_read if name in there))
+    with pq.ParquetWriter(path, ROWS) as writer:
+        for rows in _batched(store.read_rows(context.input_shards(), columns)):
+            context.ending.check()
+            found = [
+                {
+                    "turns": step.stage.turns(row),
+                    "held_out": step.stage.is_held_out(row, step.config, seed),
+                    "curriculum": row.get("curriculum"),
+                }
+                for row in rows
+            ]
+            writer.write_table(pa.Table.from_pylist(found, ROWS))
+
+
+def _batched(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while batch := list(itertools.islice(rows, BATCH)):
+        yield batch
+
+
+def _said(given: dict[str, Any], log: Path, ending: Ending) -> Iterator[dict[str, Any]]:
+    """What the process says, one thing after the other, until it has ended well.
+
+    Raises the error that it ended with, and `InterruptedRunError` once a signal has come.
+    """
+    log.parent.mkdir(exist_ok=True)
+    places = [str(Path(errors.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    with log.open("ab") as file:
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "pipeline.train.sft_child", str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))},
+        )
+    assert child.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # it is dead: its exit code says so
+        child.stdin.write(json.dumps(given))
+        child.stdin.close()
+    heard: SimpleQueue[str | None] = SimpleQueue()
+    threading.Thread(target=_listen, args=(child, heard), daemon=True).start()
+    try:
+        while True:
+            ending.check()
+            try:
+                line = heard.get(timeout=LOOK_EVERY_S)
+            except Empty:
+                continue
+            if line is None:
+                break
+            said: dict[str, Any] = json.loads(line)
+            if "error" in said:
+                kind: type[SynthError] = getattr(errors, said["error"])
+                raise kind(said["text"])
+            yield said
+        if child.wait() != 0:
+            raise _fallen(child.returncode, log)
+    finally:
+        child.kill()
+        child.wait()
+
+
+def _listen(child: subprocess.Popen[str], heard: SimpleQueue[str | None]) -> None:
+    assert child.stdout is not None
+    for line in child.stdout:
+        heard.put(line)
+    heard.put(None)
+
+
+def _fallen(code: int, log: Path) -> SynthError:
+    """What is said of a process that ended in a way of its own."""
+    told = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST:]
+    said = "".join(f"\n  {safe(redact.text(line), keep_lines=False)}" for line in told)
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    if code == -signal.SIGKILL:
+        how += ", as the system does where memory runs out"
+    return SynthError(
+        f"the process that trains ended with {how}. It said last:{said}\n"
+        f"All that it said is in {log}."
+    )

@@ -1,0 +1,98 @@
+"""Settings of a fine-tuning: the method, the data's order, the optimizer, and what cannot be had.
+
+They are a stage's (`sft`), and stand here because training runs where stages cannot be imported.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.stage import DECISION, OPERATIONAL, StageConfig
+
+METHODS = (
+    *("lora", "rslora", "dora", "pissa", "adalora", "qlora", "fourierft"),
+    *("prefix", "prefix_mlp", "prompt", "p_tuning", "p_tuning_lstm", "llama_adapter", "full"),
+)
+PROMPTS = ("prefix", "prefix_mlp", "prompt", "p_tuning", "p_tuning_lstm")
+"""Methods that put virtual tokens before a text."""
+RATES = {"full": 2e-5, "prompt": 3e-2, "p_tuning": 1e-3, "p_tuning_lstm": 1e-3, "fourierft": 1e-3}
+LAYERS = r"^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$"
+ADAPTER_RATE = 2e-4
+"""Ten times that of full fine-tuning."""
+
+
+class Config(StageConfig):
+    """Settings of `sft`. The learning rate is the method's own where it is null.
+
+    `base` is a folder or a model of the hub; null is `tiny`, a small model made for the run, which
+    shows the way and is worth nothing. `layers` limits an adapter to some ("8-15", "0,4,8-15").
+    `batch` is the rows of one step, of which `device_batch` are worked at together. `loss` is over
+    the answers, or over all text. `validation` is the share of root tasks that is held out.
+    """
+
+    base: Annotated[str | None, DECISION] = None
+    method: Annotated[Literal[METHODS], DECISION] = "lora"  # type: ignore[valid-type]
+    r: Annotated[int, Field(ge=1), DECISION] = 16
+    alpha: Annotated[float | None, Field(gt=0), DECISION] = None
+    dropout: Annotated[float, Field(ge=0, lt=1), DECISION] = 0.0
+    targets: Annotated[str | tuple[str, ...], DECISION] = "all-linear"
+    layers: Annotated[str | None, Field(pattern=LAYERS), DECISION] = None
+    virtual_tokens: Annotated[int, Field(ge=1), DECISION] = 20
+    epochs: Annotated[float, Field(gt=0), DECISION] = 3.0
+    max_steps: Annotated[int | None, Field(ge=1), DECISION] = None
+    learning_rate: Annotated[float | None, Field(gt=0), DECISION] = None
+    schedule: Annotated[Literal["cosine", "linear", "constant"], DECISION] = "cosine"
+    warmup: Annotated[float, Field(ge=0, lt=1), DECISION] = 0.03
+    optimizer: Annotated[Literal["adamw", "adafactor", "adamw_8bit"], DECISION] = "adamw"
+    weight_decay: Annotated[float, Field(ge=0), DECISION] = 0.0
+    clip: Annotated[float, Field(gt=0), DECISION] = 1.0
+    batch: Annotated[int, Field(ge=1), DECISION] = 16
+    device_batch: Annotated[int, Field(ge=1), OPERATIONAL] = 8
+    max_length: Annotated[int | None, Field(ge=8), DECISION] = None
+    loss: Annotated[Literal["answers", "all"], DECISION] = "answers"
+    packing: Annotated[bool, DECISION] = False
+    neftune_alpha: Annotated[float | None, Field(gt=0), DECISION] = None
+    checkpointing: Annotated[bool, OPERATIONAL] = False
+    bf16: Annotated[bool | None, DECISION] = None
+    validation: Annotated[float, Field(ge=0, lt=1), DECISION] = 0.05
+    save_every: Annotated[int, Field(ge=1), OPERATIONAL] = 100
+    merge: Annotated[bool, OPERATIONAL] = False
+
+    @model_validator(mode="after")
+    def _can_work(self) -> Config:
+        """Refuse, by name, what is known not to work together."""
+        if self.method in PROMPTS and self.packing:
+            raise ValueError(
+                f"method {self.method} and packing: packed rows would see each other (PEFT takes "
+                "no positions with virtual tokens); leave packing off"
+            )
+        if self.method in ("prefix", "prefix_mlp", "llama_adapter") and self.checkpointing:
+            raise ValueError(f"method {self.method} and checkpointing: its keys do not come back")
+        if self.merge and self.method in (*PROMPTS, "llama_adapter", "full"):
+            raise ValueError(f"method {self.method} and merge: it has nothing to merge")
+        if self.batch % min(self.device_batch, self.batch):
+            raise ValueError("batch is no multiple of device_batch")
+        return self
+
+    @property
+    def rate(self) -> float:
+        """The learning rate, as set or as the method wants it."""
+        return self.learning_rate or RATES.get(self.method, ADAPTER_RATE)
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether weights or the optimizer's state are held in few bits."""
+        return self.method == "qlora" or self.optimizer == "adamw_8bit"
+
+    @property
+    def layer_numbers(self) -> list[int] | None:
+        """The layers that get an adapter, from 0; null is all."""
+        if self.layers is None:
+            return None
+        found: set[int] = set()
+        for part in self.layers.split(","):
+            first, _, last = part.partition("-")
+            found |= set(range(int(first), int(last or first) + 1))
+        return sorted(found)

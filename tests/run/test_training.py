@@ -1,0 +1,160 @@
+"""`synth run sft`: rows in, a model out; what is refused; what a kill or a signal leaves."""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("trl", reason="the extra 'train' is not installed")
+
+from tests.run import books
+from tests.security.command import environment, line, synth
+
+FEW = ("--set", "sft.max_steps=12", "--set", "sft.save_every=2", "--set", "sft.batch=8")
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    given = [
+        {"instruction": f"Add {n} and {n}.", "output": f"The sum is {n + n}."} for n in range(60)
+    ]
+    given[7]["output"] = ""
+    given[8]["instruction"] = "word " * 900
+    path.write_text("".join(json.dumps(row) + "\n" for row in given))
+    return path
+
+
+def command(rows: Path, out: Path, *more: str) -> list[str]:
+    return ["run", "sft", "--input", str(rows), "--out", str(out), *FEW, *more]
+
+
+def begin(rows: Path, out: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        line(*command(rows, out)),
+        env=environment(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def trainers(out: Path) -> list[int]:
+    """The processes that train for a run: those whose log it has open."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and b"sft_child" in (folder / "cmdline").read_bytes():
+                log = str((folder / "fd" / "2").readlink())
+                found += [int(folder.name)] * log.startswith(str(out.resolve()))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def trained(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trained") / "run"
+    done = synth(*command(rows, out), timeout=180, variables={"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    assert b"The base is 'tiny'" in done.stderr
+    return out
+
+
+def test_every_row_is_trained_on_held_out_or_dropped_with_its_reason(trained: Path) -> None:
+    kept, dropped = books.rows(trained, "sft"), books.rows(trained, "sft", "dropped")
+    assert len(kept) + len(dropped) == 60
+    assert [(row["row_id"][-6:], row["drop_reason"]) for row in dropped] == [
+        ("007-00", "no_answer"), ("008-00", "prompt_fills_the_context"),
+    ]  # fmt: skip
+    assert {row["held_out"] for row in kept} == {True, False}
+    assert all(0 < row["learned_tokens"] < row["tokens"] for row in kept)
+    measures = books.stage_json(trained, "sft")["measures"]
+    assert measures["rows_trained"] == sum(not row["held_out"] for row in kept)
+    assert measures["steps"] == 12
+
+
+def test_a_model_its_curve_and_its_card_come_out(trained: Path) -> None:
+    model = trained / "model"
+    assert (model / "adapter" / "adapter_model.safetensors").is_file()
+    assert not list(model.rglob("*.bin")) + list(model.rglob("*.pt"))
+    curve = [json.loads(line) for line in (model / "metrics.jsonl").read_text().splitlines()]
+    assert max(entry["step"] for entry in curve) == 12
+    card = (model / "adapter" / "README.md").read_text()
+    assert card == (model / "README.md").read_text()
+    digest = books.stage_json(trained, "sft")["input_digest"]
+    for told in ("library_name: peft", "method: lora", "max_steps: 12", digest, "tiny"):
+        assert told in card
+    assert "More Information Needed" not in card
+
+
+def test_the_same_command_again_does_nothing_and_verify_finds_it_whole(
+    rows: Path, trained: Path
+) -> None:
+    before = books.all_files(trained)
+    done = synth(*command(rows, trained))
+    assert done.returncode == 0
+    assert b"nothing to do" in done.stderr
+    assert books.all_files(trained) == before
+    assert synth("verify", str(trained)).returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_training_that_is_ended_goes_on_by_the_same_command(
+    rows: Path, trained: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    out = tmp_path / "run"
+    process = begin(rows, out)
+    until = time.monotonic() + 150
+    while not list(out.glob("model/checkpoints/*/trainer_state.json")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == (75 if number == signal.SIGTERM else -number)
+    until = time.monotonic() + 10
+    while trainers(out):
+        assert time.monotonic() < until, "the training outlived its run"
+        time.sleep(0.05)
+    assert not (out / "model" / "adapter").exists()
+    done = synth(*command(rows, out), timeout=180, variables={"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    whole, again = (books.stage_json(run, "sft")["measures"] for run in (trained, out))
+    assert abs(whole["held_out_loss"] - again["held_out_loss"]) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (None, "there is no folder"),
+        ({}, "no config.json with weights in safetensors"),
+        ({"adapter_config.json": "{}"}, "is an adapter"),
+        ({"config.json": "{}", "model.safetensors": ""}, "has no chat template"),
+    ],
+)
+def test_a_base_that_cannot_be_trained_is_refused_before_anything_is_read(
+    rows: Path, tmp_path: Path, files: dict[str, str] | None, told: str
+) -> None:
+    base = tmp_path / "base"
+    if files is not None:
+        base.mkdir()
+    for name, text in (files or {}).items():
+        (base / name).write_text(text)
+    done = synth(*command(rows, tmp_path / "run", "--set", f"sft.base={base}"))
+    assert done.returncode == 2
+    assert told in done.stderr.decode()
+    assert "sft.base" in done.stderr.decode()
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_rows_of_which_none_can_be_learned_end_the_run_before_a_step(tmp_path: Path) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_text('{"instruction": "Add.", "output": ""}\n' * 3)
+    done = synth(*command(source, tmp_path / "run"), timeout=120)
+    assert done.returncode == 2
+    assert "none is left to train on: no_answer 3" in done.stderr.decode()

@@ -1,0 +1,137 @@
+"""Conversations as ids and labels: what a template writes, what is learned, what is only text."""
+
+from typing import Any
+
+import pytest
+
+pytest.importorskip("transformers", reason="the extra 'train' is not installed")
+
+from pipeline.errors import InputError
+from pipeline.train import tiny
+from pipeline.train.encoding import IGNORED, Encoder
+from pipeline.train.prompt_ids import UnwritableError
+
+WORDS = "hello world the cat sat on a mat user assistant system be kind text 0 1 2 3 x y z"
+MARKS = ("<|eot|>", "<|head|>", "<|/head|>", "<|begin|>")
+
+CHATML = tiny.TEMPLATE
+CHATML_BARE = CHATML.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+HEADERS = (
+    "{{- '<|begin|>' }}{%- for m in messages %}"
+    "{{- '<|head|>' + m['role'] + '<|/head|>\n\n' + m['content'] | trim + '<|eot|>' }}"
+    "{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|head|>assistant<|/head|>\n\n' }}{%- endif %}"
+)
+DEFAULT_SYSTEM = (
+    "{%- if messages[0].role != 'system' %}{{- '<|im_start|>system\nYou help.<|im_end|>\n' }}"
+    "{%- endif %}" + CHATML_BARE
+)
+TURNS = [
+    {"role": "system", "content": "be kind"},
+    {"role": "user", "content": "hello world"},
+    {"role": "assistant", "content": "the cat"},
+    {"role": "user", "content": "x y"},
+    {"role": "assistant", "content": "sat on a mat"},
+]
+
+
+def tokenizer(template: str) -> Any:
+    found = tiny.make_tokenizer([WORDS] * 3, tiny.Size())
+    found.add_special_tokens({"additional_special_tokens": [tiny.START, *MARKS]})
+    found.chat_template = template
+    return found
+
+
+def learned(found: Any, labels: list[int]) -> str:
+    return str(found.decode([label for label in labels if label != IGNORED]))
+
+
+@pytest.mark.parametrize(
+    ("template", "end"),
+    [(CHATML, "<|im_end|>"), (CHATML_BARE, "<|im_end|>"), (HEADERS, "<|eot|>"),
+     (DEFAULT_SYSTEM, "<|im_end|>")],
+    ids=["chatml", "chatml_without_markers", "headers", "default_system"],
+)  # fmt: skip
+@pytest.mark.parametrize("turns", [TURNS, TURNS[1:], TURNS[1:3]], ids=["whole", "bare", "single"])
+def test_every_answer_and_what_ends_it_is_learned(
+    template: str, end: str, turns: list[dict[str, str]]
+) -> None:
+    found = tokenizer(template)
+    encoded = Encoder(found).encode(turns)
+    expected = found.apply_chat_template(turns)["input_ids"]
+    assert encoded.ids == expected, "the ids that the tokenizer itself gives"
+    answers = [turn["content"] + end for turn in turns if turn["role"] == "assistant"]
+    assert learned(found, encoded.labels) == "".join(answers)
+    assert [a for a, b in zip(encoded.ids, encoded.labels, strict=True) if b not in (a, -100)] == []
+
+
+def test_labels_are_those_of_the_generation_markers() -> None:
+    found = tokenizer(CHATML)
+    theirs = found.apply_chat_template(TURNS, return_dict=True, return_assistant_tokens_mask=True)
+    masked = [
+        number if is_answer else IGNORED
+        for number, is_answer in zip(theirs["input_ids"], theirs["assistant_masks"], strict=True)
+    ]
+    assert Encoder(found).encode(TURNS).labels == masked
+
+
+@pytest.mark.parametrize("template", [CHATML, CHATML_BARE, HEADERS])
+@pytest.mark.parametrize("token", ["<|im_end|>", "<|im_start|>", "<|eot|>", "<|endoftext|>"])
+def test_control_tokens_in_the_data_are_text(template: str, token: str) -> None:
+    found = tokenizer(template)
+    number = found.convert_tokens_to_ids(token)
+    clean, hostile = (
+        [dict(turn, content=turn["content"] + more) for turn in TURNS] for more in ("", token)
+    )
+    encoder = Encoder(found)
+    assert encoder.encode(hostile).ids.count(number) == encoder.encode(clean).ids.count(number)
+    assert token in learned(found, encoder.encode(hostile).labels)
+
+
+def test_what_is_cut_is_counted() -> None:
+    found = tokenizer(CHATML)
+    encoder = Encoder(found)
+    whole = encoder.encode(TURNS)
+    for most in (len(whole.ids), len(whole.ids) - 1, 30, 5):
+        encoded = encoder.encode(TURNS, most)
+        assert encoded.ids == whole.ids[:most]
+        assert encoded.learned + encoded.cut == whole.learned
+    assert encoder.encode(TURNS, 5).learned == 0
+
+
+def test_all_text_can_be_learned() -> None:
+    encoded = Encoder(tokenizer(HEADERS), answers_only=False).encode(TURNS)
+    assert encoded.labels == encoded.ids
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        (None, "has no chat template"),
+        ("{%- for m in messages %}{{- m.role + ': ' + m.content + '\n' }}{%- endfor %}",
+         "ends an answer with no special token"),
+        (CHATML.replace("{{- m.content + '<|im_end|>' }}{% endgeneration %}",
+                        "{% endgeneration %}{{- m.content + '<|im_end|>' }}"),
+         "do not stand round the answers"),
+        (CHATML_BARE.replace("'<|im_start|>assistant\n'", "'<|im_start|>assistant\nthe '"),
+         "what it does not write to ask for one"),
+    ],
+    ids=["none", "no_end", "markers_elsewhere", "other_prompt"],
+)  # fmt: skip
+def test_templates_that_cannot_be_learned_from(template: str | None, told: str) -> None:
+    found = tokenizer(CHATML)
+    found.chat_template = template
+    with pytest.raises(InputError, match=told):
+        Encoder(found)
+
+
+def test_turns_that_a_template_refuses() -> None:
+    found = tokenizer(
+        "{%- if messages[0].role == 'system' %}{{ raise_exception('no system') }}{%- endif %}"
+        + CHATML_BARE
+    )
+    with pytest.raises(UnwritableError, match="no system"):
+        Encoder(found).encode(TURNS)
+    found.chat_template = CHATML_BARE.replace("in messages", "in messages[1:]")
+    with pytest.raises((UnwritableError, InputError)):
+        Encoder(found).encode(TURNS)

@@ -1,0 +1,254 @@
+"""Fine-tuning for real, on the processor: every method, what is saved, and a killed training."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+pytest.importorskip("trl", reason="the extra 'train' is not installed")
+
+from pipeline.errors import InputError
+from pipeline.train.settings import METHODS, Config
+from pipeline.train.sft import Job, run
+
+ROOT = Path(__file__).parents[2]
+DONE = {"steps", "loss", "held_out_loss", "trainable", "learned_tokens", "rows_trained", "rows_cut"}
+
+
+def sums(n: int) -> list[dict[str, Any]]:
+    """Rows that are easy to learn."""
+    rows = []
+    for number in range(n):
+        a, b = number % 10, number // 10
+        turns = [
+            {"role": "user", "content": f"Add {a} and {b}."},
+            {"role": "assistant", "content": f"The sum of {a} and {b} is {a + b}."},
+        ]
+        rows.append({"turns": turns, "held_out": number % 10 == 3, "curriculum": None})
+    return rows
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    schema = pa.schema(
+        [("turns", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
+         ("held_out", pa.bool_()), ("curriculum", pa.int64())]
+    )  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows, schema), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model that has read the answers, shared by all trainings."""
+    folder = tmp_path_factory.mktemp("base")
+    job = Job(None, write(folder / "rows.parquet", sums(80)), folder / "out", settings(), 1)
+    run(job, lambda said: None)
+    return folder / "out" / "base"
+
+
+def settings(**more: Any) -> Config:
+    given = {"max_steps": 4, "batch": 8, "virtual_tokens": 4, "r": 4}
+    return Config.model_validate(given | more)
+
+
+def train(folder: Path, base: Path, rows: list[dict[str, Any]] | None = None,
+          **more: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:  # fmt: skip
+    """What came of a training, and all that it told."""
+    folder.mkdir(exist_ok=True)
+    told: list[dict[str, Any]] = []
+    path = write(folder / "rows.parquet", rows if rows is not None else sums(80))
+    run(Job(base, path, folder / "out", settings(**more), 1), told.append)
+    return told[-1]["done"], told
+
+
+def held_out_losses(folder: Path) -> list[float]:
+    """The losses on rows held out, in the order in which they were measured."""
+    text = (folder / "out" / "metrics.jsonl").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in text.splitlines()]
+    return [line["eval_loss"] for line in lines if "eval_loss" in line]
+
+
+def logits(model: Any) -> Any:
+    import torch
+
+    with torch.inference_mode():
+        ids = torch.arange(3, 40)[None]
+        return model(input_ids=ids).logits[:, -ids.shape[1] :]  # without those of virtual tokens
+
+
+def loaded(base: Path, adapter: Path | None = None) -> Any:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base)
+    return model if adapter is None else PeftModel.from_pretrained(model, adapter)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_trains_saves_and_is_loaded_again(
+    tmp_path: Path, base: Path, method: str
+) -> None:
+    found, told = train(tmp_path, base, method=method, max_steps=20)
+    assert found.keys() == DONE
+    assert found["steps"] == 20
+    assert found["rows_trained"] == 72
+    assert [one["step"] for one in told if "step" in one] == list(range(1, 21))
+    losses = held_out_losses(tmp_path)
+    assert losses[-1] < losses[0], "the held-out loss falls"
+    folder = tmp_path / "out" / ("full" if method == "full" else "adapter")
+    files = {path.name for path in folder.iterdir()}
+    assert not [name for name in files if name.endswith((".bin", ".pt", ".pth", ".pkl"))]
+    assert {"tokenizer.json", "chat_template.jinja"} <= files
+    assert not (tmp_path / "out" / "checkpoints").exists()
+    if method == "full":
+        changed = logits(loaded(folder))
+    else:
+        config = json.loads((folder / "adapter_config.json").read_text())
+        assert "adapter_model.safetensors" in files
+        changed = logits(loaded(base, folder))
+        if method == "adalora":
+            assert config["rank_pattern"], "its ranks have adapted"
+        if method in ("dora", "rslora"):
+            assert config[f"use_{method}"] is True
+    assert (changed - logits(loaded(base))).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "rslora"])
+def test_a_merged_model_says_what_base_and_adapter_say(
+    tmp_path: Path, base: Path, method: str
+) -> None:
+    train(tmp_path, base, method=method, merge=True)
+    both = logits(loaded(base, tmp_path / "out/adapter"))
+    assert (logits(loaded(tmp_path / "out/merged")) - both).abs().max() < 1e-5
+
+
+def test_rows_that_nothing_is_learned_of_are_told_and_counted(tmp_path: Path, base: Path) -> None:
+    rows = sums(20)
+    rows[0]["turns"][0]["content"] = "word " * 600
+    rows[1]["turns"][1]["content"] = "word " * 600
+    rows[2]["turns"] = rows[2]["turns"][:1]
+    found, told = train(tmp_path, base, rows, max_length=100)
+    verdicts = next(one["verdicts"] for one in told if "verdicts" in one)
+    assert [verdict[0] for verdict in verdicts[:4]] == [
+        "prompt_fills_the_context", None, "no_answer", None,
+    ]  # fmt: skip
+    assert found["rows_cut"] == 1
+    assert found["rows_trained"] == 16
+    with pytest.raises(InputError, match="of 2 rows none is left to train on: no_answer 1, prompt"):
+        train(tmp_path / "none", base, [rows[0], rows[2]], max_length=100)
+
+
+def test_rows_are_shown_in_the_order_of_their_curriculum(tmp_path: Path, base: Path) -> None:
+    rows = [dict(row, curriculum=80 - number) for number, row in enumerate(sums(80))]
+    one, told = train(tmp_path / "a", base, rows)
+    assert any("order of their column" in str(said.get("said")) for said in told)
+    rows.reverse()
+    other, _ = train(tmp_path / "b", base, rows)
+    assert one["loss"] == other["loss"]
+
+
+def test_noise_is_added_in_training_alone(tmp_path: Path, base: Path) -> None:
+    plain, _ = train(tmp_path / "plain", base, max_steps=1)
+    noisy, _ = train(tmp_path / "noisy", base, max_steps=1, neftune_alpha=5.0)
+    assert noisy["loss"] != plain["loss"]
+    first, second = (
+        [
+            json.loads(line)
+            for line in (tmp_path / name / "out/metrics.jsonl").read_text().splitlines()
+        ]
+        for name in ("plain", "noisy")
+    )
+    evaluated = [
+        [line["eval_loss"] for line in curve if "eval_loss" in line] for curve in (first, second)
+    ]
+    assert abs(evaluated[0][-1] - evaluated[1][-1]) < 0.05
+    assert evaluated[1][-1] == evaluated[1][-2], "twice measured without noise is twice the same"
+
+
+def test_packed_documents_do_not_see_each_other(tmp_path: Path, base: Path) -> None:
+    rows = [dict(row, held_out=False) for row in sums(8)]
+    rows[0]["turns"] = [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": "word " * 90},  # the others fit into a pack as long as it
+    ]
+    plain, _ = train(tmp_path / "plain", base, rows, max_steps=1, batch=8)
+    packed, _ = train(tmp_path / "packed", base, rows, max_steps=1, batch=8, packing=True)
+    assert abs(packed["loss"] - plain["loss"]) < 1e-4
+
+
+def command(job: dict[str, Any]) -> subprocess.Popen[str]:
+    child = subprocess.Popen(
+        [sys.executable, "-c",
+         f"import sys, os; sys.argv = ['x', str(os.getppid())]; sys.path.insert(0, {str(ROOT)!r});"
+         "from pipeline.train.sft_child import main; sys.exit(main())"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert child.stdin is not None
+    child.stdin.write(json.dumps(job))
+    child.stdin.close()
+    child.stdin = None
+    return child
+
+
+def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(
+    tmp_path: Path, base: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    rows = write(tmp_path / "rows.parquet", sums(80))
+    config = settings(max_steps=30, save_every=5, epochs=9).model_dump(mode="json")
+    ended = {}
+    for name in ("whole", "killed"):
+        out = tmp_path / name
+        job = {"base": str(base), "rows": str(rows), "out": str(out), "config": config, "seed": 1,
+               "keys": []}  # fmt: skip
+        child = command(job)
+        if name == "killed":
+            until = time.monotonic() + 120
+            while not list(out.glob("checkpoints/checkpoint-*/trainer_state.json")):
+                assert child.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            child.kill()
+            child.communicate()
+            assert not (out / "adapter").exists()
+            child = command(job)
+        said, _ = child.communicate(timeout=180)
+        assert child.returncode == 0
+        ended[name] = json.loads(said.splitlines()[-1])["done"]
+    assert ended["killed"]["steps"] == 30
+    assert abs(ended["whole"]["held_out_loss"] - ended["killed"]["held_out_loss"]) < 1e-6
+    one, other = (
+        load_file(tmp_path / name / "adapter/adapter_model.safetensors") for name in ended
+    )
+    assert all((one[key] - other[key]).abs().max() < 1e-6 for key in one)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"method": "prompt", "packing": True}, "packed rows would see each other"),
+        ({"method": "prefix", "checkpointing": True}, "method prefix and checkpointing"),
+        ({"method": "full", "merge": True}, "it has nothing to merge"),
+        ({"batch": 10, "device_batch": 4}, "no multiple of device_batch"),
+        ({"method": "ia4"}, "Input should be"),
+    ],
+)
+def test_what_is_known_not_to_work_is_refused(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Config.model_validate(given)
+
+
+def test_an_adapter_of_some_layers(tmp_path: Path, base: Path) -> None:
+    from safetensors.torch import load_file
+
+    train(tmp_path, base, layers="1")
+    names = load_file(tmp_path / "out" / "adapter" / "adapter_model.safetensors")
+    assert {name.split(".layers.")[1].split(".")[0] for name in names} == {"1"}
+    assert settings(layers="0,4,8-10").layer_numbers == [0, 4, 8, 9, 10]
