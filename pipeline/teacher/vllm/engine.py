@@ -124,7 +124,7 @@ class Engine:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ASK_S):
                 await self._down.wait()
-        return self._down.is_set()
+        return self.generation != generation or self._down.is_set()
 
     def _note_end_of_watch(self, watch: asyncio.Task[None]) -> None:
         """Let nobody wait for a server that is watched no more: what ended that is raised."""
