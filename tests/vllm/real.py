@@ -34,11 +34,11 @@ OPTIONS = (
 TEACHER = ("teacher",)
 
 
-def make_model(folder: Path) -> Path:
+def make_model(folder: Path, size: tiny.Size = SIZE) -> Path:
     """A model whose vocabulary is that of our own prompts, in a folder."""
     texts = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "prompts").glob("*.md"))]
-    tokenizer = tiny.make_tokenizer(texts, SIZE)
-    tiny.save(folder, tiny.make_model(tokenizer, SIZE, seed=5), tokenizer)
+    tokenizer = tiny.make_tokenizer(texts, size)
+    tiny.save(folder, tiny.make_model(tokenizer, size, seed=5), tokenizer)
     return folder
 
 
