@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from filters.bounds import NoneOrMore, Share
 from filters.verdict import verdict
 
 
@@ -11,8 +12,8 @@ def agreement(
     agreement: pl.Series,
     votes: pl.Series,
     *,
-    at_least: float = 0.5,
-    votes_at_least: int = 1,
+    at_least: Share = 0.5,
+    votes_at_least: NoneOrMore = 1,
     keep_unvoted: bool = True,
 ) -> pl.DataFrame:
     """Drop rows where less than `at_least` of the votes, or fewer than `votes_at_least`, agree.

@@ -11,6 +11,7 @@ import re
 
 import polars as pl
 
+from filters.bounds import Several, Some
 from filters.code import FENCE, is_code, without_fenced
 from filters.sentences import SIGNS as SIGN
 from filters.sentences import TOKEN
@@ -84,8 +85,8 @@ def broken(
     brackets: bool = True,
     sentences: bool = True,
     full_stops: bool = True,
-    repeats: int = 4,
-    loop_characters: int = 60,
+    repeats: Several = 4,
+    loop_characters: Some = 60,
 ) -> pl.DataFrame:
     """Drop answers that are garbled, cut off, or end in a loop.
 

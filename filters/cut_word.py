@@ -16,6 +16,7 @@ from collections import Counter
 import numpy as np
 import polars as pl
 
+from filters.bounds import Factor, Share, Some
 from filters.broken import BLANKS
 from filters.code import FENCE, is_code, without_fenced
 from filters.verdict import verdict
@@ -95,9 +96,9 @@ def cut_word(
     input: pl.Series,
     output: pl.Series,
     *,
-    times: float = 20.0,
-    at_least: int = 5,
-    share: float = 0.05,
+    times: Factor = 20.0,
+    at_least: Some = 5,
+    share: Share = 0.05,
 ) -> pl.DataFrame:
     """Drop answers whose last word begins others far more often than it ends anything: `cut_word`.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from filters.bounds import Share, Some
 from filters.code import is_code, without_fenced
 from filters.verdict import verdict
 from filters.word_lists import one_of
@@ -55,8 +56,8 @@ def language(
     *,
     wanted: Sequence[str] = WANTED,
     same: bool = True,
-    sure: float = 0.9,
-    letters: int = 20,
+    sure: Share = 0.9,
+    letters: Some = 20,
 ) -> pl.DataFrame:
     """Drop rows in a language that is not `wanted`, and answers in another than they were asked in.
 
@@ -77,6 +78,22 @@ def language(
         reasons.append(reason)
         details.append(detail)
     return verdict(reasons, details)
+
+
+def check_wanted(wanted: Sequence[str]) -> None:
+    """Raise `ValueError` where no language is wanted, or one that no text is taken for.
+
+    >>> check_wanted(["en", "zh-CN"])
+    Traceback (most recent call last):
+    ValueError: no text is told to be in 'zh-CN': the languages are ar, bn, cs, da, de, el, en, \
+es, fa, fi, fr, he, hi, hu, id, it, ja, ko, nl, no, pl, pt, ro, ru, sv, th, tr, uk, vi, zh
+    """
+    if not wanted:
+        raise ValueError("no language is wanted, and every row would be dropped: wanted: [en, zh]")
+    if unknown := [one for one in wanted if one not in LANGUAGES]:
+        named = " or ".join(map(repr, unknown))
+        known = ", ".join(sorted(LANGUAGES))
+        raise ValueError(f"no text is told to be in {named}: the languages are {known}")
 
 
 def _judge(

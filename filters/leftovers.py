@@ -13,6 +13,7 @@ import re
 
 import polars as pl
 
+from filters.bounds import NoneOrMore
 from filters.verdict import verdict
 from filters.word_lists import one_of
 
@@ -36,7 +37,7 @@ def leftovers(
     input: pl.Series,
     output: pl.Series,
     *,
-    opening: int = 120,
+    opening: NoneOrMore = 120,
     disclaimers: bool = True,
     refusals: bool = True,
     markup: bool = True,

@@ -14,6 +14,7 @@ import polars as pl
 
 from filters import personal_data, secrets
 from filters.spans import Finder
+from filters.told import Found, Told
 
 KINDS = (*personal_data.KINDS, *secrets.KINDS)
 GROUPS = {"all": KINDS, "personal_data": personal_data.KINDS, "secrets": secrets.KINDS}
@@ -33,7 +34,7 @@ LABELS = {
 }
 """What a mask says of what it hides."""
 KIND_OF = {label: kind for kind, label in LABELS.items()}
-VERSION = 1
+VERSION = 3
 """Raised where other pieces of a text are masked, or masked otherwise."""
 SHORTEST = 16
 MASK = re.compile(rf"\[({'|'.join(LABELS.values())})(?::x+|(?: x+)+)\]")
@@ -41,64 +42,86 @@ ROUNDS = 20
 """What is left beside a mask is looked at again; texts made to go on for ever end here."""
 
 
-def masked(text: str, kinds: Sequence[str]) -> str:
+def masked(text: str, kinds: Sequence[str], told: Told | None = None) -> str:
     """The text with a mask for every piece of one of `kinds`; the same again is the same.
 
     >>> masked("Write to kim@post.de.", ["email"])
     'Write to [e-mail:xxxxxxx].'
     """
-    return masked_texts([text], kinds)[0]
+    return masked_texts([text], kinds, told)[0]
 
 
-def masked_texts(texts: Sequence[str], kinds: Sequence[str]) -> list[str]:
+def masked_texts(texts: Sequence[str], kinds: Sequence[str], told: Told | None = None) -> list[str]:
     """The same for texts of one row: a piece that one of them tells is masked wherever it stands.
+
+    So is what texts elsewhere have `told`.
 
     >>> masked_texts(["My password is k3Xv9QmT2bLw7Zpr.", "k3Xv9QmT2bLw7Zpr is long."], ["secret"])
     ['My password is [secret:xxxxxxx].', '[secret:xxxxxxx] is long.']
     """
+    return _masked_and_told(texts, kinds, told)[0]
+
+
+def told_by(texts: Sequence[str], kinds: Sequence[str]) -> dict[str, str]:
+    """The pieces of one of `kinds` that the texts of a row tell, each with its kind.
+
+    >>> told_by(["My password is k3Xv9QmT2bLw7Zpr."], ["secret"])
+    {'k3Xv9QmT2bLw7Zpr': 'secret'}
+    """
+    return _masked_and_told(texts, kinds, None)[1]
+
+
+def _masked_and_told(
+    texts: Sequence[str], kinds: Sequence[str], elsewhere: Told | None
+) -> tuple[list[str], dict[str, str]]:
     finders = [(kind, FINDERS[kind]) for kind in FINDERS if kind in kinds]
-    told: dict[str, str] = {}
+    near = Told(any_text=True)
+    told = [near] if elsewhere is None else [near, elsewhere]
     last = list(texts)
     for _ in range(ROUNDS):
-        new = [_masked_once(text, finders, told) for text in last]
-        if told:
-            pattern = _again(told)
-            new = [_masked_again(text, pattern, told) for text in new]
+        found = [_found(text, finders) for text in last]
+        for text, spans in zip(last, found, strict=True):
+            for start, end, kind in _apart(spans):
+                near.add(kind, text[start:end])
+        new = [_masked_at(text, spans, told) for text, spans in zip(last, found, strict=True)]
         if new == last:
             break
         last = new
-    return last
+    return last, near.pieces
 
 
-def _masked_once(text: str, finders: Iterable[tuple[str, Finder]], told: dict[str, str]) -> str:
-    """A mask for every piece that is found; `told` gains the pieces and their kinds."""
-    found = [
-        (at + span.start, -(at + span.end), kind)
+def _found(text: str, finders: Iterable[tuple[str, Finder]]) -> list[Found]:
+    """What the finders find between the masks."""
+    return [
+        (at + span.start, at + span.end, kind)
         for at, part in _unmasked(text)
         for kind, finder in finders
         for span in finder.find(part)
     ]
-    parts, last = [], 0
-    for start, end, kind in sorted(found):  # of those that overlap the first, of these the longest
+
+
+def _apart(found: Iterable[Found]) -> Iterator[Found]:
+    """Of those that overlap the first, of these the longest."""
+    last = 0
+    for start, end, kind in sorted(found, key=lambda one: (one[0], -one[1], one[2])):
         if start >= last:
-            told.setdefault(text[start:-end], kind)
-            parts += [text[last:start], mask(kind, text[start:-end])]
-            last = -end
-    return "".join([*parts, text[last:]])
+            yield start, end, kind
+            last = end
 
 
-def _again(told: Iterable[str]) -> re.Pattern[str]:
-    """What finds pieces as they are, the longest first, and not within a longer word."""
-    pieces = "|".join(map(re.escape, sorted(told, key=lambda piece: (-len(piece), piece))))
-    return re.compile(f"(?<![A-Za-z0-9])(?:{pieces})(?![A-Za-z0-9])")
-
-
-def _masked_again(text: str, pattern: re.Pattern[str], told: Mapping[str, str]) -> str:
+def _masked_at(text: str, found: Sequence[Found], told: Iterable[Told]) -> str:
+    """A mask for every piece that is found or was told."""
+    spans = list(found)
+    for values in told:
+        spans += [
+            (at + start, at + end, kind)
+            for at, part in (_unmasked(text) if values else ())
+            for start, end, kind in values.find(part)
+        ]
     parts, last = [], 0
-    for at, part in _unmasked(text):
-        for met in pattern.finditer(part):
-            parts += [text[last : at + met.start()], mask(told[met[0]], met[0])]
-            last = at + met.end()
+    for start, end, kind in _apart(spans):
+        parts += [text[last:start], mask(kind, text[start:end])]
+        last = end
     return "".join([*parts, text[last:]])
 
 
@@ -145,7 +168,7 @@ def masks_in(texts: Iterable[str]) -> list[str]:
 
 
 def may_be_masked(texts: pl.Series, kinds: Sequence[str]) -> pl.Series:
-    """Which texts of a column may have something to mask, or have a mask; null has not."""
+    """Which texts of a column may tell something to be masked, or have a mask; null has not."""
     patterns = [FINDERS[kind].may for kind in FINDERS if kind in kinds]
     hits = [pl.col(texts.name).str.contains(one) for one in (*patterns, MASK.pattern)]
     return texts.to_frame().select(pl.any_horizontal(hits).fill_null(value=False)).to_series()

@@ -105,11 +105,14 @@ def rates(
 
 
 def check_weights(weights: Mapping[str, float], sets: Collection[str]) -> None:
-    """Raise one `ValueError` that says which sets have no weight, and which weights no set."""
+    """Raise one `ValueError` that says which sets have no weight, and which weights no set.
+
+    A weight of 0 needs no set: none of its rows may be left.
+    """
     wrong = []
     if missing := sorted(set(sets) - weights.keys()):
         wrong.append(f"no weight is given for {', '.join(missing)}: 0 leaves a set out")
-    if strange := sorted(weights.keys() - set(sets)):
+    if strange := sorted(name for name in weights.keys() - set(sets) if weights[name]):
         wrong.append(f"there is no set {', '.join(strange)}; there are {', '.join(sets)}")
     if wrong:
         raise ValueError("; ".join(wrong))

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import polars as pl
 
+from filters.bounds import OfFive
 from filters.verdict import verdict
 
 
 def pair_rating(
-    pair_rating: pl.Series, *, at_least: int = 5, keep_unrated: bool = False
+    pair_rating: pl.Series, *, at_least: OfFive = 5, keep_unrated: bool = False
 ) -> pl.DataFrame:
     """Drop pairs rated below `at_least`; a null was not rated, and `keep_unrated` decides.
 

@@ -18,7 +18,7 @@ from importlib import import_module
 import polars as pl
 
 from filters.phone_numbers import MAY_BE_A_PHONE, phone_numbers
-from filters.spans import Finder, Span, chosen, verdict_of
+from filters.spans import WIDE, Finder, Span, chosen, verdict_of
 from filters.word_lists import lines
 
 KINDS = ("email", "phone", "iban", "card", "national_id", "ip_address")
@@ -31,8 +31,11 @@ NAMES = {
     "ip_address": "IP address",
 }
 
+LETTERS = "A-Za-zÀ-ÖØ-öø-ɏ\u0300-\u052f"  # Latin, Greek and Cyrillic ones, and their accents
+HAN = "[\u4e00-\u9fff]"
 EMAIL = re.compile(
-    r"(?<![A-Za-z0-9._%+/-])([A-Za-z0-9_](?:[A-Za-z0-9._%+-]{0,62}[A-Za-z0-9_+-])?)"
+    rf"(?<![{LETTERS}0-9._%+/-])([{LETTERS}0-9_](?:[{LETTERS}0-9._%+-]{{0,62}}[{LETTERS}0-9_+-])?"
+    rf"|(?<!{HAN}){HAN}{{2,4}}[0-9]{{0,4}})"
     r"@((?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,5})([A-Za-z]{2,24})(?![A-Za-z0-9@-])"
 )
 LOGIN = re.compile(r"://[^\s/@]*$")  # a user in an address, which is no mail address
@@ -57,13 +60,13 @@ PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 
-IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]{1,4}){3,9}")
+IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?:[ .-]?[A-Za-z0-9]{1,4}){3,9}")
 BEGINS_A_NUMBER = r"(?<![0-9A-Za-z_./#+=*×÷-])(?<![0-9] )"
 ENDS_A_NUMBER = r"(?![0-9A-Za-z_*×÷=]|[ ./,-][0-9])"
 CARD = re.compile(
     rf"{BEGINS_A_NUMBER}(?:[0-9]{{14,19}}"
-    rf"|[0-9]{{4}}([ -])[0-9]{{4}}\1[0-9]{{4}}\1[0-9]{{4}}(?:\1[0-9]{{3}})?"
-    rf"|3[0-9]{{3}}([ -])[0-9]{{6}}\2[0-9]{{4,5}}){ENDS_A_NUMBER}"
+    rf"|[0-9]{{4}}([ .-])[0-9]{{4}}\1[0-9]{{4}}\1[0-9]{{4}}(?:\1[0-9]{{3}})?"
+    rf"|3[0-9]{{3}}([ .-])[0-9]{{6}}\2[0-9]{{4,5}}){ENDS_A_NUMBER}"
 )
 ISSUED = re.compile(
     r"4\d{15}|4\d{18}|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}"
@@ -80,11 +83,14 @@ TEST_CARDS = {
 
 BEFORE = 28  # characters before a number whose words say what it is
 
+NO_NETWORK = r"/(?!(?:[89]|[1-9][0-9]{1,2})(?![0-9A-Za-z_./-]))"  # 81.169.145.0/24 is one
 IPV4 = re.compile(
-    r"(?<![0-9A-Za-z._-])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9A-Za-z_/]|[.-][0-9A-Za-z])"
+    r"(?<![0-9A-Za-z._-])(?:[0-9]{1,3}\.){3}[0-9]{1,3}"
+    rf"(?![0-9A-Za-z_]|[.-][0-9A-Za-z]|{NO_NETWORK})"
 )
 IPV6 = re.compile(
-    r"(?<![0-9A-Za-z:.])[23][0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){2,7}(?![0-9A-Za-z:/])"
+    r"(?<![0-9A-Za-z:.])[23][0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){2,7}"
+    rf"(?![0-9A-Za-z:]|{NO_NETWORK})"
 )
 OF_ALL = {  # resolvers that everybody uses
     *("8.8.8.8", "8.8.4.4", "1.1.1.1", "1.0.0.1", "9.9.9.9", "114.114.114.114", "223.5.5.5"),
@@ -237,7 +243,7 @@ def _ibans(text: str) -> Iterator[Span]:
 def _cards(text: str) -> Iterator[Span]:
     is_valid = import_module("stdnum.luhn").is_valid
     for met in CARD.finditer(text):
-        digits = re.sub("[ -]", "", met[0])
+        digits = re.sub("[ .-]", "", met[0])
         is_issued = ISSUED.fullmatch(digits) is not None and len(set(digits)) > 3
         if not is_issued or digits in TEST_CARDS or not is_valid(digits):
             continue
@@ -306,6 +312,8 @@ def _ip_addresses(text: str) -> Iterator[Span]:
         yield Span(*met.span())
 
 
+MAY_BE_AN_EMAIL = rf"[{LETTERS}0-9_+-]@[A-Za-z0-9]|{HAN}@[A-Za-z0-9]|＠"
+MAY_BE_AN_IBAN = r"[A-Za-z]{2}[0-9]{2}(?:[ .-]?[A-Za-z0-9]{1,4}){3}[0-9]"
 MAY_BE_AN_ID = (
     r"[0-9]{17}|[0-9]{3}-[0-9]{2}-[0-9]{4}|[0-9]{3}\.[0-9]{3}\.[0-9]{3}-|[A-Z]{6}[0-9]{2}|[0-9]{6}-[0-9]{7}"
     r"|[XYZ]-?[0-9]{7}|[12] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}"
@@ -315,16 +323,26 @@ MAY_BE_AN_ID = (
     r"|national insurance|nino|ni n)"
 )
 FINDERS = {
-    "email": Finder(r"[A-Za-z0-9_+-]@[A-Za-z0-9]", _emails),
+    "email": Finder(MAY_BE_AN_EMAIL, _emails, folds=True),
     "phone": Finder(
-        MAY_BE_A_PHONE, lambda text: phone_numbers(text, is_counted), ("phonenumbers",)
+        rf"{MAY_BE_A_PHONE}|{WIDE}",
+        lambda text: phone_numbers(text, is_counted),
+        ("phonenumbers",),
+        folds=True,
     ),
-    "iban": Finder(r"[A-Z]{2}[0-9]{2}[ -]?[A-Z0-9]{4}", _ibans, ("stdnum",)),
-    "card": Finder(r"[0-9]{14}|[0-9]{4}[ -][0-9]{4,6}[ -][0-9]{4}", _cards, ("stdnum",)),
-    "national_id": Finder(MAY_BE_AN_ID, _national_ids, ("stdnum",)),
+    "iban": Finder(rf"{MAY_BE_AN_IBAN}|{WIDE}", _ibans, ("stdnum",), folds=True),
+    "card": Finder(
+        rf"[0-9]{{14}}|[0-9]{{4}}[ .-][0-9]{{4,6}}[ .-][0-9]{{4}}|{WIDE}",
+        _cards,
+        ("stdnum",),
+        folds=True,
+    ),
+    "national_id": Finder(rf"{MAY_BE_AN_ID}|{WIDE}", _national_ids, ("stdnum",), folds=True),
     "ip_address": Finder(
-        r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]|[0-9A-Fa-f]:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]",
+        r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]|[0-9A-Fa-f]:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]"
+        rf"|{WIDE}",
         _ip_addresses,
+        folds=True,
     ),
 }
 """How each kind is found, in the order in which a verdict names them."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from filters.bounds import NoneOrMore, Share
 from filters.code import is_code, without_fenced
 from filters.share import rounded_down
 
@@ -17,7 +18,7 @@ SIGN = r"[\p{P}\p{S}]"
 
 
 def punctuation(
-    output: pl.Series, *, at_most: float = 0.8, characters_at_least: int = 20
+    output: pl.Series, *, at_most: Share = 0.8, characters_at_least: NoneOrMore = 20
 ) -> pl.DataFrame:
     """Drop answers more than the share `at_most` of whose characters are punctuation or symbols.
 

@@ -11,6 +11,7 @@ import re
 
 import polars as pl
 
+from filters.bounds import NoneOrMore
 from filters.script import is_han_kana_hangul
 from filters.verdict import verdict
 
@@ -20,7 +21,9 @@ APOLOGY = re.compile(
 )
 
 
-def refusal(output: pl.Series, *, words: int = 80, characters: int = 160) -> pl.DataFrame:
+def refusal(
+    output: pl.Series, *, words: NoneOrMore = 80, characters: NoneOrMore = 160
+) -> pl.DataFrame:
     """Drop answers with an apology and fewer than `words` words, or `characters` characters.
 
     A null apologises for nothing. Returns one row an entry, in order: `reason` (String, null where

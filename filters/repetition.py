@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from filters.bounds import NoneOrMore, Scale, Share
 from filters.code import is_code, without_fenced
 from filters.sentences import TOKEN
 from filters.sentences import sentences as split_sentences
@@ -46,11 +47,11 @@ def repetition(
     instruction: pl.Series,
     output: pl.Series,
     *,
-    lines: float = 0.3,
-    line_characters: float = 0.2,
-    sentences: float = 0.3,
-    scale: float = 5.0,
-    tokens_at_least: int = 100,
+    lines: Share = 0.3,
+    line_characters: Share = 0.2,
+    sentences: Share = 0.3,
+    scale: Scale = 5.0,
+    tokens_at_least: NoneOrMore = 100,
 ) -> pl.DataFrame:
     """Drop answers too much of which was said before in them.
 

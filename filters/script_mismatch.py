@@ -9,6 +9,7 @@ import re
 
 import polars as pl
 
+from filters.bounds import Some
 from filters.language import LETTERS, QUOTED, SIGNED, by_signs, is_or_asks_for_code, words_of
 from filters.verdict import verdict
 from filters.word_lists import one_of
@@ -19,7 +20,7 @@ SENTENCE = re.compile(r"(?:\b[a-zß-öø-ÿ'’-]+,? ){4}")  # words, which list
 
 
 def script_mismatch(
-    instruction: pl.Series, input: pl.Series, output: pl.Series, *, letters: int = 20
+    instruction: pl.Series, input: pl.Series, output: pl.Series, *, letters: Some = 20
 ) -> pl.DataFrame:
     """Drop answers in another script than instruction and input, where none was asked for.
 

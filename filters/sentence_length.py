@@ -6,6 +6,7 @@ import re
 
 import polars as pl
 
+from filters.bounds import Length
 from filters.code import is_code, without_fenced
 from filters.sentences import TOKEN, sentences
 from filters.verdict import verdict
@@ -14,7 +15,7 @@ TOKENS = re.compile(TOKEN)
 
 
 def sentence_length(
-    output: pl.Series, *, at_least: float = 0.0, at_most: float = 150.0
+    output: pl.Series, *, at_least: Length = 0.0, at_most: Length = 150.0
 ) -> pl.DataFrame:
     """Drop answers whose sentences have on average too few or too many words.
 

@@ -16,6 +16,13 @@ import polars as pl
 
 from filters.verdict import verdict
 
+WIDE = "[０-９]{2}"
+"""Full-width digits, for what says cheaply where a number may be."""
+_WIDE = re.compile("[０-９Ａ-Ｚａ-ｚ＠]")
+_NARROW = {
+    code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if chr(code - 0xFEE0).isalnum()
+} | {ord(wide): narrow for wide, narrow in zip("＠＋－．", "@+-.", strict=True)}
+
 
 class Span(NamedTuple):
     """A piece of a text, `text[start:end]`."""
@@ -26,11 +33,15 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Finder:
-    """How pieces of one kind are found: `may` says which texts are searched, by `search`."""
+    """How pieces of one kind are found: `may` says which texts are searched, by `search`.
+
+    Where it `folds`, what is searched has plain letters and digits for full-width ones.
+    """
 
     may: str
     search: Callable[[str], Iterable[Span]]
     packages: tuple[str, ...] = ()
+    folds: bool = False
     _may: re.Pattern[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -39,7 +50,18 @@ class Finder:
 
     def find(self, text: str) -> list[Span]:
         """All pieces of this kind in one text, in order."""
-        return list(self.search(text)) if self._may.search(text) else []
+        if not self._may.search(text):
+            return []
+        return list(self.search(folded(text) if self.folds else text))
+
+
+def folded(text: str) -> str:
+    """The text, as long as it was, with ASCII for full-width letters, digits and signs of numbers.
+
+    >>> folded("电话１３９１２３４５６７８，ｋｉｍ＠post.de")
+    '电话13912345678，kim@post.de'
+    """
+    return text.translate(_NARROW) if _WIDE.search(text) else text
 
 
 def found_in(

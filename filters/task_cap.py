@@ -10,6 +10,7 @@ from typing import Literal
 
 import polars as pl
 
+from filters.bounds import NoneOrMore, Some
 from filters.draw import lot
 
 SPACES = r"[\s\x1c-\x1f]+"  # what str.split() parts at
@@ -20,10 +21,10 @@ def task_cap(
     root_id: pl.Series,
     instruction: pl.Series,
     *,
-    at_most: int = 100,
+    at_most: Some = 100,
     task: Literal["root", "instruction"] = "instruction",
     draw: Literal["first", "random"] = "random",
-    seed: int = 0,
+    seed: NoneOrMore = 0,
 ) -> pl.DataFrame:
     """Keep `at_most` rows of each task; the rest is `over_task_cap`.
 

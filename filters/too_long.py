@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import polars as pl
 
+from filters.bounds import NoneOrMore
 from filters.script import is_han_kana_hangul
 from filters.verdict import verdict
 
 
-def too_long(instruction: pl.Series, *, words: int = 400, characters: int = 800) -> pl.DataFrame:
+def too_long(
+    instruction: pl.Series, *, words: NoneOrMore = 400, characters: NoneOrMore = 800
+) -> pl.DataFrame:
     """Drop texts of more than `words` words, or `characters` characters of Han, kana, hangul.
 
     A null has no length. Returns one row an entry, in order: `reason` (String, null where the row

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import polars as pl
 
+from filters.bounds import Some
 from filters.verdict import verdict
 from filters.word_lists import lines
 
@@ -27,12 +28,12 @@ def toxicity(
     input: pl.Series,
     output: pl.Series,
     *,
-    toxicity: int | None = None,
-    severe_toxicity: int | None = 1,
-    obscene: int | None = None,
-    threat: int | None = 1,
-    insult: int | None = None,
-    identity_hate: int | None = 1,
+    toxicity: Some | None = None,
+    severe_toxicity: Some | None = 1,
+    obscene: Some | None = None,
+    threat: Some | None = 1,
+    insult: Some | None = None,
+    identity_hate: Some | None = 1,
 ) -> pl.DataFrame:
     """Drop rows whose texts have so many words of a class, or more; null looks for none.
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 import polars as pl
 
+from filters.bounds import Share
 from filters.verdict import verdict
 
 Class = Literal["toxicity", "severe_toxicity", "obscene", "threat", "insult", "identity_hate"]
@@ -28,7 +29,7 @@ def toxicity_scores(
     insult: pl.Series,
     identity_hate: pl.Series,
     *,
-    at_most: Mapping[Class, float] = HALF,
+    at_most: Mapping[Class, Share] = HALF,
 ) -> pl.DataFrame:
     """Drop rows with a score, 0 to 1, above that of their class in `at_most`.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from filters.bounds import NoneOrMore
 from filters.script import is_han_kana_hangul
 from filters.verdict import verdict
 
@@ -17,10 +18,10 @@ from filters.verdict import verdict
 def word_count(
     instruction: pl.Series,
     *,
-    at_least: int = 4,
-    at_most: int = 150,
-    at_least_characters: int = 5,
-    at_most_characters: int = 300,
+    at_least: NoneOrMore = 4,
+    at_most: NoneOrMore = 150,
+    at_least_characters: NoneOrMore = 5,
+    at_most_characters: NoneOrMore = 300,
 ) -> pl.DataFrame:
     """Drop instructions of fewer than `at_least` or more than `at_most` words.
 

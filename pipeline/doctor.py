@@ -155,6 +155,13 @@ def _examine_teacher(teacher: str) -> Iterator[tuple[str, bool]]:
             said = "there" if parsed.folder else "named"
             yield f"{said}: {where} {shorten(parsed.place, 120)}, {for_what}", True
             return
+        if parsed.scheme == "vllm":
+            from pipeline.teacher.settings import VLLMSettings
+            from pipeline.teacher.vllm.command import check_installed
+
+            check_installed(VLLMSettings.model_validate({}), "teacher")
+            yield f"ready: vLLM is here; a run starts it with {shorten(parsed.place, 120)}", True
+            return
         key = uri.key_for(parsed, None)
     except SynthError as error:
         yield f"usable: {shorten(redact.text(teacher), 80)}: {shorten(str(error), LONGEST)}", False

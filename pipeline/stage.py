@@ -371,7 +371,8 @@ class FilterStage:
     needs, `may_read` those that it takes where rows have them, `files(config)` the files of the
     user's own that its verdicts depend on, `needs(config)` what takes a package that does not come
     with every synth: what it is, the package, the extra. `idle(config)` is why it would do nothing
-    under its settings, null where it does something. `measure(kept, config)` is what the books
+    under its settings, null where it does something, and `said(rows, config)` what who runs it is
+    told once it is known how many rows come. `measure(kept, config)` is what the books
     say of the rows that stayed, from the columns that it needs and writes. With a
     `classifier(config)`, the folder of a model, `judge` and `judge_parts` are also given
     `classify`, texts to scores.
@@ -388,6 +389,7 @@ class FilterStage:
     files: Callable[[Any], tuple[str, ...]] = lambda config: ()
     needs: Callable[[Any], tuple[tuple[str, str, str], ...]] = lambda config: ()
     idle: Callable[[Any], str | None] = lambda config: None
+    said: Callable[[int, Any], str | None] = lambda rows, config: None
     measure: Callable[[pl.DataFrame, Any], dict[str, Any]] | None = None
     classifier: Callable[[Any], str] | None = None
     summary: str = ""

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 OFFLINE = (
     "The teacher is 'offline': a grammar that ships with synth, not a language model. Name one "
-    "with --teacher openai:MODEL (a server of your own: openai:MODEL@http://host:8000/v1)."
+    "with --teacher openai:MODEL (a server of your own: openai:MODEL@http://host:8000/v1; a GPU "
+    "here: vllm:MODEL)."
 )
+NOTHING_MASKED = "What the rows have masked is nowhere in the journal (any more)."
 
 RecipeArgument = Annotated[
     str,
@@ -45,7 +47,10 @@ InputOption = Annotated[
 ]
 TeacherOption = Annotated[
     str | None,
-    typer.Option("--teacher", help="openai:MODEL, openai:MODEL@http://host:8000/v1, or offline."),
+    typer.Option(
+        "--teacher",
+        help="openai:MODEL, openai:MODEL@http://host:8000/v1, vllm:MODEL (started here), offline.",
+    ),
 ]
 JudgeOption = Annotated[str | None, typer.Option("--judge", help="The model that rates.")]
 ScorerOption = Annotated[
@@ -274,8 +279,10 @@ def purge(
     if masked:
         if row is not None or sha256 is not None or descendants:
             raise InputError("--masked is for all rows: leave --row, --hash and --descendants out.")
-        n = counted(purge_masked(Path(run)), "reply", "replies")
-        sys.stdout.write(f"{n} in the journal held what the rows have masked: taken out.\n")
+        n = purge_masked(Path(run))
+        replies = counted(n, "reply", "replies")
+        said = f"{replies} in the journal held what the rows have masked: taken out."
+        sys.stdout.write(f"{said if n else NOTHING_MASKED}\n")
         return
 
     found = purge_rows(Path(run), row=row, sha256=sha256, descendants=descendants)

@@ -11,9 +11,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import store
+from pipeline import manifest, store
 from pipeline.counted import counted
 from pipeline.errors import InterruptedRunError
+from pipeline.manifest import StageManifest
 from pipeline.run.context import Context
 from pipeline.run.engines import Engines
 from pipeline.run.events import Message
@@ -96,13 +97,25 @@ async def _asker(context: Context, model: Model, ledger: Ledger) -> AsyncIterato
 
 
 def has_work(prepared: Prepared, model: Model) -> bool:
-    """Whether a stage asks the model that is not taken over from another run as it is."""
+    """Whether a stage asks the model that is not taken over from another run as it is.
+
+    One that starts for the run is not wanted by a stage that is complete; where that asks all the
+    same, it starts then.
+    """
     return any(
         isinstance(step.stage, AskingStage)
         and prepared.model_of(step) is model
         and not is_taken_over(prepared, index)
+        and not (model.uri.scheme == "vllm" and _is_complete(prepared, index))
         for index, step in enumerate(prepared.steps)
     )
+
+
+def _is_complete(prepared: Prepared, index: int) -> bool:
+    """Whether an earlier process of the run has been through with a stage."""
+    folder = manifest.stage_folder(index, prepared.steps[index].name)
+    path = prepared.run / folder / "stage.json"
+    return path.is_file() and manifest.read(StageManifest, path).complete
 
 
 def make_teacher(context: Context, model: Model) -> Teacher:

@@ -9,6 +9,7 @@ from pipeline.counted import counted
 from pipeline.run.context import Context
 from pipeline.run.events import Message, Starting
 from pipeline.run.roles import Model
+from pipeline.stage import AskingStage
 
 if TYPE_CHECKING:
     from pipeline.teacher.vllm.engine import Engine
@@ -62,6 +63,17 @@ class Engines:
         """How busy the server of a model says that it is, null where there is none."""
         engine = self._found.get(_key(model))
         return None if engine is None else engine.load
+
+    async def release(self, done: int) -> None:
+        """End those that no stage after the one at `done` asks: their memory is others' now."""
+        prepared = self._context.prepared
+        wanted = {
+            _key(prepared.model_of(step))
+            for step in prepared.steps[done + 1 :]
+            if isinstance(step.stage, AskingStage)
+        }
+        for key in self._found.keys() - wanted:
+            await self._found.pop(key).close()
 
     async def close(self) -> None:
         """End them all."""

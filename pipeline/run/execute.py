@@ -37,6 +37,7 @@ from pipeline.run.prepare import Prepared
 from pipeline.run.rendering import run_render_stage
 from pipeline.run.reuse import reuse
 from pipeline.run.stalling import BROKEN, STALLED
+from pipeline.run.telling import learn
 from pipeline.shortage import shortage
 from pipeline.signals import Ending
 from pipeline.stage import (
@@ -96,6 +97,7 @@ async def _execute(
     context: Context | None = None
     try:
         context = Context(prepared, journal, listener, lease, ending, old=old)
+        await learn(context)
         async with askers(context) as context.askers:
             state.data = await _run_stages(context, state)
         await journal.settle()
@@ -189,6 +191,8 @@ async def _run_stages(context: Context, state: RunManifest) -> list[FileEntry]:
             manifest.replace_bytes(context.run / "data" / "README.md", text.encode())
         state.stages = [done.folder for done in context.done]
         manifest.replace(context.run / "run.json", state)
+        if context.engines is not None:
+            await context.engines.release(index)
     return files
 
 

@@ -12,10 +12,17 @@ from pipeline.recipe import Recipe, Step
 from pipeline.run.source import Source
 from pipeline.stage import RenderStage
 from pipeline.stages import export, format_settings
-from pipeline.stages.row_values import COLUMNS, DERIVED
+from pipeline.stages.heuristic_values import HEURISTICS
+from pipeline.stages.row_values import COLUMNS, DERIVED, TAGGED
 
 BESIDE = ("text",)
 """Variables that a row has under another name, if under none of its own."""
+MADE_OF: dict[str, tuple[str, ...]] = {
+    "choices": ("label",),
+    **dict.fromkeys(TAGGED, ("tokens", "tags")),
+    **dict.fromkeys(HEURISTICS, ("text",)),
+}
+"""The variables that others are worked out of."""
 
 
 def find_formats(
@@ -41,6 +48,7 @@ def find_formats(
                 except SynthError as error:
                     problems.add(error)
         _check_held_out(found, step, problems)
+        _check_named(step, files, problems)
     return files
 
 
@@ -49,7 +57,7 @@ def names_for(step: Step, files: dict[str, FormatFile]) -> tuple[str, ...]:
     if not isinstance(step.stage, RenderStage):
         return ()
     tasks = step.stage.files(step.config)
-    return tuple(name for name in files if name.partition(".")[0] in tasks)
+    return tuple(name for name in files if _task(name) in tasks)
 
 
 def _unknown(step: Step, task: str) -> RecipeError:
@@ -76,6 +84,32 @@ def _check_held_out(found: Recipe, step: Step, problems: Problems) -> None:
                     f"{config.held_out:g})."
                 )
             )
+
+
+def _check_named(step: Step, files: dict[str, FormatFile], problems: Problems) -> None:
+    """A variable that is named and that no template is given was meant for another one."""
+    config = step.config
+    if not isinstance(config, format_settings.Config):
+        return
+    read = [files[name] for name in names_for(step, files) if _task(name) in config.tasks]
+    if {_task(file.name) for file in read} < set(config.tasks):
+        return  # what is not there has been said
+    used = {name for file in read for one in file.templates for name in one.used}
+    used |= {name for one in used for name in MADE_OF.get(one, ())}
+    for setting in ("fields", "values"):
+        for variable in sorted(getattr(config, setting).keys() - used):
+            why = (
+                f"no template of {', '.join(config.tasks)} uses {variable!r}; they use "
+                f"{', '.join(sorted(used))}"
+                if config.tasks
+                else f"it is given to templates, and no tasks are named (--set {step.name}.tasks)"
+            )
+            problems.add(RecipeError(f"{step.name}.{setting}.{variable}: {why}."))
+
+
+def _task(name: str) -> str:
+    """The task that a file of templates is of."""
+    return name.partition(".")[0]
 
 
 def check_fields(
@@ -110,7 +144,7 @@ def check_fields(
                     )
                 )
         for name in names_for(step, files):
-            if name.partition(".")[0] in config.tasks and known is not None:
+            if _task(name) in config.tasks and known is not None:
                 _check_variables(step, files[name], known, problems)
 
 

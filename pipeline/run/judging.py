@@ -18,10 +18,12 @@ from pipeline.recipe import Step
 from pipeline.run.apart import judge_apart
 from pipeline.run.aside import aside
 from pipeline.run.context import Context
+from pipeline.run.events import Message
 from pipeline.run.guard import Guard
+from pipeline.run.sets import check_left
 from pipeline.schema import COLUMNS
 from pipeline.stage import ExportStage, FilterStage, Row, columns_read, columns_written
-from pipeline.stages import export, toxicity
+from pipeline.stages import export, mix, toxicity
 from pipeline.stages import filter as filter_stage
 from pipeline.store import StageFolder
 
@@ -43,6 +45,10 @@ def run_filter_stage(context: Context, index: int, step: Step) -> None:
         context.done.append(folder.state)
         return
     shards = context.input_shards()
+    if said := step.stage.said(total, step.config):
+        context.listener(Message(f"{step.name}: {said}"))
+    if isinstance(step.config, mix.Config):
+        check_left(context.run, context.done, step.config)
     verdicts = _verdicts(context, step, shards)
     size = context.prepared.recipe.settings.shard_rows
     for number, table in enumerate(recut(shards, size)):

@@ -3,7 +3,8 @@
 The one place where the recipe's `mask` is applied. Input rows and seed tasks are masked before they
 are written anywhere, and a reply between the journal, which keeps it as it came, and whoever reads
 it; so that nothing after these two, no shard, request, manifest or message, holds what was masked.
-Ids and the names of files and fields are no texts, and stay.
+What any of them tells is gathered first (telling.py), and masked in all. Ids and the names of files
+and fields are no texts, and stay.
 """
 
 from __future__ import annotations
@@ -20,7 +21,16 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from filters.masks import masked, masked_texts, masks_in, may_be_masked, packages
+from filters.masks import (
+    MASK,
+    masked,
+    masked_texts,
+    masks_in,
+    may_be_masked,
+    packages,
+    told_by,
+)
+from filters.told import MOST, Told
 from pipeline.errors import SynthError
 from pipeline.run.events import Event, Listener, Message
 from pipeline.schema import COLUMNS
@@ -38,11 +48,16 @@ EXTRA = "clean"
 
 
 class Masking:
-    """What masks a run's texts of the `kinds` that its recipe names; of none it does nothing."""
+    """What masks a run's texts of the `kinds` that its recipe names; of none it does nothing.
+
+    `told` are the values that it has learned: they are masked wherever they stand.
+    """
 
     def __init__(self, kinds: Sequence[str]) -> None:
         """`kinds` are those of `filters.masks`."""
         self.kinds = tuple(kinds)
+        self.told = Told()
+        self._silent: set[bytes] = set()  # digests of texts that look as if they told something
 
     def __bool__(self) -> bool:
         """Whether anything is masked."""
@@ -55,7 +70,7 @@ class Masking:
 
     def text(self, said: str) -> str:
         """One text."""
-        return masked(said, self.kinds) if self.kinds else said
+        return masked(said, self.kinds, self.told) if self.kinds else said
 
     def hides(self, said: str) -> bool:
         """Whether anything of a text is masked."""
@@ -65,7 +80,7 @@ class Masking:
         """All texts of a value: a text, or what a list or a mapping holds."""
         texts: list[str] = []
         gather(found, texts)
-        new = masked_texts(texts, self.kinds) if self.kinds else texts
+        new = masked_texts(texts, self.kinds, self.told) if self.kinds else texts
         return found if new == texts else _with_texts(found, iter(new))
 
     def row(self, row: Row) -> Row:
@@ -85,6 +100,19 @@ class Masking:
                 gather(value, texts)
         return row | {COLUMN: masks_in(texts)}
 
+    def learn(self, texts: pl.Series) -> None:
+        """Note what each of these texts tells."""
+        for text in texts.filter(may_be_masked(texts, self.kinds)):
+            pieces = told_by([text], self.kinds)
+            for piece, kind in pieces.items():
+                self.told.add(kind, piece)
+            if not pieces and len(self._silent) < MOST and not MASK.search(text):
+                self._silent.add(_digest(text))
+
+    def learn_table(self, table: pa.Table) -> None:
+        """Note what the texts of rows tell."""
+        self.learn(_texts_of(table)[0])
+
     def table(self, table: pa.Table) -> pa.Table:
         """Rows as columns, masked, which say so."""
         if not self.kinds:
@@ -103,21 +131,13 @@ class Masking:
     def _hits(self, table: pa.Table) -> npt.NDArray[np.bool_]:
         """Which rows may have something to mask in a text, or have a mask."""
         hits = np.zeros(table.num_rows, np.bool_)
-        for field, column in zip(table.schema, table.columns, strict=True):
-            if field.name in NO_TEXTS:
-                continue
-            if pa.types.is_string(field.type):
-                texts = pl.Series(field.name, pl.from_arrow(column), dtype=pl.String)
-                hits |= may_be_masked(texts, self.kinds).to_numpy()
-            elif pa.types.is_nested(field.type) and not _is_of_numbers(field.type):
-                said: list[str] = []
-                ends = []
-                for value in column.to_pylist():
-                    gather(value, said)
-                    ends.append(len(said))
-                may = may_be_masked(pl.Series("said", said, pl.String), self.kinds)
-                rows = np.searchsorted(ends, may.arg_true().to_numpy(), side="right")
-                hits[rows] = True
+        texts, rows = _texts_of(table)
+        may = may_be_masked(texts, self.kinds)
+        if self._silent:
+            places = may.arg_true()
+            silent = [_digest(text) in self._silent for text in texts.gather(places)]
+            may = may.scatter(places.filter(pl.Series(silent, dtype=pl.Boolean)), values=False)
+        hits[rows[(may | self.told.may_hold(texts)).to_numpy()]] = True
         return hits
 
     def with_column(self, table: pa.Table) -> pa.Table:
@@ -130,11 +150,11 @@ class Masking:
         """Seed tasks with masked texts, as a file that is its own masked copy."""
         if seeds is None or not self.kinds:
             return seeds
-        lines = [
-            json.dumps(self._task(json.loads(line)), ensure_ascii=False).encode()
-            for line in seeds.content.split(b"\n")
-            if line.strip()
-        ]
+        found = [json.loads(line) for line in seeds.content.split(b"\n") if line.strip()]
+        said: list[str] = []
+        gather([{**task, "id": None} for task in found], said)
+        self.learn(pl.Series("said", said, pl.String))
+        lines = [json.dumps(self._task(task), ensure_ascii=False).encode() for task in found]
         content = b"".join(line + b"\n" for line in lines)
         tasks = tuple(parse_task(line) for line in lines)
         return SeedFile(seeds.path, tasks, content, hashlib.sha256(content).hexdigest())
@@ -165,6 +185,32 @@ class Masking:
 
 
 _TYPE = COLUMNS[COLUMN].type
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
+
+
+def _texts_of(table: pa.Table) -> tuple[pl.Series, npt.NDArray[np.int64]]:
+    """The texts of all columns that have some, and the row of each."""
+    texts = [pl.Series("said", [], pl.String)]
+    rows = [np.zeros(0, np.int64)]
+    for field, column in zip(table.schema, table.columns, strict=True):
+        if field.name in NO_TEXTS:
+            continue
+        if pa.types.is_string(field.type):
+            texts.append(pl.Series("said", pl.from_arrow(column), dtype=pl.String))
+            rows.append(np.arange(table.num_rows))
+        elif pa.types.is_nested(field.type) and not _is_of_numbers(field.type):
+            said: list[str] = []
+            counts = []
+            for value in column.to_pylist():
+                before = len(said)
+                gather(value, said)
+                counts.append(len(said) - before)
+            texts.append(pl.Series("said", said, pl.String))
+            rows.append(np.repeat(np.arange(table.num_rows), np.array(counts, np.int64)))
+    return pl.concat(texts), np.concatenate(rows)
 
 
 def _is_of_numbers(kind: pa.DataType) -> bool:

@@ -64,6 +64,7 @@ class Prepared:
     until: str | None
     is_offline_by_default: bool
     may_stall: bool
+    masking: Masking
     identity: dict[str, Any]
     extent: dict[str, Any]
     decision: dict[str, Any]
@@ -78,11 +79,6 @@ class Prepared:
         """Whom a step asks."""
         assert isinstance(step.stage, AskingStage)
         return self.models[role_of(step.stage)]
-
-    @property
-    def masking(self) -> Masking:
-        """What masks the texts that enter."""
-        return Masking(self.recipe.settings.mask)
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -195,6 +191,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
             model.uri.scheme == "offline" and model.settings.uri is None for model in asked.values()
         ),
         may_stall=options.may_stall,
+        masking=masking,
         identity=settings.identity,
         extent=settings.extent,
         decision=settings.decision,

@@ -29,6 +29,7 @@ from pipeline.manifest import HALVES, FileEntry, Half, Part, RunManifest, StageM
 from pipeline.run import card
 from pipeline.run.folder import check_links
 from pipeline.run.lock import locked
+from pipeline.run.purge_masked import keys_told
 from pipeline.run.sets import sets_of
 from pipeline.schema import arrow_schema
 from pipeline.stage import FilterStage, RenderStage, Row, RowStage
@@ -180,6 +181,8 @@ def _prepare(run: Run, rows: pl.DataFrame, wanted: set[str]) -> None:
         before = new if state.exported is None else before
     data = [_data_file(run, entry, wanted, files) for entry in run.manifest.data]
     has_own_card = _write_run(run, states, data, folder, files)
+    kinds = run.manifest.identity.get("mask") or []
+    keys |= {key.hex() for key in keys_told(run.path, kinds)}
     plan = {
         "rows": sorted(wanted),
         "keys": sorted(keys),

@@ -6,21 +6,26 @@ import contextlib
 import json
 from pathlib import Path
 
+import polars as pl
+
 from pipeline.errors import InputError
 from pipeline.inspect import open_run
 from pipeline.run.folder import check_links
 from pipeline.run.lock import locked
 from pipeline.run.masking import Masking, gather
+from pipeline.run.telling import KEY, recorded
 from pipeline.teacher.blanking import blank
-from pipeline.teacher.journal import Record
+from pipeline.teacher.journal import INTENT, TOLD, Record
 from pipeline.teacher.journal_reader import JournalReader
 
 
 def purge_masked(path: Path) -> int:
     """Take the text of every reply out of the journal in which the recipe masks something.
 
-    The rows stay as they are, and nothing of them is bought again; a replay has no such reply any
-    more. Gives how many. Raises `InputError` where the run masks nothing or is not finished.
+    So are the values that the run's input told, and the replies that hold what any other reply
+    tells. The rows stay as they are, and nothing of them is bought again; a replay has no such
+    reply any more. Gives how many replies. Raises `InputError` where the run masks nothing or is
+    not finished.
     """
     run = open_run(path)
     kinds = run.manifest.identity.get("mask")
@@ -33,12 +38,46 @@ def purge_masked(path: Path) -> int:
         journal = path / "journal.sqlite"
         masking = Masking(kinds)
         with JournalReader(journal) as reader:
+            _learn_all(masking, reader)
             keys = {
                 record.key
                 for _, record in reader.records()
-                if record is not None and any(map(masking.hides, _said(record)))
+                if record is not None
+                and (record.kind == TOLD or any(map(masking.hides, _said(record))))
             }
         return blank(journal, keys, lease.epoch) if keys else 0
+
+
+def keys_told(path: Path, kinds: list[str]) -> set[bytes]:
+    """What a journal holds of input that is taken out: the values that it told, and who says them.
+
+    Whose values they are nobody knows any more. So all go, and the replies that only they mask.
+    """
+    journal = path / "journal.sqlite"
+    if not kinds or not journal.is_file():
+        return set()
+    alone, masking = Masking(kinds), Masking(kinds)
+    with JournalReader(journal) as reader:
+        for piece, kind in recorded(reader).items():
+            masking.told.add(kind, piece)
+        if not masking.told:
+            return set()
+        return {KEY} | {
+            record.key
+            for _, record in reader.records()
+            if record is not None
+            and record.kind != TOLD
+            and any(masking.text(said) != alone.text(said) for said in _said(record))
+        }
+
+
+def _learn_all(masking: Masking, reader: JournalReader) -> None:
+    """What the input told, and what replies tell of each other."""
+    for piece, kind in recorded(reader).items():
+        masking.told.add(kind, piece)
+    for _, record in reader.records():
+        if record is not None and record.kind not in (INTENT, TOLD):
+            masking.learn(pl.Series("said", _said(record), pl.String))
 
 
 def _said(record: Record) -> list[str]:

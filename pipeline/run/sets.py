@@ -10,15 +10,19 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters import mixture
-from pipeline.errors import Problems, RecipeError, SynthError
+from pipeline import store
+from pipeline.errors import InputError, Problems, RecipeError, SynthError
+from pipeline.manifest import StageManifest
 from pipeline.recipe import Recipe
 from pipeline.run.source import Source, open_source
 from pipeline.schema import COLUMNS, in_order
@@ -109,6 +113,38 @@ def check_weights(found: Recipe, problems: Problems) -> None:
                 mixture.check_weights(config.weights or {}, first.sets)
             except ValueError as error:
                 problems.add(RecipeError(f"{step.name}.weights: {error}."))
+
+
+def check_left(run: Path, done: Sequence[StageManifest], config: mix.Config) -> None:
+    """Raise `InputError` for a set with a weight of which the stages before left no row."""
+    if config.method != "weights" or not done[-1].kept:
+        return
+    wanted = {name for name, weight in (config.weights or {}).items() if weight}
+    wrong = []
+    for name in sorted(wanted - _counted(run, done[-1], "kept", config.by).keys()):
+        for state in reversed(done):
+            if n := _counted(run, state, "dropped", config.by).get(name):
+                wrong.append(
+                    f"no row of {name} is left, {state.name} dropped the last {n:,} of them "
+                    f"(synth show {run} {state.name} --dropped)"
+                )
+                break
+    if wrong:
+        raise InputError(
+            f"mix, by {config.by}: {'; '.join(wrong)}. Give such a set the weight 0 in a new run "
+            f"(--from {run} --out NEW --set ...), or let the stage keep its rows."
+        )
+
+
+def _counted(run: Path, state: StageManifest, half: str, column: str) -> Counter[str]:
+    """The rows of each set in a half of a stage's rows."""
+    if column not in state.columns:
+        return Counter()
+    paths = store.shards(run / state.folder, state, half)
+    if not paths:
+        return Counter()
+    names = store.read_frame(paths, [column])[column].cast(pl.String).fill_null(mixture.NO_SET)
+    return Counter(names.to_list())
 
 
 def _own(given: str | InputSet) -> dict[str, object]:

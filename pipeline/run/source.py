@@ -166,6 +166,13 @@ def open_source(where: str, config: Config) -> Source:
     path = Path(where)
     if not path.exists():
         raise InputError(f"--input {where}: there is no such run or file.")
+    own = path.absolute()
+    whole, name = own.parent.parent, own.name.partition("-")[2]
+    if (path / "stage.json").is_file() and (whole / "run.json").is_file():
+        raise InputError(
+            f"--input {where} is the folder of a stage, with dropped rows too. Give the run and "
+            f"the stage, for what it kept:  --input {whole}:{name}"
+        )
     return _open_files(path, config)
 
 

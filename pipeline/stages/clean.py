@@ -20,7 +20,7 @@ from filters.broken import broken
 from filters.copied import copied
 from filters.cut_word import Words, cut_word, ends_of, judge_ends
 from filters.known import files_of, known, read_rows
-from filters.language import PACKAGE, language
+from filters.language import PACKAGE, WANTED, check_wanted, language
 from filters.leftovers import leftovers
 from filters.personal_data import FINDERS as OF_PERSONAL_DATA
 from filters.personal_data import personal_data
@@ -113,6 +113,8 @@ class Config(StageConfig):
                 check_settings(name, function, settings, others=("action",) * (name in FLAGS))
                 if name == "known":
                     _check_known(settings)
+                if name == "language":
+                    check_wanted(settings.get("wanted", WANTED))
             except ValueError as error:
                 wrong.append(str(error))
         if wrong:

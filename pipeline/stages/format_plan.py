@@ -40,7 +40,8 @@ MOST_ALIKE = 0.7
 RUN = 8
 RARE = 20
 """A run of so many words that no more rows share than this, and not one in a hundred, is no phrase
-of an instruction: it is of the text that they are about, which one of them says in other words."""
+of an instruction: it is of the text that they are about, which one of them asks about in other
+words, or gives as its answer."""
 MOST_ALIKE_VECTORS = 0.9
 LONG = 30  # characters of an answer that two rows do not share by chance, as they do a label
 ASKS_STEPS: tuple[Form, ...] = ("plain", "prefix", "cloze")
@@ -174,6 +175,7 @@ class _Looked:
     roots: list[str] = field(default_factory=list)
     units: list[_Unit] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
+    whole: list[str] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     answers: list[int | None] = field(default_factory=list)
     vectors: list[Any] = field(default_factory=list)
@@ -201,19 +203,19 @@ class _Looked:
             self.questions.append(question)
             self.numbers.append(_number(question))
             answer = row["output"] or ""
+            self.whole.append(f"{question}\n{answer}")
             self.answers.append(_number(answer) if len(answer) > LONG else None)
-            self.lengths.append(len(question) + len(row["output"] or "") + len(rationale))
+            self.lengths.append(len(question) + len(answer) + len(rationale))
             self.vectors.append(vector)
             self.has_vectors |= vector is not None
             if len(self.questions) >= BATCH:
                 self._sign()
 
     def _sign(self) -> None:
-        small = is_small(self.questions)
-        self.runs.append(shingled(self.questions, RUN, small=small))
+        self.runs.append(shingled(self.whole, RUN, small=is_small(self.whole)))
         if not self.has_vectors:
             self.signed.append(signatures(self.questions, ngram=1))
-        self.questions = []
+        self.questions, self.whole = [], []
 
     def table(self) -> Table:
         """One row an item: its vector, or the signature of its question."""

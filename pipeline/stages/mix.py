@@ -47,6 +47,8 @@ class Config(StageConfig):
             is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
             if not is_number or not 0 <= weight < math.inf:
                 raise ValueError(f"the weight of {name} is a number of 0 or more, not {weight!r}")
+        if given and not any(given.values()):
+            raise ValueError("all weights are 0: nothing would be left")
         return given
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import polars as pl
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -29,6 +29,7 @@ VERDICT = {
 }
 """What is said of each row; the first is null where it is kept, the last two may be missing."""
 FINITE = ConfigDict(allow_inf_nan=False)
+OUT_OF_RANGE = {"greater_than", "greater_than_equal", "less_than_equal"}
 
 
 def parameters(function: Filter) -> tuple[list[str], list[str]]:
@@ -65,19 +66,56 @@ def check_settings(
 
 
 def _check_types(name: str, function: Filter, settings: Mapping[str, Any]) -> None:
-    declared = inspect.signature(function, eval_str=True).parameters
+    plain = get_type_hints(function)
+    declared = get_type_hints(function, include_extras=True)
+    wrong = []
     for setting, value in settings.items():
-        wanted = declared[setting].annotation
         try:
-            check_flag(wanted, value)
-            TypeAdapter(wanted, config=FINITE).validate_python(value, strict=True)
+            check_flag(plain[setting], value)
+            TypeAdapter(declared[setting], config=FINITE).validate_python(value, strict=True)
         except PydanticCustomError as error:
-            raise ValueError(f"the filter {name!r}: {setting}: {error}") from error
+            wrong.append(f"{setting}: {error}")
         except ValidationError as error:
             found = error.errors(include_url=False)[0]
-            is_text = found["type"] == "sequence_str"
-            said = f"a list is wanted, [{value}]" if is_text else found["msg"]
-            raise ValueError(f"the filter {name!r}: {setting}: {said}") from error
+            said = found["msg"]
+            if found["type"] == "sequence_str":
+                said = f"a list is wanted, [{value}]"
+            elif found["type"] in OUT_OF_RANGE:
+                where = f"{found['loc'][0]}: " if isinstance(value, Mapping) else ""
+                range_ = _range(declared[setting])
+                said = f"{where}a number is wanted, {range_}, not {found['input']}"
+            wrong.append(f"{setting}: {said}")
+    if not wrong:
+        wrong = _crossed(function, settings)
+    if wrong:
+        raise ValueError("; ".join(f"the filter {name!r}: {one}" for one in wrong))
+
+
+def _crossed(function: Filter, settings: Mapping[str, Any]) -> list[str]:
+    """What is said of a lower bound above the upper one of its name: no row could be kept."""
+    wrong = []
+    bounds = {
+        name: settings.get(name, parameter.default)
+        for name, parameter in inspect.signature(function).parameters.items()
+    }
+    for name, low in bounds.items():
+        other = name.replace("at_least", "at_most")
+        if other != name and other in bounds and low > bounds[other]:
+            wrong.append(f"{name} is {low}, above {other}, {bounds[other]}: no row would be kept")
+    return wrong
+
+
+def _range(annotation: Any) -> str:  # noqa: ANN401 - any annotation
+    """The numbers that a setting may be, as its declaration has them (`filters.bounds`)."""
+    bounds: dict[str, float] = {}
+    left = [annotation]
+    while left:
+        one = left.pop()
+        left += [*get_args(one), *getattr(one, "metadata", ())]
+        bounds |= {key: getattr(one, key) for key in ("ge", "gt", "le") if hasattr(one, key)}
+    if "le" in bounds:
+        return f"{bounds['ge']:g} to {bounds['le']:g}"
+    return f"more than {bounds['gt']:g}" if "gt" in bounds else f"{bounds['ge']:g} or more"
 
 
 def judge_by(frame: pl.DataFrame, rules: Sequence[Rule]) -> pl.DataFrame:

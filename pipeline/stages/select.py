@@ -170,6 +170,13 @@ def idle(config: Config) -> str | None:
     return None if config.count else "keeps every row: no count is given (--set select.count=N)."
 
 
+def said(rows: int, config: Config) -> str | None:
+    """What is said where no more rows come than are wanted."""
+    if config.count is None or rows > config.count:
+        return None
+    return f"all {rows:,} rows are kept: no more came than the count of {config.count:,}."
+
+
 STAGE = FilterStage(
     name="select",
     version=1,
@@ -180,4 +187,5 @@ STAGE = FilterStage(
     may_read=("messages", "embedding"),
     judge_parts=judge_parts,
     idle=idle,
+    said=said,
 )

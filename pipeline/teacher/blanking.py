@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline.errors import DamagedError, StorageError
-from pipeline.teacher.journal import INTENT, Journal, crc_of
+from pipeline.teacher.journal import INTENT, TOLD, Journal, crc_of
 
 PURGED = "purged"
 """The outcome of a record whose reply was taken out."""
@@ -83,4 +83,4 @@ def _blank_key(database: sqlite3.Connection, path: Path, key: bytes) -> int:
             "UPDATE records SET note = ?, raw = ?, crc = ? WHERE number = ?",
             (text, b"", crc_of(number, kind, key, stage, slot, text, b""), number),
         )
-    return len(found)
+    return sum(row[1] != TOLD for row in found)

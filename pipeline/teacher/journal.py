@@ -2,9 +2,10 @@
 
 One SQLite table, append only. A record is an `intent` (this slot will ask this), a `reply` (the raw
 bytes that came back, before anything was made of them) or a `failure` (a request that brought no
-reply). Records carry consecutive numbers and a CRC. WAL with full sync; on a network file system,
-where WAL does not work, SQLite's rollback journal. A reserve of room on the disk lets replies in
-flight be kept when it fills up (reserve.py).
+reply); where a run masks texts, one is `told`: the values that its input told (run/telling.py).
+Records carry consecutive numbers and a CRC. WAL with full sync; on a network file system, where WAL
+does not work, SQLite's rollback journal. A reserve of room on the disk lets replies in flight be
+kept when it fills up (reserve.py).
 
 Commits are grouped: whatever was appended while one commit ran goes into the next, on a thread of
 its own, so that a slow disk makes the groups larger and not the requests slower.
@@ -31,7 +32,7 @@ from pipeline.teacher.file_system import is_shared
 from pipeline.teacher.journal_sql import BOUGHT, CREATE, SPENT, USAGE
 from pipeline.teacher.reserve import Reserve, free_bytes
 
-INTENT, REPLY, FAILURE, LOST = "intent", "reply", "failure", "lost"
+INTENT, REPLY, FAILURE, LOST, TOLD = "intent", "reply", "failure", "lost", "told"
 FORMAT = 1
 """Version of the journal's tables (journal_sql.py): the database's `user_version`; 0 is 1."""
 BESIDE = ("-wal", "-shm", "-journal")

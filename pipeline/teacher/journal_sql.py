@@ -3,7 +3,7 @@
 CREATE = """
 CREATE TABLE IF NOT EXISTS records (
   number  INTEGER PRIMARY KEY,   -- consecutive, from 1
-  kind    TEXT NOT NULL,         -- intent, reply, failure, lost (teacher/salvage.py)
+  kind    TEXT NOT NULL,         -- intent, reply, failure, told, lost (teacher/salvage.py)
   key     BLOB NOT NULL,         -- what was asked (teacher/call.py), 16 bytes
   stage   TEXT NOT NULL,
   slot    INTEGER NOT NULL,

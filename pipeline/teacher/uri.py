@@ -24,6 +24,7 @@ HUB = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*)(?:@([A-Za-z0-9][A-Za-z0-9._/-]*))?"
 )
 """A model of the hub and, after an @, its revision: a branch, a tag or a commit."""
+BLOB = re.compile(r"[0-9a-f]{64}")
 TRUSTED = (
     "Where that network is trusted,  --set teacher.insecure_http=true  (judge., scorer.) sends the "
     "key all the same."
@@ -116,12 +117,19 @@ def folder_sha256(folder: str, is_read: Callable[[str], bool] = lambda name: Tru
             if path.suffix == ".md" or any(part.startswith(".") for part in name.parts):
                 continue
             if path.is_file() and is_read(name.as_posix()):
-                with path.open("rb") as file:
-                    content = hashlib.file_digest(file, "sha256").hexdigest()
-                digest.update(f"{content} {name.as_posix()}\n".encode())
+                digest.update(f"{_content_sha256(path)} {name.as_posix()}\n".encode())
     except OSError as error:
         raise RecipeError(f"the teacher's folder {folder} cannot be read: {error}.") from error
     return digest.hexdigest()
+
+
+def _content_sha256(path: Path) -> str:
+    """The SHA-256 of a file; the hub's cache names large ones by it, and they need no reading."""
+    blob = path.resolve()
+    if path.is_symlink() and blob.parent.name == "blobs" and BLOB.fullmatch(blob.name):
+        return blob.name
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_url(model: str, url: str) -> None:

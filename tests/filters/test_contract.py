@@ -1,8 +1,10 @@
 import inspect
 from collections.abc import Callable
+from typing import get_args, get_type_hints
 
 import polars as pl
 import pytest
+from pydantic import TypeAdapter
 
 from filters.agreement import agreement
 from filters.broken import broken
@@ -80,6 +82,15 @@ def apply(judge: Filter, frame: pl.DataFrame) -> pl.DataFrame:
 def test_parameters_are_columns_and_settings_have_defaults(judge: Filter) -> None:
     assert {each.name for each in parameters(judge, settings=False)} <= COLUMNS
     assert all(each.default is not each.empty for each in parameters(judge, settings=True))
+
+
+@pytest.mark.parametrize("judge", [*SINGLE, *COMPARING, *BY_ALL_ROWS])
+def test_a_number_among_the_settings_says_its_range_and_its_default_is_in_it(judge: Filter) -> None:
+    plain, declared = get_type_hints(judge), get_type_hints(judge, include_extras=True)
+    for each in parameters(judge, settings=True):
+        if {int, float} & {plain[each.name], *get_args(plain[each.name])}:
+            assert declared[each.name] != plain[each.name], each.name
+        TypeAdapter(declared[each.name]).validate_python(each.default)
 
 
 @pytest.mark.parametrize("judge", [*SINGLE, *COMPARING, *BY_ALL_ROWS])

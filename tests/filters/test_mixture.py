@@ -145,6 +145,13 @@ def test_weights_that_do_not_fit_are_refused(weights: dict[str, float], says: st
         found({"a": 2, "b": 2}, method="weights", weights=weights)
 
 
+def test_a_weight_of_0_needs_no_row() -> None:
+    weights: dict[str, float] = {"a": 1, "b": 1}
+    assert found({"a": 2, "b": 2}, method="weights", weights=weights | {"c": 0}) == found(
+        {"a": 2, "b": 2}, method="weights", weights=weights
+    )
+
+
 def test_repeats_without_an_end_are_refused() -> None:
     with pytest.raises(ValueError, match="neither a count nor a cap"):
         found({"a": 2}, repeat=True)

@@ -148,6 +148,57 @@ def test_a_small_address_needs_a_word_that_says_so() -> None:
     assert not find("version 81.169.145.70")
 
 
+WIDE = str.maketrans("0123456789", "０１２３４５６７８９")
+
+
+@given(
+    st.sampled_from(["iban", "card", "phone", "national_id", "ip_address"]), st.integers(0, 10**6)
+)
+@settings(max_examples=150, deadline=None)
+def test_full_width_digits_are_found_as_plain_ones_are(kind: str, seed: int) -> None:
+    rng = Random(seed)
+    text = carried(rng, PLANTED[kind](rng))
+    spans = FINDERS[kind].find(text)
+    assert spans
+    assert FINDERS[kind].find(text.translate(WIDE)) == spans
+
+
+@given(st.integers(0, 10**6), st.sampled_from(["", " ", ".", "-"]))
+def test_ibans_and_cards_are_found_however_they_are_grouped(seed: int, sign: str) -> None:
+    rng = Random(seed)
+    for kind, forms in (("iban", (str.upper, str.lower)), ("card", (str.upper,))):
+        plain = PLANTED[kind](rng).replace(" ", "").replace("-", "")
+        cuts = [4, 10] if len(plain) == 15 and kind == "card" else range(4, len(plain), 4)
+        parts = [plain[a:b] for a, b in itertools.pairwise([0, *cuts, len(plain)])]
+        for form in forms:
+            said = form(sign.join(parts))
+            assert FINDERS[kind].find(f"It is {said}.") == [Span(6, 6 + len(said))], said
+
+
+@pytest.mark.parametrize(
+    ("text", "n"),
+    [
+        ("81.169.145.0/7", 0),
+        ("81.169.145.0/8", 1),
+        ("81.169.145.0/24,", 1),
+        ("81.169.145.0/24/3", 0),
+        ("81.169.145.0/a", 0),
+        ("2a01:4f8:c17:b8f::/64", 1),
+        ("2a01:4f8:c17:b8f::/x", 0),
+        ("Jürgen.Groß@post.de", 1),
+        ("иван@mail.ru", 1),
+        ("邮箱：张伟@post.cn", 1),
+        ("联系kim@post.de", 1),
+    ],
+)
+def test_networks_and_addresses_in_other_letters_are_found_whole(text: str, n: int) -> None:
+    kind = "email" if "@" in text else "ip_address"
+    found = FINDERS[kind].find(f"See {text} there")
+    assert len(found) == n
+    if n and kind == "email" and "联系" not in text:
+        assert text[found[0].start - 4 : found[0].end - 4] == text.removeprefix("邮箱：")
+
+
 @pytest.mark.parametrize("line", ["0099", "0100", "0199", "0200", "1212"])
 def test_555_numbers_are_nobodys_unless_they_are_free_of_charge(line: str) -> None:
     find = FINDERS["phone"].find

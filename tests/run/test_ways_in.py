@@ -11,6 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli.commands import app
+from pipeline.errors import InputError
+from pipeline.run.prepare import Options, prepare
 from pipeline.verify import verify
 from tests.conftest import RunSynth, run_and_recount
 from tests.run import books
@@ -317,3 +319,16 @@ def test_the_fields_that_are_not_taken_in_are_named_once(tmp_path: Path) -> None
     given = ["run", "dedup", "--input", str(path), "--out", str(tmp_path / "run")]
     found = CliRunner().invoke(app, given)
     assert found.output.count("Not taken in: the fields topic, id (import.columns") == 1
+
+
+def test_the_folder_of_a_stage_is_refused_with_how_the_stage_is_named(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = sorted((small_run / "stages").iterdir())
+    name = stages[-2].name.partition("-")[2]
+    monkeypatch.chdir(stages[-2])
+    for given in (str(stages[-2]), "."):
+        out = str(tmp_path / "run")
+        with pytest.raises(InputError, match=re.escape(f"--input {small_run}:{name}")):
+            prepare(Options("select", out=out, input=given))
+    assert not (tmp_path / "run").exists()

@@ -1,6 +1,7 @@
 """The clean stage: which rules apply, in which order, in parts as in the whole."""
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -84,14 +85,36 @@ def test_every_turn_of_a_conversation_is_looked_at() -> None:
         ({"task_cap": 2}, "true, false or its settings"),
         ({"personal_data": {"acton": "flag"}}, "no setting 'acton'; it has kinds, action"),
         ({"language": {"wanted": "en"}}, r"wanted: a list is wanted, \[en\]"),
+        ({"language": {"wanted": ["en", "zh-CN", "eng"]}}, "be in 'zh-CN' or 'eng': .* are ar, "),
+        ({"language": {"wanted": []}}, "no language is wanted"),
         ({"known": True}, "needs a data set"),
         ({"known": {"against": "nowhere.parquet"}}, "cannot be read"),
         ({"brokn": True}, "Extra inputs"),
+        ({"cut_word": {"times": -1}}, "times: a number is wanted, 1 or more, not -1"),
+        ({"cut_word": {"times": 0.5, "share": 2}}, r"not 0\.5; .* share: .* 0 to 1, not 2"),
+        ({"sentence_length": {"at_least": 5, "at_most": 4.5}}, "at_least is 5, above at_most, 4"),
+        ({"repetition": {"scale": 0}}, "scale: a number is wanted, more than 0, not 0"),
+        ({"toxicity": {"threat": 0}}, "threat: a number is wanted, 1 or more, not 0"),
     ],
 )
 def test_what_is_wrong_is_refused(chosen: dict[str, object], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         Config.model_validate(chosen)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"cut_word": {"times": 1, "at_least": 1, "share": 0}},
+        {"cut_word": {"share": 1}, "punctuation": {"at_most": 1, "characters_at_least": 0}},
+        {"repetition": {"scale": 0.1, "lines": 0, "sentences": 1, "tokens_at_least": 0}},
+        {"toxicity": {"threat": 1, "insult": None}, "task_cap": {"at_most": 1}},
+        {"broken": {"repeats": 2}, "sentence_length": {"at_least": 0.0, "at_most": 0}},
+    ],
+)
+def test_a_number_at_the_end_of_its_range_is_taken(chosen: dict[str, dict[str, Any]]) -> None:
+    config = Config.model_validate(chosen)
+    assert {name: getattr(config, name) for name in chosen} == chosen
 
 
 PIECES = st.sampled_from([GOOD, *BAD.values(), ("写诗", "", "好"), ("", "", "")])

@@ -1,6 +1,7 @@
 """The filter stage: which filters, in which order, one's own among them."""
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -61,6 +62,12 @@ def test_a_filter_takes_its_settings() -> None:
     assert reasons(rows, Config(filters={"word_count": {"at_least": 3}})) == [None, None]
 
 
+def test_bounds_may_be_one_number() -> None:
+    rows = frame(("Name a river.", "", "Po"), ("Name a long river.", "", "Po"))
+    config = Config(filters={"word_count": {"at_least": 4, "at_most": 4}})
+    assert reasons(rows, config) == ["too_few_words", None]
+
+
 def test_a_row_that_was_met_is_named() -> None:
     rows = frame((LONG, "x", "a"), (LONG, "x", "a")).with_columns(root_id=pl.lit("one"))
     found = filter_stage.judge(rows, Config(filters={"instances": {}}))
@@ -104,9 +111,16 @@ def test_a_changed_filter_file_is_another_filter(
         ({"outputs": {"a": 1}}, "it has none"),
         ({"nowhere.py:f": {}}, "is not a file"),
         ({}, "at least 1"),
+        ({"word_count": {"at_most": -1}}, "at_most: a number is wanted, 0 or more, not -1"),
+        ({"word_count": {"at_least": 151}}, "at_least is 151, above at_most, 150: no row"),
+        ({"word_count": {"at_least_characters": 9, "at_most_characters": 8, "at_most": 3}},
+         "at_least is 4, above at_most, 3.*; .*at_least_characters is 9, above at_most_characters"),
+        ({"pair_rating": {"at_least": 6}}, "at_least: a number is wanted, 1 to 5, not 6"),
+        ({"toxicity_scores": {"at_most": {"threat": 1.5}}},
+         "at_most: threat: a number is wanted, 0 to 1, not 1.5"),
     ],
-)
-def test_what_is_not_there_is_refused(filters: dict[str, dict[str, int]], says: str) -> None:
+)  # fmt: skip
+def test_what_is_not_there_is_refused(filters: dict[str, dict[str, Any]], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         Config(filters=filters)
 

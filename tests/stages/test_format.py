@@ -523,6 +523,32 @@ def test_all_that_is_wrong_is_said_before_anything_is_read(tmp_path: Path) -> No
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("tasks", "named", "says"),
+    [
+        ("[sentiment]", "fields: {text: text, lable: label}",
+         "format.fields.lable: no template of sentiment uses 'lable'; they use choices, label, te"),
+        ("[entities]", "values: {token: x}", "format.values.token: no template of entities uses"),
+        ("[]", "fields: {text: text}", "format.fields.text: it is given to templates, and no task"),
+        ("[sentiment, entities]", "fields: {tokens: text, tags: label}", None),
+        ("[gap]", "fields: {text: text}", None),
+    ],
+)  # fmt: skip
+def test_a_variable_that_no_template_is_given_is_refused(
+    tmp_path: Path, tasks: str, named: str, says: str | None
+) -> None:
+    data = write(tmp_path / "rows.jsonl", DATA[:6])
+    given = f"    tasks: {tasks}\n    {named}\n"
+    options = Options(recipe(tmp_path, OF_IMPORT, given), input=data, out=str(tmp_path / "run"))
+    if says is None:
+        prepare(options)
+        return
+    with pytest.raises(RecipeError) as caught:
+        prepare(options)
+    assert says in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
 def test_steps_need_their_column(tmp_path: Path) -> None:
     data = write(tmp_path / "rows.jsonl", [{"instruction": "a", "output": "b"}])
     own = recipe(tmp_path, "", "    with_steps: 0.5\n")
@@ -592,6 +618,19 @@ def test_who_says_the_same_of_a_text_in_other_words_is_not_shown() -> None:
             assert not own & set(one["demonstrations"])
         if 10 <= at < 13:
             assert not alike_answers & set(one["demonstrations"])
+
+
+@pytest.mark.parametrize(("words", "is_shown"), [(7, True), (8, False)])
+def test_a_text_is_not_shown_before_its_title_is_asked_for(words: int, is_shown: bool) -> None:
+    """Eight words that one row asks about and another answers tell that they are of one text."""
+    rows = [row(4 * at) for at in range(300)]
+    said = ("tide", "out", "boats", "lay", "on", "their", "mud", "sides")
+    text = " ".join(said[:words])
+    rows[0] |= {"instruction": f"Give it a title: {text}", "output": "Low water"}
+    rows[1] |= {"instruction": "A title is Low water. Begin.", "output": text}
+    made = kept_of(rows, with_demonstrations=1.0, fewest=3, alike_at_most=1)
+    shown = {at: set(one["demonstrations"]) for at, one in enumerate(made)}
+    assert (rows[1]["row_id"] in shown[0] or rows[0]["row_id"] in shown[1]) is is_shown
 
 
 @pytest.mark.parametrize("chosen", ["random", "similar", "diverse"])

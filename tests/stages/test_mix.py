@@ -193,6 +193,7 @@ def test_two_sets_of_one_name_are_refused_with_what_to_say() -> None:
         (["mix.method=weights"], "needs weights"),
         (["mix.temperature=2"], "counts under the method 'temperature'"),
         (["mix.repeat=true"], "no end to the mixture"),
+        (["mix.weights={a: 0, b: 0.0}"], "all weights are 0"),
         (["mix.weights={a: -1}"], "the weight of a is a number of 0 or more, not -1"),
         (["mix.weights={a: true}"], "the weight of a is a number of 0 or more, not True"),
         (["import.path=river.parquet"], "one of the two"),
@@ -231,6 +232,29 @@ def test_weights_of_what_only_rows_tell_end_the_run_with_what_there_is(folder: P
     settings = ("mix.by=source", "mix.method=weights", "mix.weights={river.parquet: 1}")
     with pytest.raises(InputError, match=r"by source: no weight is given for stone\.jsonl"):
         made("run", *settings, inputs=("river.parquet", "stone.jsonl"))
+
+
+@pytest.mark.parametrize("by", ["data_set", "source"])
+def test_a_set_that_a_stage_before_emptied_is_named_with_the_stage(folder: Path, by: str) -> None:
+    empty = [{"instruction": f"lamp {at}", "output": "" if at else "lamp 0:"} for at in range(12)]
+    pl.DataFrame(empty).write_parquet("dark.parquet")
+    dark, river = ("dark", "river") if by == "data_set" else ("dark.parquet", "river.parquet")
+    recipe = folder / "own.yaml"
+    recipe.write_text(
+        "name: own\nstages:\n  - {stage: import}\n  - {stage: filter, filters: {outputs: {}}}\n"
+        f"  - {{stage: dedup}}\n  - {{stage: mix, by: {by}, method: weights, weights: {{{river}: 1,"
+        f" {dark}: 1}}}}\n"
+    )
+    inputs = ("river.parquet", "dark.parquet")
+    with pytest.raises(InputError) as caught:
+        made("run", recipe=str(recipe), inputs=inputs)
+    said = str(caught.value)
+    assert f"mix, by {by}: no row of {dark} is left, filter dropped the last 12 of them" in said
+    assert "(synth show run filter --dropped)" in said
+    assert "the weight 0 in a new run (--from run --out NEW" in said
+    weights = f"mix.weights={{{river}: 1, {dark}: 0}}"
+    run = made("other", weights, recipe=str(recipe), made_from="run")
+    assert open_run(run).kept("mix")["source"].unique().to_list() == ["river.parquet"]
 
 
 def test_what_is_in_the_mixture_is_measured() -> None:

@@ -11,6 +11,7 @@ from filters.diverse.greedy import choose
 from filters.shingles import row_texts
 from pipeline import open_run
 from pipeline.errors import InputError, RecipeError
+from pipeline.run.events import Event, Message
 from pipeline.run.execute import execute
 from pipeline.run.prepare import Options, prepare
 from pipeline.stages import select
@@ -128,6 +129,20 @@ def test_a_run_selects_the_same_rows_for_any_shards_and_its_books_balance(tmp_pa
         found.append(run.kept("select"))
     assert found[0].equals(found[1])
     assert found[0].height == 30
+
+
+@pytest.mark.parametrize(("count", "is_told"), [(11, False), (12, True), (50, True)])
+def test_a_count_that_no_more_rows_come_than_is_told(
+    tmp_path: Path, count: int, is_told: bool
+) -> None:
+    frame(12).write_parquet(tmp_path / "rows.parquet")
+    told: list[Event] = []
+    named = (f"select.count={count}",)
+    rows, out = str(tmp_path / "rows.parquet"), str(tmp_path / "run")
+    for _ in range(2):  # once, not again with the same command
+        execute(prepare(Options("select", out=out, input=rows, settings=named)), told.append)
+    said = f"select: all 12 rows are kept: no more came than the count of {count}."
+    assert [event.text for event in told if isinstance(event, Message)].count(said) == is_told
 
 
 def test_real_rows_are_covered_better_than_by_chance() -> None:

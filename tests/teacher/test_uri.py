@@ -1,9 +1,19 @@
 """Teacher URIs, and which key goes where."""
 
+import hashlib
+from pathlib import Path
+
 import pytest
 
 from pipeline.errors import RecipeError
-from pipeline.teacher.uri import NO_KEY, TeacherURI, key_for, parse, why_no_key
+from pipeline.teacher.uri import (
+    NO_KEY,
+    TeacherURI,
+    folder_sha256,
+    key_for,
+    parse,
+    why_no_key,
+)
 
 LOCAL = "http://127.0.0.1:8000/v1"
 OPENAI = TeacherURI("openai", "m", ("https://api.openai.com/v1",))
@@ -102,3 +112,17 @@ def test_why_no_key_was_sent_is_said() -> None:
     assert said.startswith("No key was sent: http://other:8000/v1 is plain http to another machine")
     assert "--set teacher.insecure_http=true" in said
     assert why_no_key(at(LOCAL)).startswith("No key was sent: set OPENAI_API_KEY")
+
+
+def test_a_large_file_of_the_hubs_cache_is_known_by_its_name_there(tmp_path: Path) -> None:
+    content = b"weights"
+    digest = hashlib.sha256(content).hexdigest()
+    blobs, snapshot, plain = (tmp_path / name for name in ("blobs", "snapshot", "plain"))
+    for folder in (blobs, snapshot, plain):
+        folder.mkdir()
+    (blobs / digest).write_bytes(content)
+    (snapshot / "model.safetensors").symlink_to(blobs / digest)
+    (plain / "model.safetensors").write_bytes(content)
+    assert folder_sha256(str(snapshot)) == folder_sha256(str(plain))
+    (blobs / digest).write_bytes(b"other")  # it is not read for that
+    assert folder_sha256(str(snapshot)) == folder_sha256(str(plain))

@@ -172,3 +172,20 @@ def test_a_signal_ends_the_server_too(tmp_path: Path, at_start: bool) -> None:
     _, said = process.communicate(timeout=60)
     assert process.returncode == 75, said
     assert serving.left() == {}
+
+
+def test_a_stage_that_is_complete_starts_no_server_and_the_last_that_asks_ends_it(
+    tmp_path: Path,
+) -> None:
+    serving = Serving(tmp_path, {}, rows=6)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "name: r\nstages:\n  - stage: import\n  - stage: classify\n  - stage: dedup\n"
+    )
+    ended, said = serving.finish("--until", "classify", stage=str(recipe))
+    assert ended == 0, said
+    assert len(serving.starts) == 1
+    ended, said = serving.finish(stage=str(recipe))
+    assert ended == 0, said
+    assert len(serving.starts) == 1, "the stage that asks was complete"
+    assert len(books.rows(serving.run, "classify")) == 6
