@@ -44,6 +44,7 @@ stages:
   - stage: export
 """
 ROLES = ("teacher", "judge", "scorer")
+ASKING = ("classify", "rate", "difficulty", "instances")
 PROBES = 2
 """A server is tried through both of its endpoints before it counts as up."""
 GONE_S = 15.0
@@ -75,7 +76,7 @@ class Served:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Starting) and event.state == "done":
             self.starts.append(event.server)
-        if isinstance(event, Progress) and event.state == "done":
+        if isinstance(event, Progress) and event.state == "done" and event.stage in ASKING:
             self.answered[event.stage] = requests_served(self.run)
 
 
