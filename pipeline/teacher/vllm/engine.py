@@ -64,6 +64,8 @@ class Engine:
         self._run = run
         self._id = secrets.token_hex(16)
         self._log = log_path
+        self._log_since = 0
+        """Where in the log the server that is there now began."""
         self._tell = tell
         self._show = show
         self._port = 0
@@ -159,6 +161,7 @@ class Engine:
         self._port = self._free_port()
         self._log.parent.mkdir(exist_ok=True)
         with self._log.open("ab") as file:
+            self._log_since = file.tell()
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", keeper.__file__, str(os.getpid())),
                 *self.served.command(self._port),
@@ -171,7 +174,7 @@ class Engine:
         until = began + self.served.settings.start_timeout_s
         while not await self._is_healthy():
             self._check_start(until)
-            said = (log.lines(self._log) or [""])[-1]
+            said = (log.lines(self._log, self._log_since) or [""])[-1]
             self._show(time.monotonic() - began, said, False)
             await asyncio.sleep(START_LOOK_S)
         await self._probe(until)
@@ -337,9 +340,9 @@ class Engine:
 
     def _said(self) -> str:
         """What the server said last, and what to do about it."""
-        told = log.last_words(self._log)
-        hint = log.hint(self._log, self.served.role)
-        said = "".join(f"\n  {line}" for line in told)
+        lines = log.lines(self._log, self._log_since)
+        said = "".join(f"\n  {line}" for line in log.last_words(lines))
+        hint = log.hint(lines, self.served.role)
         parts = [f" It said last:{said}\n" if said else " It said nothing.", hint]
         return " ".join(filter(None, [*parts, f"All that it said is in {self._log}."]))
 
