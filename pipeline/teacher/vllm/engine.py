@@ -29,7 +29,7 @@ from pipeline.teacher.vllm.command import Served
 from pipeline.teacher.vllm.metrics import Load, Meter
 
 MOST_RESTARTS = 3
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 2.0
 """How often a server that works is asked how it is."""
 START_LOOK_S = 0.25
 ASK_S = 10.0
