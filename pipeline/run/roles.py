@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar, get_args
 
-from pipeline.errors import Problems, RecipeError, SynthError
+from pipeline.errors import Problems, RecipeError, SynthError, TeacherError
 from pipeline.manifest import RunManifest
 from pipeline.recipe import Recipe
 from pipeline.run.source import Source
@@ -162,7 +162,7 @@ def found_on_hub(
             is_same = before.identity.get(f"{role}.model") == named.model
             revision = str(before.identity.get(f"{role}.revision") or "") if is_same else ""
         if role in may_fetch:
-            folder: Path | None = hub.fetched(named.hub, revision, scheme=named.scheme)
+            folder: Path | None = _fetched(named, revision)
         else:
             folder = hub.cached(named.hub, revision)
         if folder is not None and (there := known.get((id(model), folder))) is not None:
@@ -172,6 +172,16 @@ def found_on_hub(
             at = replace(named, folder=str(folder), sha256=digest, revision=folder.name)
             found[role] = known[id(model), folder] = replace(model, uri=at)
     return found
+
+
+def _fetched(named: uri.TeacherURI, revision: str) -> Path:
+    """The snapshot of a model of the hub; one that vLLM is to serve is the teacher's to lack."""
+    from pipeline.train import hub  # only where it is asked
+
+    try:
+        return hub.fetched(named.hub, revision, scheme=named.scheme)
+    except RecipeError as error:
+        raise TeacherError(str(error)) if named.scheme == "vllm" else error from error
 
 
 def check_roles(found: Recipe, problems: Problems) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline import redact
-from pipeline.errors import RecipeError
+from pipeline.errors import RecipeError, TeacherError
 
 OPENAI_URL = "https://api.openai.com/v1"
 NO_KEY = "none"
@@ -62,10 +62,19 @@ class TeacherURI:
 
 
 def parse(uri: str, environment: Mapping[str, str] | None = None) -> TeacherURI:
-    """Take a teacher URI apart. Raises `RecipeError` that says how one is written."""
+    """Take a teacher URI apart.
+
+    Raises `RecipeError` that says how one is written, and `TeacherError` where there is no model
+    that vLLM is to serve.
+    """
     scheme, colon, rest = uri.partition(":")
     if uri == "offline":
         return TeacherURI("offline", "offline")
+    if scheme == "vllm" and "://" in rest:  # not repeated: a key may stand there
+        raise RecipeError(
+            "a vllm: model is served on this machine and has no address: name a server that runs "
+            "already as openai:MODEL@http://host:8000/v1."
+        )
     if scheme == "vllm" and colon:
         return _folder("vllm", rest, "a model that vLLM serves")
     if scheme == "st" and colon:
@@ -98,7 +107,8 @@ def _folder(scheme: str, path: str, holds: str) -> TeacherURI:
         return TeacherURI(scheme, Path(path).resolve().name or scheme, folder=path)
     if (found := HUB.fullmatch(path)) is not None and ".." not in path:
         return TeacherURI(scheme, found[1], hub=found[1], revision=found[2] or "")
-    raise RecipeError(
+    wrong = TeacherError if scheme == "vllm" else RecipeError  # as where a server lacks its model
+    raise wrong(
         f"the teacher {f'{scheme}:{path}'!r} is not there: write {scheme}:FOLDER with the folder "
         f"of {holds} on this machine, or {scheme}:ORG/NAME or {scheme}:ORG/NAME@REVISION for one "
         "of the Hugging Face hub."

@@ -260,7 +260,7 @@ BAD_COMMANDS = [
         for uri in (
             "gpt-5", "openai", "openai:", "openai:m@", "openai:m@host:8000", "openai:m@ftp://host/v1",
             "openai:m@http://", "openai:m@http://host:99999/v1", "openai:m@http://a/v1,", "http://host",
-            "vllm:m", "",
+            "",
         )
         if uri != "openai:m@"
     ),

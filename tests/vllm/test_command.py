@@ -145,22 +145,24 @@ def test_an_interpreter_without_vllm_or_with_an_old_one(
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "code", "told"),
     [
-        (("--teacher", "vllm:/nowhere"), "vllm:/nowhere' is not there"),
-        (("--teacher", "vllm:"), "is not there"),
-        (("--set", "teacher.vllm.pyhton=x"), "teacher.vllm.pyhton"),
-        (("--set", "teacher.vllm.python=/nowhere/python"), "is no Python that can be asked"),
-        (("--teacher", "offline"), "teacher.vllm are for a model that is served here"),
-        (("--set", "teacher.vllm.lora_modules={a: /nowhere}"), "there is no folder /nowhere"),
+        (("--teacher", "vllm:/nowhere"), 5, "vllm:/nowhere' is not there"),
+        (("--teacher", "vllm:"), 5, "is not there"),
+        (("--teacher", "vllm:org/model"), 5, "is not whole in the cache"),
+        (("--set", "teacher.vllm.pyhton=x"), 2, "teacher.vllm.pyhton"),
+        (("--set", "teacher.vllm.python=/nowhere/python"), 2, "is no Python that can be asked"),
+        (("--teacher", "offline"), 2, "teacher.vllm are for a model that is served here"),
+        (("--set", "teacher.vllm.lora_modules={a: /nowhere}"), 2, "there is no folder /nowhere"),
     ],
 )
 def test_what_is_refused_before_anything_starts(
-    tmp_path: Path, more: tuple[str, ...], told: str
+    tmp_path: Path, more: tuple[str, ...], code: int, told: str
 ) -> None:
     serving = Serving(tmp_path, {})
-    ended, said = serving.finish("--set", "teacher.vllm.max_model_len=64", *more)
-    assert ended == 2
+    limit = ("--set", "teacher.vllm.max_model_len=64")
+    ended, said = serving.finish(*limit, *more, HF_HUB_OFFLINE="1")
+    assert ended == code
     assert told in said
     assert serving.starts == []
     assert not (serving.run / "run.json").exists()
