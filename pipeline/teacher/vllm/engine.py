@@ -340,8 +340,8 @@ class Engine:
         told = log.last_words(self._log)
         hint = log.hint(self._log, self.served.role)
         said = "".join(f"\n  {line}" for line in told)
-        parts = [f" It said last:{said}\n" if said else " It said nothing.", hint]
-        return " ".join(filter(None, [*parts, f"All that it said is in {self._log}."]))
+        parts = filter(None, [hint, f"All that it said is in {self._log}."])
+        return (f" It said last:{said}\n" if said else " It said nothing. ") + " ".join(parts)
 
 
 class _TakenPortError(InterruptedRunError):
