@@ -113,6 +113,7 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
         path.write_text(card, encoding="utf-8")
     publish_verdicts(context, step, folder, frame, step.stage.writes)
     context.seal(folder, total, total)
+    shutil.rmtree(staging)  # the rows once more, in a place that a purge does not look into
 
 
 def _folder_of(base: Model | None) -> str | None:
