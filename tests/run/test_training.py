@@ -100,6 +100,10 @@ def test_the_same_command_again_does_nothing_and_verify_finds_it_whole(
     done = synth(*command(rows, trained))
     assert done.returncode == 0
     assert b"nothing to do" in done.stderr
+    assert f"a model in {trained / 'model'} (made" in done.stderr.decode()
+    status = synth("status", str(trained)).stdout.decode()
+    loss = books.stage_json(trained, "sft")["measures"]["loss"]
+    assert f"sft: loss {loss:.4f}".rstrip("0") in status
     assert books.all_files(trained) == before
     assert synth("verify", str(trained)).returncode == 0
 
