@@ -324,7 +324,8 @@ def _status_text(run: Run, stages: list[StageStatus], worker: str | None) -> str
     for stage in stages:
         for name, value in stage.measures.items():
             meaning = " (1: all labels even)" if name == "label_balance" else ""
-            lines.append(f"{stage.name}: {name.replace('_', ' ')} {value}{meaning}")
+            shown = round(value, 4)
+            lines.append(f"{stage.name}: {name.replace('_', ' ')} {shown}{meaning}")
         lines += _round_lines(stage)
         if stage.histogram:
             counts = ", ".join(f"{rating} {n}" for rating, n in stage.histogram.items())

@@ -120,10 +120,11 @@ def run(
         state = _work(prepared, listener)
     is_exported = until is None and (prepared.run / "data" / "README.md").is_file()
     data = prepared.run / "data" if is_exported else prepared.run / state.stages[-1] / "kept"
+    model = f", a model in {prepared.run / 'model'}" if (prepared.run / "model").is_dir() else ""
     nothing_left = _nothing_left(prepared.run, state)
     progress.last_word(
         nothing_left
-        or f"{counted(state.kept, 'row')} in {data} (made in {state.seconds:.1f} s). "
+        or f"{counted(state.kept, 'row')} in {data}{model} (made in {state.seconds:.1f} s). "
         f"Look at them with  synth show {prepared.run}",
         as_json=as_json,
         status=state.status,

@@ -32,6 +32,7 @@ from pipeline.run.folder import check_links
 from pipeline.run.lock import locked
 from pipeline.run.purge_masked import keys_told
 from pipeline.run.sets import sets_of
+from pipeline.run.training import MODEL
 from pipeline.schema import arrow_schema
 from pipeline.stage import FilterStage, RenderStage, Row, RowStage
 from pipeline.stages import STAGES
@@ -79,6 +80,7 @@ def purge(
     open_run(path)  # says what is wrong with the folder before a lock is made in it
     with locked(path) as lease:
         check_links(path)
+        store.clear_staging(path)  # what a killed process had half written has rows, too
         folder = path / FOLDER
         if not (folder / "plan.json").is_file():
             run = open_run(path)
@@ -387,6 +389,8 @@ def _copies(path: Path) -> list[str]:
     found = [str(one) for one in sorted(path.glob("export.*"))]
     said_by_servers = sorted((path / LOGS).glob("*"))
     found += [f"{one} (what a server said, which may quote)" for one in said_by_servers]
+    if (path / MODEL).is_dir():
+        found.append(f"{path / MODEL} (a model that learned from the rows: train another)")
     found += [f"{_near(one.path)} (a run that this one came from)" for one in run.ancestors[1:]]
     said = run.manifest.input or {}
     for source in (sets_of(said) or said).values():

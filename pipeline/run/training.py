@@ -72,7 +72,7 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
     given = {
         "base": _folder_of(context.prepared.bases.get(step.name)),
         "rows": str(staging / "rows.parquet"),
-        "out": str(out),
+        "out": str(out.resolve()),
         "config": step.config.model_dump(mode="json"),
         "seed": context.prepared.recipe.settings.seed,
         "keys": redact.remembered(),
@@ -113,10 +113,11 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
         path.write_text(card, encoding="utf-8")
     publish_verdicts(context, step, folder, frame, step.stage.writes)
     context.seal(folder, total, total)
+    shutil.rmtree(staging)  # the rows once more, in a place that a purge does not look into
 
 
 def _folder_of(base: Model | None) -> str | None:
-    return None if base is None else base.uri.folder
+    return None if base is None else str(Path(base.uri.folder).resolve())
 
 
 def _write_rows(context: Context, step: Step, path: Path) -> None:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 TINY_STEPS = 300
 LOG_EVERY = 10
 CHECKPOINTS = "checkpoints"
+CURVE = "metrics.jsonl"
 OPTIMIZERS = {"adamw": "adamw_torch", "adafactor": "adafactor", "adamw_8bit": "adamw_bnb_8bit"}
 MOST_BITS = 2.0
 """Bits a trainable parameter can hold; data of more is not learned by heart, nor all of it."""
@@ -228,17 +229,19 @@ def _train(
             processing_class=tokenizer,
             peft_config=peft_config(config, base, steps=steps),
             quantization_config=quantization(config),
-            callbacks=[_teller(job.out / "metrics.jsonl", steps, tell), *callbacks(config)],
+            callbacks=[_teller(job.out / CURVE, steps, tell), *callbacks(config)],
         )
     if config.method == "llama_adapter":  # PEFT has kept the forward that TRL has replaced since
         trainer.model.base_model.forward = trainer.model.get_base_model().forward
     checkpoints = job.out / CHECKPOINTS
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None  # type: ignore[no-untyped-call]
+    curve = job.out / CURVE
+    _cut_curve(curve, after=int(last.rpartition("-")[2]) if last else 0)
     ended = trainer.train(resume_from_checkpoint=last)
     held_out = trainer.evaluate() if to_measure else {}
     found = {
         "steps": ended.global_step,
-        "loss": ended.training_loss,
+        "loss": _mean_loss(curve),
         "held_out_loss": held_out.get("eval_loss"),
         "trainable": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         "learned_tokens": sum(one.learned for one in to_train),
@@ -312,8 +315,31 @@ def _teller(curve: Path, steps: int, tell: Tell) -> TrainerCallback:
             **_: object,
         ) -> None:
             tell({"step": state.global_step, "steps": steps})
+            # a loss is the mean since the one before, and after a start since that start
+            if state.global_step % args.save_steps == 0 or state.global_step == steps:
+                control.should_log = True
 
     return Teller()
+
+
+def _cut_curve(curve: Path, *, after: int) -> None:
+    """Take out what was logged after the checkpoint that the training goes on from."""
+    if curve.is_file():
+        lines = curve.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = (line for line in lines if line.endswith("\n"))  # a kill may have cut the last
+        kept = "".join(line for line in whole if json.loads(line)["step"] <= after)
+        curve.write_text(kept, encoding="utf-8")
+
+
+def _mean_loss(curve: Path) -> float:
+    """The mean over all steps; what `train` gives is that of the steps since the last start."""
+    total, last = 0.0, 0
+    for line in curve.read_text(encoding="utf-8").splitlines():
+        logged = json.loads(line)
+        if "loss" in logged:
+            total += logged["loss"] * (logged["step"] - last)
+            last = logged["step"]
+    return total / last
 
 
 def _save(job: Job, trainer: Any, tokenizer: PreTrainedTokenizerFast) -> None:  # noqa: ANN401 - TRL's

@@ -1,6 +1,7 @@
 """`synth run sft`: rows in, a model out; what is refused; what a kill or a signal leaves."""
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -99,8 +100,25 @@ def test_the_same_command_again_does_nothing_and_verify_finds_it_whole(
     done = synth(*command(rows, trained))
     assert done.returncode == 0
     assert b"nothing to do" in done.stderr
+    assert f"a model in {trained / 'model'} (made" in done.stderr.decode()
+    status = synth("status", str(trained)).stdout.decode()
+    loss = books.stage_json(trained, "sft")["measures"]["loss"]
+    assert f"sft: loss {loss:.4f}".rstrip("0") in status
     assert books.all_files(trained) == before
     assert synth("verify", str(trained)).returncode == 0
+
+
+def test_rows_are_kept_once_and_a_purge_names_the_model_that_learned_from_them(
+    trained: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    assert not list((run / ".staging").iterdir())
+    row = books.rows(run, "sft")[0]["row_id"]
+    done = synth("purge", str(run), "--row", row)
+    assert done.returncode == 0, done.stderr
+    assert f"{run}/model (a model that learned from the rows" in done.stdout.decode()
+    assert synth("verify", str(run)).returncode == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -48,6 +48,7 @@ def test_a_server_that_does_not_get_there(
     assert len(lines(said)) == 1, said
     for one in [*told, "All that it said is in", "logs/vllm-teacher.log"]:
         assert one in said
+    assert "\n All that" not in said
     assert serving.left() == {}
     assert len(serving.starts) == 1
     assert not [one for one in books.records(serving.run) if one["kind"] == "reply"]

@@ -343,8 +343,8 @@ class Engine:
         lines = log.lines(self._log, self._log_since)
         said = "".join(f"\n  {line}" for line in log.last_words(lines))
         hint = log.hint(lines, self.served.role)
-        parts = [f" It said last:{said}\n" if said else " It said nothing.", hint]
-        return " ".join(filter(None, [*parts, f"All that it said is in {self._log}."]))
+        parts = filter(None, [hint, f"All that it said is in {self._log}."])
+        return (f" It said last:{said}\n" if said else " It said nothing. ") + " ".join(parts)
 
 
 class _TakenPortError(InterruptedRunError):
