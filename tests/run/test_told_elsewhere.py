@@ -24,6 +24,7 @@ from tests.conftest import RunSynth
 from tests.filters.planted import drawn
 from tests.run import books, processes
 from tests.run.test_masking import bytes_of, drafted
+from tests.soaked import soaked
 from tests.teacher_server.process import Server
 
 ALL = "mask=[all]"
@@ -145,7 +146,9 @@ def test_what_one_row_tells_is_masked_in_every_row_file_and_shard(
     assert left_in(fewer) == left_in(other) == {}
 
 
-@pytest.mark.parametrize("place", ["part_unlisted:4", "part_listed:9", "before_seal:1"])
+@pytest.mark.parametrize(
+    "place", ["part_unlisted:4", soaked("part_listed:9"), soaked("before_seal:1")]
+)
 def test_a_killed_import_goes_on_with_the_same_values(
     run_synth: RunSynth, tmp_path: Path, place: str
 ) -> None:

@@ -13,6 +13,7 @@ pytest.importorskip("trl", reason="the extra 'train' is not installed")
 
 from tests.run import books
 from tests.security.command import environment, line, synth
+from tests.soaked import soaked
 
 FEW = ("--set", "sft.max_steps=12", "--set", "sft.save_every=2", "--set", "sft.batch=8")
 
@@ -128,7 +129,7 @@ def curve(run: Path) -> list[tuple[int, float]]:
     return [(line["step"], line["loss"]) for line in lines if "loss" in line]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, soaked(signal.SIGTERM)])
 def test_a_training_that_is_ended_goes_on_by_the_same_command(
     rows: Path, trained: Path, tmp_path: Path, number: signal.Signals
 ) -> None:

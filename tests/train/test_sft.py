@@ -13,7 +13,9 @@ pytest.importorskip("trl", reason="the extra 'train' is not installed")
 from pipeline.errors import InputError
 from pipeline.train.settings import METHODS, Config
 from pipeline.train.sft import Job, run
+from tests.soaked import soaked
 
+QUICK = ("lora", "dora", "adalora", "qlora", "prefix", "prompt", "full")
 DONE = {"steps", "loss", "held_out_loss", "trainable", "learned_tokens", "rows_trained", "rows_cut"}
 
 
@@ -86,7 +88,7 @@ def loaded(base: Path, adapter: Path | None = None) -> Any:
     return model if adapter is None else PeftModel.from_pretrained(model, adapter)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [soaked(one, one not in QUICK) for one in METHODS])
 def test_each_method_trains_saves_and_is_loaded_again(
     tmp_path: Path, base: Path, method: str
 ) -> None:
@@ -115,7 +117,7 @@ def test_each_method_trains_saves_and_is_loaded_again(
     assert (changed - logits(loaded(base))).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("method", ["lora", "dora", "rslora"])
+@pytest.mark.parametrize("method", ["lora", soaked("dora"), soaked("rslora")])
 def test_a_merged_model_says_what_base_and_adapter_say(
     tmp_path: Path, base: Path, method: str
 ) -> None:

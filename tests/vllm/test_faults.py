@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.run import books
+from tests.soaked import REASON, SOAK, soaked
 from tests.vllm.serving import Serving, until
 
 ROOT_CAUSE = "RuntimeError: Engine core initialization failed. See root cause above."
@@ -69,6 +70,7 @@ def test_a_port_that_is_named_and_taken(tmp_path: Path) -> None:
     assert serving.starts[0]["port"] == port
 
 
+@pytest.mark.skipif(not SOAK, reason=REASON)
 def test_a_free_port_that_somebody_else_took_is_replaced(tmp_path: Path) -> None:
     serving = Serving(tmp_path, {"port_taken": 2})
     ended, said = serving.finish()
@@ -111,6 +113,7 @@ def test_an_engine_that_is_dead_behind_a_server_that_lives_is_noticed(tmp_path: 
     assert len(books.rows(serving.run, "classify")) == 40
 
 
+@pytest.mark.skipif(not SOAK, reason=REASON)
 def test_a_killed_server_is_started_again(tmp_path: Path) -> None:
     serving = Serving(tmp_path, {"answers_after_s": 0.3})
     process = serving.begin()
@@ -134,7 +137,7 @@ def test_a_killed_keeper_takes_nothing_with_it(tmp_path: Path) -> None:
     assert serving.left() == {}
 
 
-@pytest.mark.parametrize("at_start", [True, False])
+@pytest.mark.parametrize("at_start", [soaked(True), False])
 def test_a_killed_run_leaves_no_server(tmp_path: Path, at_start: bool) -> None:
     faults = {"starts_after_s": 60} if at_start else {"answers_after_s": 0.3}
     serving = Serving(tmp_path, faults)
@@ -165,7 +168,7 @@ def test_what_a_killed_keeper_leaves_is_ended_at_the_next_start(tmp_path: Path) 
     assert serving.left() == {}
 
 
-@pytest.mark.parametrize("at_start", [True, False])
+@pytest.mark.parametrize("at_start", [soaked(True), False])
 def test_a_signal_ends_the_server_too(tmp_path: Path, at_start: bool) -> None:
     faults = {"starts_after_s": 60} if at_start else {"answers_after_s": 0.3}
     serving = Serving(tmp_path, faults)
