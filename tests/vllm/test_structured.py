@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.run.purge_masked import purge_masked
 from pipeline.run.structured import as_text, parameters, sentence
-from pipeline.stage import Reply
+from pipeline.stage import Form, Reply
 from pipeline.stages import teacher_tag
 from pipeline.stages.rating import FORM, read_rating
 from tests.run import books
@@ -99,3 +99,16 @@ def test_a_judge_that_is_served_here_is_asked_by_schema_unless_told_not_to(
     identity = json.loads((serving.run / "run.json").read_bytes())["identity"]
     assert identity.get("judge.structured") == (True if is_structured is None else None)
     assert re.fullmatch(r"[0-9a-f]{64}", identity["judge.sha256"])
+
+
+@pytest.mark.parametrize(
+    ("said", "finish", "expected"),
+    [
+        ('{"name": "x", "n": 4', "length", '{"name": "x", "n": 4'),  # it may become 4.5, or 41
+        ('{"name": "x", "n": 4}', "length", "x 4"),
+        ('{"name": "x", "n": 4}', "stop", "x 4"),
+    ],
+)
+def test_a_number_that_may_go_on_is_not_read(said: str, finish: str, expected: str) -> None:
+    form = Form("f", {"properties": {}}, lambda found: f"{found['name']} {found['n']}")
+    assert as_text(form, Reply(said, finish)).text == expected
