@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
-from pipeline.train import tiny
+from pipeline.train import curve, tiny
+from pipeline.train.arguments import arguments
+from pipeline.train.curve import Tell
 from pipeline.train.encoding import ANSWERS, Encoded, Encoder
 from pipeline.train.loading import loading
 from pipeline.train.methods import callbacks, peft_config, quantization
@@ -34,24 +36,13 @@ from pipeline.train.settings import Config
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import (
-        PreTrainedTokenizerFast,
-        TrainerCallback,
-        TrainerControl,
-        TrainerState,
-        TrainingArguments,
-    )
-    from trl.trainer.sft_config import SFTConfig
+    from transformers import PreTrainedTokenizerFast
 
 TINY_STEPS = 300
-LOG_EVERY = 10
 CHECKPOINTS = "checkpoints"
 CURVE = "metrics.jsonl"
-OPTIMIZERS = {"adamw": "adamw_torch", "adafactor": "adafactor", "adamw_8bit": "adamw_bnb_8bit"}
 MOST_BITS = 2.0
 """Bits a trainable parameter can hold; data of more is not learned by heart, nor all of it."""
-
-Tell = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +208,17 @@ def _train(
     from trl.trainer.sft_trainer import SFTTrainer
 
     config = job.config
+    metrics = job.out / CURVE
     steps = config.max_steps or max(math.ceil(len(to_train) / config.batch * config.epochs), 1)
-    settings = _settings(job, steps, len(to_measure), max(len(one.ids) for one in to_train))
+    checkpoints = job.out / CHECKPOINTS
+    settings = arguments(
+        config,
+        checkpoints,
+        job.seed,
+        steps=steps,
+        n_measured=len(to_measure),
+        longest=max(len(one.ids) for one in to_train),
+    )
     settings.train_sampling_strategy = "sequential" if is_ordered else "random"
     with loading(base):
         trainer: Any = SFTTrainer(
@@ -229,117 +229,23 @@ def _train(
             processing_class=tokenizer,
             peft_config=peft_config(config, base, steps=steps),
             quantization_config=quantization(config),
-            callbacks=[_teller(job.out / CURVE, steps, tell), *callbacks(config)],
+            callbacks=[curve.teller(metrics, steps, tell), *callbacks(config)],
         )
     if config.method == "llama_adapter":  # PEFT has kept the forward that TRL has replaced since
         trainer.model.base_model.forward = trainer.model.get_base_model().forward
-    checkpoints = job.out / CHECKPOINTS
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None  # type: ignore[no-untyped-call]
-    curve = job.out / CURVE
-    _cut_curve(curve, after=int(last.rpartition("-")[2]) if last else 0)
+    curve.cut(metrics, after=int(last.rpartition("-")[2]) if last else 0)
     ended = trainer.train(resume_from_checkpoint=last)
     held_out = trainer.evaluate() if to_measure else {}
     found = {
         "steps": ended.global_step,
-        "loss": _mean_loss(curve),
+        "loss": curve.mean_loss(metrics),
         "held_out_loss": held_out.get("eval_loss"),
         "trainable": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         "learned_tokens": sum(one.learned for one in to_train),
     }
     _save(job, trainer, tokenizer)
     return found
-
-
-def _settings(job: Job, steps: int, n_measured: int, longest: int) -> SFTConfig:
-    """TRL's settings; `longest` is the longest row, in tokens."""
-    import torch
-    from trl.trainer.sft_config import SFTConfig
-
-    config = job.config
-    has_gpu = torch.cuda.is_available()
-    device_batch = min(config.device_batch, config.batch)
-    return SFTConfig(
-        output_dir=str(job.out / CHECKPOINTS),
-        max_steps=steps,
-        per_device_train_batch_size=device_batch,
-        per_device_eval_batch_size=device_batch,
-        gradient_accumulation_steps=config.batch // device_batch,
-        learning_rate=config.rate,
-        lr_scheduler_type=config.schedule,
-        warmup_steps=config.warmup,
-        optim=OPTIMIZERS[config.optimizer],
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.clip,
-        max_length=longest if config.packing else None,  # the encoder has cut them, and counted it
-        packing=config.packing,
-        neftune_noise_alpha=config.neftune_alpha,
-        gradient_checkpointing=config.checkpointing,
-        bf16=has_gpu if config.bf16 is None else config.bf16,
-        use_cpu=not has_gpu,
-        dataloader_pin_memory=has_gpu,
-        eval_strategy="steps" if n_measured else "no",
-        eval_steps=max(steps // 10, 1) if n_measured else None,
-        logging_steps=LOG_EVERY,
-        logging_first_step=True,
-        save_strategy="steps",
-        save_steps=config.save_every,
-        save_total_limit=2,
-        seed=job.seed,
-        data_seed=job.seed,
-        report_to="none",
-        disable_tqdm=True,
-    )
-
-
-def _teller(curve: Path, steps: int, tell: Tell) -> TrainerCallback:
-    """Writes the curve, and tells each step."""
-    from transformers import TrainerCallback
-
-    class Teller(TrainerCallback):
-        def on_log(
-            self,
-            args: TrainingArguments,
-            state: TrainerState,
-            control: TrainerControl,
-            logs: dict[str, float] | None = None,
-            **_: object,
-        ) -> None:
-            with curve.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
-
-        def on_step_end(
-            self,
-            args: TrainingArguments,
-            state: TrainerState,
-            control: TrainerControl,
-            **_: object,
-        ) -> None:
-            tell({"step": state.global_step, "steps": steps})
-            # a loss is the mean since the one before, and after a start since that start
-            if state.global_step % args.save_steps == 0 or state.global_step == steps:
-                control.should_log = True
-
-    return Teller()
-
-
-def _cut_curve(curve: Path, *, after: int) -> None:
-    """Take out what was logged after the checkpoint that the training goes on from."""
-    if curve.is_file():
-        lines = curve.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = (line for line in lines if line.endswith("\n"))  # a kill may have cut the last
-        kept = "".join(line for line in whole if json.loads(line)["step"] <= after)
-        curve.write_text(kept, encoding="utf-8")
-
-
-def _mean_loss(curve: Path) -> float:
-    """The mean over all steps; what `train` gives is that of the steps since the last start."""
-    total, last = 0.0, 0
-    for line in curve.read_text(encoding="utf-8").splitlines():
-        logged = json.loads(line)
-        if "loss" in logged:
-            total += logged["loss"] * (logged["step"] - last)
-            last = logged["step"]
-    return total / last
 
 
 def _save(job: Job, trainer: Any, tokenizer: PreTrainedTokenizerFast) -> None:  # noqa: ANN401 - TRL's

@@ -1,0 +1,56 @@
+"""TRL's settings of a fine-tuning, out of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.train.settings import Config
+
+if TYPE_CHECKING:
+    from trl.trainer.sft_config import SFTConfig
+
+LOG_EVERY = 10
+OPTIMIZERS = {"adamw": "adamw_torch", "adafactor": "adafactor", "adamw_8bit": "adamw_bnb_8bit"}
+
+
+def arguments(
+    config: Config, folder: Path, seed: int, *, steps: int, n_measured: int, longest: int
+) -> SFTConfig:
+    """TRL's settings; checkpoints go to `folder`, `longest` is the longest row, in tokens."""
+    import torch
+    from trl.trainer.sft_config import SFTConfig
+
+    has_gpu = torch.cuda.is_available()
+    device_batch = min(config.device_batch, config.batch)
+    return SFTConfig(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=device_batch,
+        per_device_eval_batch_size=device_batch,
+        gradient_accumulation_steps=config.batch // device_batch,
+        learning_rate=config.rate,
+        lr_scheduler_type=config.schedule,
+        warmup_steps=config.warmup,
+        optim=OPTIMIZERS[config.optimizer],
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.clip,
+        max_length=longest if config.packing else None,  # the encoder has cut them, and counted it
+        packing=config.packing,
+        neftune_noise_alpha=config.neftune_alpha,
+        gradient_checkpointing=config.checkpointing,
+        bf16=has_gpu if config.bf16 is None else config.bf16,
+        use_cpu=not has_gpu,
+        dataloader_pin_memory=has_gpu,
+        eval_strategy="steps" if n_measured else "no",
+        eval_steps=max(steps // 10, 1) if n_measured else None,
+        logging_steps=LOG_EVERY,
+        logging_first_step=True,
+        save_strategy="steps",
+        save_steps=config.save_every,
+        save_total_limit=2,
+        seed=seed,
+        data_seed=seed,
+        report_to="none",
+        disable_tqdm=True,
+    )
