@@ -8,18 +8,30 @@ from typing import Any
 import yaml
 
 from pipeline.run.roles import Model
-from pipeline.train.settings import Config
+from pipeline.train.settings import BOTTLENECKS, Config
 from pipeline.version import VERSION
 
 MADE_HERE = "tiny, a small model made for this run, which shows the way and is worth nothing"
+
+LOADED = (
+    "PEFT has no bottleneck adapters, and servers read none. They are loaded with synth:",
+    "",
+    "```python",
+    "from pipeline.train.bottleneck import load",
+    "",
+    'model = load("BASE", "FOLDER")  # the base, and the folder of this card\'s `adapter`',
+    "```",
+    "",
+)
 
 
 def render(
     config: Config, base: Model | None, measures: Mapping[str, Any], *, run: str, rows: str
 ) -> str:
     """Markdown with the header that the Hugging Face hub reads; `rows` is the data's digest."""
+    is_peft = config.method not in ("full", *BOTTLENECKS)
     header: dict[str, Any] = {
-        "library_name": "transformers" if config.method == "full" else "peft",
+        "library_name": "peft" if is_peft else "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["synth", "sft", config.method],
     }
@@ -41,8 +53,9 @@ def render(
         f"* Loss: {_number(measures.get('loss'))} in training, "
         f"{_number(measures.get('held_out_loss'))} on rows held out, after "
         f"{measures.get('steps')} steps; the curve is `metrics.jsonl`.",
-        f"* Made by synth {VERSION} with TRL and PEFT.",
+        f"* Made by synth {VERSION} with TRL{' and PEFT' if is_peft else ''}.",
         "",
+        *(LOADED if config.method in BOTTLENECKS else ()),
         "## Settings",
         "",
         "```yaml",

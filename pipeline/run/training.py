@@ -69,8 +69,10 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
     staging = context.run / ".staging" / "train"
     staging.mkdir(parents=True, exist_ok=True)
     _write_rows(context, step, staging / "rows.parquet")
+    base = context.prepared.bases.get(step.name)
     given = {
-        "base": _folder_of(context.prepared.bases.get(step.name)),
+        "base": _folder_of(base),
+        "named": base.uri.place if base is not None else None,
         "rows": str(staging / "rows.parquet"),
         "out": str(out.resolve()),
         "config": step.config.model_dump(mode="json"),
@@ -100,7 +102,6 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
         {"reason": pl.String, "detail": pl.String, "ref": pl.String, "tokens": pl.Int64,
          "learned_tokens": pl.Int64, "held_out": pl.Boolean},
     )  # fmt: skip
-    base = context.prepared.bases.get(step.name)
     card = model_card.render(
         step.config,
         base,

@@ -10,11 +10,14 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipeline.stage import DECISION, OPERATIONAL, StageConfig
+from pipeline.train.groups import Bottleneck
 
 METHODS = (
     *("lora", "rslora", "dora", "pissa", "adalora", "qlora", "fourierft"),
-    *("prefix", "prefix_mlp", "prompt", "p_tuning", "p_tuning_lstm", "llama_adapter", "full"),
+    *("prefix", "prefix_mlp", "prompt", "p_tuning", "p_tuning_lstm", "llama_adapter"),
+    *("bottleneck", "bottleneck_parallel", "full"),
 )
+BOTTLENECKS = ("bottleneck", "bottleneck_parallel")
 PROMPTS = ("prefix", "prefix_mlp", "prompt", "p_tuning", "p_tuning_lstm")
 """Methods that put virtual tokens before a text."""
 RATES = {"full": 2e-5, "prompt": 3e-2, "p_tuning": 1e-3, "p_tuning_lstm": 1e-3, "fourierft": 1e-3}
@@ -59,6 +62,7 @@ class Config(StageConfig):
     validation: Annotated[float, Field(ge=0, lt=1), DECISION] = 0.05
     save_every: Annotated[int, Field(ge=1), OPERATIONAL] = 100
     merge: Annotated[bool, OPERATIONAL] = False
+    bottleneck: Bottleneck | None = None
 
     @model_validator(mode="after")
     def _can_work(self) -> Config:
@@ -70,8 +74,12 @@ class Config(StageConfig):
             )
         if self.method in ("prefix", "prefix_mlp", "llama_adapter") and self.checkpointing:
             raise ValueError(f"method {self.method} and checkpointing: its keys do not come back")
-        if self.merge and self.method in (*PROMPTS, "llama_adapter", "full"):
+        if self.merge and self.method in (*PROMPTS, *BOTTLENECKS, "llama_adapter", "full"):
             raise ValueError(f"method {self.method} and merge: it has nothing to merge")
+        if self.bottleneck is not None and self.method not in BOTTLENECKS:
+            raise ValueError(f"bottleneck counts under the methods {' and '.join(BOTTLENECKS)}")
+        if self.layers is not None and self.method in (*PROMPTS, "llama_adapter", "full"):
+            raise ValueError(f"method {self.method} and layers: it has none in single layers")
         if self.batch % min(self.device_batch, self.batch):
             raise ValueError("batch is no multiple of device_batch")
         return self

@@ -30,7 +30,7 @@ from pipeline.train.arguments import arguments
 from pipeline.train.curve import Tell
 from pipeline.train.encoding import ANSWERS, Encoded, Encoder
 from pipeline.train.loading import loading
-from pipeline.train.methods import callbacks, peft_config, quantization
+from pipeline.train.methods import bottleneck_shape, callbacks, peft_config, quantization
 from pipeline.train.prompt_ids import UnwritableError
 from pipeline.train.settings import Config
 
@@ -54,6 +54,8 @@ class Job:
     out: Path
     config: Config
     seed: int
+    named: str | None = None
+    """What the base is called, where it has a name beside its folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +207,6 @@ def _train(
 ) -> dict[str, Any]:
     """Train and save; gives what the books say of it."""
     from transformers.trainer_utils import get_last_checkpoint
-    from trl.trainer.sft_trainer import SFTTrainer
 
     config = job.config
     metrics = job.out / CURVE
@@ -221,14 +222,14 @@ def _train(
     )
     settings.train_sampling_strategy = "sequential" if is_ordered else "random"
     with loading(base):
-        trainer: Any = SFTTrainer(
-            model=str(base),
+        trainer = _trainer(
+            job,
+            base,
             args=settings,
             train_dataset=_dataset(to_train),
             eval_dataset=_dataset(to_measure) if to_measure else None,
             processing_class=tokenizer,
             peft_config=peft_config(config, base, steps=steps),
-            quantization_config=quantization(config),
             callbacks=[curve.teller(metrics, steps, tell), *callbacks(config)],
         )
     if config.method == "llama_adapter":  # PEFT has kept the forward that TRL has replaced since
@@ -245,6 +246,28 @@ def _train(
         "learned_tokens": sum(one.learned for one in to_train),
     }
     _save(job, trainer, tokenizer)
+    return found
+
+
+def _trainer(job: Job, base: Path, **given: Any) -> Any:  # noqa: ANN401 - TRL's
+    """TRL's trainer, with the model that is trained."""
+    from pipeline.train import trainer
+
+    shape = bottleneck_shape(job.config)
+    if shape is None:
+        return trainer.SFTTrainer(
+            model=str(base), quantization_config=quantization(job.config), **given
+        )
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from pipeline.train import bottleneck
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    torch.manual_seed(job.seed)
+    bottleneck.insert(model, shape)
+    found = trainer.BottleneckTrainer(model=model, **given)
+    found.base_name = job.named or str(base)
     return found
 
 

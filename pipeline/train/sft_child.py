@@ -40,6 +40,7 @@ def main() -> int:
             out=Path(given["out"]),
             config=Config.model_validate(given["config"]),
             seed=given["seed"],
+            named=given["named"],
         )
         sft.run(job, tell)
     except SynthError as error:

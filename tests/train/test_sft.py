@@ -11,11 +11,12 @@ import pytest
 pytest.importorskip("trl", reason="the extra 'train' is not installed")
 
 from pipeline.errors import InputError
-from pipeline.train.settings import METHODS, Config
+from pipeline.train import bottleneck
+from pipeline.train.settings import BOTTLENECKS, METHODS, Config
 from pipeline.train.sft import Job, run
 from tests.soaked import soaked
 
-QUICK = ("lora", "dora", "adalora", "qlora", "prefix", "prompt", "full")
+QUICK = ("lora", "dora", "adalora", "qlora", "prefix", "prompt", "bottleneck", "full")
 DONE = {"steps", "loss", "held_out_loss", "trainable", "learned_tokens", "rows_trained", "rows_cut"}
 
 
@@ -106,6 +107,8 @@ def test_each_method_trains_saves_and_is_loaded_again(
     assert not (tmp_path / "out" / "checkpoints").exists()
     if method == "full":
         changed = logits(loaded(folder))
+    elif method in BOTTLENECKS:
+        changed = logits(bottleneck.load(base, folder))
     else:
         config = json.loads((folder / "adapter_config.json").read_text())
         assert "adapter_model.safetensors" in files
@@ -186,6 +189,9 @@ def test_packed_documents_do_not_see_each_other(tmp_path: Path, base: Path) -> N
         ({"method": "prompt", "packing": True}, "packed rows would see each other"),
         ({"method": "prefix", "checkpointing": True}, "method prefix and checkpointing"),
         ({"method": "full", "merge": True}, "it has nothing to merge"),
+        ({"method": "bottleneck", "merge": True}, "it has nothing to merge"),
+        ({"method": "prompt", "layers": "1"}, "it has none in single layers"),
+        ({"bottleneck": {"width": 8}}, "counts under the methods bottleneck and"),
         ({"batch": 10, "device_batch": 4}, "no multiple of device_batch"),
         ({"method": "ia4"}, "Input should be"),
     ],

@@ -1,0 +1,122 @@
+"""Options of a fine-tuning for real, on the processor: adapters of our own, stopping, phases."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("trl", reason="the extra 'train' is not installed")
+
+import torch
+
+from pipeline.errors import InputError
+from pipeline.train import bottleneck
+from pipeline.train.sft import Job, run
+from tests.train.test_sft import loaded, logits, settings, sums, train, write
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model that has read the answers, shared by all trainings."""
+    folder = tmp_path_factory.mktemp("base")
+    job = Job(None, write(folder / "rows.parquet", sums(80)), folder / "out", settings(), 1)
+    run(job, lambda said: None)
+    return folder / "out" / "base"
+
+
+class Killed(BaseException):
+    """Ends a training where a kill would, without a new process for each."""
+
+
+def killed_and_gone_on_with(
+    folder: Path, base: Path, rows: list[dict[str, Any]] | None = None, *, at: int, **more: Any
+) -> dict[str, Any]:
+    """What came of a training that was ended after step `at`, and started again."""
+    folder.mkdir()
+    path = write(folder / "rows.parquet", rows if rows is not None else sums(80))
+    job = Job(base, path, folder / "out", settings(**more), 1)
+
+    def tell(said: dict[str, Any]) -> None:
+        if said.get("step") == at:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(job, tell)
+    assert list((folder / "out" / "checkpoints").iterdir())
+    told: list[dict[str, Any]] = []
+    run(job, told.append)
+    assert next(said["step"] for said in told if "step" in said) > 1, "it went on"
+    found: dict[str, Any] = told[-1]["done"]
+    return found
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two trainings came out the same, but for the order of sums."""
+    return one.keys() == other.keys() and all(
+        value == other[name] or abs(value - other[name]) < 1e-6 for name, value in one.items()
+    )
+
+
+@pytest.mark.parametrize("form", ["serial", "parallel"])
+def test_a_bottleneck_adds_what_its_paper_says(form: str, base: Path) -> None:
+    model = loaded(base)
+    shape = bottleneck.Shape(form, 8, "relu", 4.0, ("mlp",), layers=(1,))
+    given = torch.randn(2, 5, 64)
+    layer = model.model.layers[1].mlp
+    alone = layer(given)
+    bottleneck.insert(model, shape)
+    assert torch.equal(layer(given), alone), "it begins as nothing"
+    adapter = layer.bottleneck
+    torch.nn.init.normal_(adapter.up.weight)
+    torch.nn.init.normal_(adapter.up.bias)
+    seen = given if form == "parallel" else alone
+    narrow = torch.clamp(seen @ adapter.down.weight.T + adapter.down.bias, min=0)
+    expected = alone + 4.0 * (narrow @ adapter.up.weight.T + adapter.up.bias)
+    assert (layer(given) - expected).abs().max() < 1e-5
+    trained = {name for name, one in model.named_parameters() if one.requires_grad}
+    assert trained == set(bottleneck.weights(model))
+    assert len(trained) == 4
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"method": "bottleneck", "checkpointing": True},
+        {"method": "bottleneck_parallel", "bottleneck": {"width": 8}, "packing": True},
+    ],
+    ids=["serial", "parallel"],
+)
+def test_bottlenecks_are_saved_apart_from_the_base_and_loaded_again(
+    tmp_path: Path, base: Path, more: dict[str, Any]
+) -> None:
+    found, _ = train(tmp_path / "whole", base, save_every=2, **more)
+    folder = tmp_path / "whole" / "out" / "adapter"
+    assert not list(folder.glob("model*")), "the base is not in it once more"
+    told = json.loads((folder / "bottleneck_config.json").read_text())
+    assert told["base_model_name_or_path"] == str(base)
+    model = bottleneck.load(base, folder)
+    assert sum(one.numel() for one in bottleneck.weights(model).values()) == found["trainable"]
+    assert (logits(model) - logits(loaded(base))).abs().max() > 1e-4
+    again = killed_and_gone_on_with(tmp_path / "again", base, at=3, save_every=2, **more)
+    assert same(found, again)
+    other = bottleneck.load(base, tmp_path / "again" / "out" / "adapter")
+    assert (logits(model) - logits(other)).abs().max() < 1e-5
+
+
+def test_bottlenecks_of_another_base_are_refused(tmp_path: Path, base: Path) -> None:
+    with pytest.raises(InputError, match=r"has no bottleneck_config\.json"):
+        bottleneck.load(base, tmp_path)
+    model = loaded(base)
+    bottleneck.insert(model, bottleneck.Shape("serial", 8, "gelu", 1.0, ("mlp",)))
+    bottleneck.save(model, tmp_path, base="another")
+    told = json.loads((tmp_path / "bottleneck_config.json").read_text())
+    (tmp_path / "bottleneck_config.json").write_text(json.dumps(told | {"width": 9}))
+    with pytest.raises(InputError, match="of another base, or of another shape"):
+        bottleneck.load(base, tmp_path)
+    with pytest.raises(InputError, match=r"has 2 layers, from 0, and sft\.layers names 2"):
+        bottleneck.insert(
+            loaded(base), bottleneck.Shape("serial", 8, "gelu", 1.0, ("mlp",), 0, (2,))
+        )
+    with pytest.raises(InputError, match="have no layers of names that are known"):
+        bottleneck.insert(torch.nn.Linear(2, 2), bottleneck.Shape("serial", 8, "gelu", 1.0, ()))
