@@ -80,6 +80,7 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
         "keys": redact.remembered(),
     }
     verdicts: list[Any] = []
+    used: dict[str, Any] = {}
     for said in _said(given, context.run / LOGS / f"{step.name}.log", context.ending):
         if "verdicts" in said:
             verdicts = said["verdicts"]
@@ -87,8 +88,10 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
             context.listener(Message(f"{step.name}: {said['said']}"))
         elif "done" in said:
             folder.state.measures = said["done"]
+        elif "used" in said:
+            used = said["used"]
         elif "step" in said:
-            context.tell(folder, said["steps"], said["step"])
+            context.tell(folder, said["steps"], said["step"], of="steps")
     table = pq.read_table(staging / "rows.parquet", columns=["held_out"])
     frame = pl.DataFrame(
         {
@@ -106,6 +109,7 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
         step.config,
         base,
         folder.state.measures or {},
+        used=used,
         run=context.run.name,
         rows=str(folder.state.input_digest),
     )

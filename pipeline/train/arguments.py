@@ -14,6 +14,13 @@ LOG_EVERY = 10
 OPTIMIZERS = {"adamw": "adamw_torch", "adafactor": "adafactor", "adamw_8bit": "adamw_bnb_8bit"}
 
 
+def is_bf16(config: Config) -> bool:
+    """Whether sums are taken in bfloat16, as set, or where there is a GPU."""
+    import torch
+
+    return torch.cuda.is_available() if config.bf16 is None else config.bf16
+
+
 def arguments(
     config: Config, folder: Path, seed: int, *, steps: int, n_measured: int, longest: int
 ) -> SFTConfig:
@@ -22,6 +29,8 @@ def arguments(
     from trl.trainer.sft_config import SFTConfig
 
     has_gpu = torch.cuda.is_available()
+    stopping = config.stopping
+    every = min((stopping and stopping.every) or max(steps // 10, 1), steps)
     device_batch = min(config.device_batch, config.batch)
     return SFTConfig(
         output_dir=str(folder),
@@ -39,16 +48,19 @@ def arguments(
         packing=config.packing,
         neftune_noise_alpha=config.neftune_alpha,
         gradient_checkpointing=config.checkpointing,
-        bf16=has_gpu if config.bf16 is None else config.bf16,
+        bf16=is_bf16(config),
         use_cpu=not has_gpu,
         dataloader_pin_memory=has_gpu,
         eval_strategy="steps" if n_measured else "no",
-        eval_steps=max(steps // 10, 1) if n_measured else None,
+        eval_steps=every if n_measured else None,
         logging_steps=LOG_EVERY,
         logging_first_step=True,
         save_strategy="steps",
-        save_steps=config.save_every,
+        save_steps=every if stopping else config.save_every,  # the best has to be there
         save_total_limit=2,
+        load_best_model_at_end=stopping is not None,
+        metric_for_best_model="eval_loss" if stopping else None,
+        greater_is_better=False if stopping else None,
         seed=seed,
         data_seed=seed,
         report_to="none",

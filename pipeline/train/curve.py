@@ -7,13 +7,21 @@ that each step stands there once.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pipeline.train.settings import MOST_BITS
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+TOO_MUCH = (
+    "The data holds about {each:.1f} bits a trainable parameter (the first epoch's summed loss "
+    "over {trainable} parameters), more than the {most:g} or so that one can hold: it will not all "
+    "be learned. Train more of them (sft.r, sft.method=full), or fewer rows."
+)
 Tell = Callable[[dict[str, Any]], None]
 
 
@@ -46,6 +54,56 @@ def teller(curve: Path, steps: int, tell: Tell) -> TrainerCallback:
                 control.should_log = True
 
     return Teller()
+
+
+def capacity(curve: Path, first_seen: Sequence[float], tell: Tell) -> TrainerCallback:
+    """Warns once the first epoch's summed loss says that the data holds more than weights can.
+
+    Allen-Zhu and Li 2024 ("Knowledge Capacity Scaling Laws", arXiv:2404.05405) find two bits a
+    parameter; what a token adds to that is its loss when it is first seen. `first_seen` are the
+    tokens that each step of the first epoch learns.
+    """
+    from transformers import TrainerCallback
+
+    class Capacity(TrainerCallback):
+        def on_step_end(
+            self,
+            args: TrainingArguments,
+            state: TrainerState,
+            control: TrainerControl,
+            **_: object,
+        ) -> None:
+            if state.global_step == len(first_seen):
+                control.should_log = True
+
+        def on_log(
+            self,
+            args: TrainingArguments,
+            state: TrainerState,
+            control: TrainerControl,
+            model: Any = None,  # noqa: ANN401 - whatever is trained
+            logs: dict[str, float] | None = None,
+            **_: object,
+        ) -> None:
+            if state.global_step != len(first_seen) or "loss" not in (logs or {}):
+                return
+            trainable = sum(one.numel() for one in model.parameters() if one.requires_grad)
+            each = bits(curve, first_seen) / trainable
+            if each > MOST_BITS:
+                tell({"said": TOO_MUCH.format(each=each, most=MOST_BITS, trainable=trainable)})
+
+    return Capacity()
+
+
+def bits(curve: Path, first_seen: Sequence[float]) -> float:
+    """The loss of all tokens when they were first seen, in bits, from the means in a curve."""
+    total, last = 0.0, 0
+    for line in curve.read_text(encoding="utf-8").splitlines():
+        logged = json.loads(line)
+        if "loss" in logged:
+            total += logged["loss"] * sum(first_seen[last : logged["step"]])
+            last = logged["step"]
+    return total / math.log(2)
 
 
 def cut(curve: Path, *, after: int) -> None:

@@ -23,3 +23,15 @@ class Bottleneck(Settings):
         tuple[Literal["attention", "mlp"], ...] | None, Field(min_length=1), DECISION
     ] = None
     scale: Annotated[float | None, Field(gt=0), DECISION] = None
+
+
+class Stopping(Settings):
+    """`sft.stopping`: end early, once `patience` measurements have brought nothing better.
+
+    The loss on rows held out is measured each `every` steps (null: a tenth of all), and is better
+    where it is lower by more than `least`. What comes out is the model of the best measurement.
+    """
+
+    patience: Annotated[int, Field(ge=1), DECISION] = 3
+    least: Annotated[float, Field(ge=0), DECISION] = 0.0
+    every: Annotated[int | None, Field(ge=1), DECISION] = None

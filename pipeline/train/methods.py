@@ -72,7 +72,7 @@ def peft_config(config: Config, base: Path, *, steps: int) -> PeftConfig | None:
         )
     shared: dict[str, Any] = {
         "task_type": TASK,
-        "lora_alpha": 2 * config.r if config.alpha is None else config.alpha,
+        "lora_alpha": config.scaling,
         "lora_dropout": config.dropout,
         "target_modules": targets,
         **layers_of,

@@ -10,13 +10,14 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipeline.stage import DECISION, OPERATIONAL, StageConfig
-from pipeline.train.groups import Bottleneck
+from pipeline.train.groups import Bottleneck, Stopping
 
 METHODS = (
     *("lora", "rslora", "dora", "pissa", "adalora", "qlora", "fourierft"),
     *("prefix", "prefix_mlp", "prompt", "p_tuning", "p_tuning_lstm", "llama_adapter"),
     *("bottleneck", "bottleneck_parallel", "full"),
 )
+WITH_ALPHA = ("lora", "rslora", "dora", "pissa", "adalora", "qlora")
 BOTTLENECKS = ("bottleneck", "bottleneck_parallel")
 PROMPTS = ("prefix", "prefix_mlp", "prompt", "p_tuning", "p_tuning_lstm")
 """Methods that put virtual tokens before a text."""
@@ -24,6 +25,8 @@ RATES = {"full": 2e-5, "prompt": 3e-2, "p_tuning": 1e-3, "p_tuning_lstm": 1e-3, 
 LAYERS = r"^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$"
 ADAPTER_RATE = 2e-4
 """Ten times that of full fine-tuning."""
+MOST_BITS = 2.0
+"""Bits a trainable parameter can hold; data of more is not learned by heart, nor all of it."""
 
 
 class Config(StageConfig):
@@ -63,6 +66,7 @@ class Config(StageConfig):
     save_every: Annotated[int, Field(ge=1), OPERATIONAL] = 100
     merge: Annotated[bool, OPERATIONAL] = False
     bottleneck: Bottleneck | None = None
+    stopping: Stopping | None = None
 
     @model_validator(mode="after")
     def _can_work(self) -> Config:
@@ -80,6 +84,10 @@ class Config(StageConfig):
             raise ValueError(f"bottleneck counts under the methods {' and '.join(BOTTLENECKS)}")
         if self.layers is not None and self.method in (*PROMPTS, "llama_adapter", "full"):
             raise ValueError(f"method {self.method} and layers: it has none in single layers")
+        if self.stopping is not None and not self.validation:
+            raise ValueError(
+                "stopping looks at the loss on rows held out: set a validation above 0"
+            )
         if self.batch % min(self.device_batch, self.batch):
             raise ValueError("batch is no multiple of device_batch")
         return self
@@ -88,6 +96,11 @@ class Config(StageConfig):
     def rate(self) -> float:
         """The learning rate, as set or as the method wants it."""
         return self.learning_rate or RATES.get(self.method, ADAPTER_RATE)
+
+    @property
+    def scaling(self) -> float | None:
+        """The alpha of LoRA and its kin, as set or twice the rank; null where there is none."""
+        return (self.alpha or 2.0 * self.r) if self.method in WITH_ALPHA else None
 
     @property
     def is_quantized(self) -> bool:

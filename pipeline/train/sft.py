@@ -26,13 +26,14 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
 from pipeline.train import curve, tiny
-from pipeline.train.arguments import arguments
+from pipeline.train.arguments import arguments, is_bf16
 from pipeline.train.curve import Tell
 from pipeline.train.encoding import ANSWERS, Encoded, Encoder
 from pipeline.train.loading import loading
 from pipeline.train.methods import bottleneck_shape, callbacks, peft_config, quantization
 from pipeline.train.prompt_ids import UnwritableError
 from pipeline.train.settings import Config
+from pipeline.train.stopping import has_stalled, stopper, told_of_end
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 TINY_STEPS = 300
 CHECKPOINTS = "checkpoints"
 CURVE = "metrics.jsonl"
-MOST_BITS = 2.0
-"""Bits a trainable parameter can hold; data of more is not learned by heart, nor all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +99,7 @@ def run(job: Job, tell: Tell) -> None:
         )
     if is_ordered:
         tell({"said": "Rows are shown in the order of their column `curriculum`."})
+    tell({"used": _used(job.config, most)})
     found = _train(job, base, tokenizer, to_train, to_measure, tell, is_ordered=is_ordered)
     cut = sum(verdict.cut > 0 for verdict in verdicts if verdict.reason is None)
     tell({"done": found | {"rows_trained": len(to_train), "rows_cut": cut}})
@@ -169,6 +169,21 @@ def _context(base: Path, config: Config) -> int:
     return min(config.max_length or 2048, reads - virtual)
 
 
+def _used(config: Config, most: int) -> dict[str, Any]:
+    """What was used where a setting is null."""
+    found: dict[str, Any] = {
+        "alpha": config.scaling,
+        "learning_rate": config.rate,
+        "max_length": most,
+        "bf16": is_bf16(config),
+    }
+    if (shape := bottleneck_shape(config)) is not None:
+        names = ("width", "activation", "places", "scale")
+        found["bottleneck"] = {name: getattr(shape, name) for name in names}
+        found["bottleneck"]["places"] = list(shape.places)
+    return found
+
+
 def _described(base: Path) -> dict[str, Any]:
     """What the base's configuration says of it."""
     found: dict[str, Any] = json.loads((base / "config.json").read_text(encoding="utf-8"))
@@ -206,11 +221,14 @@ def _train(
     is_ordered: bool,
 ) -> dict[str, Any]:
     """Train and save; gives what the books say of it."""
-    from transformers.trainer_utils import get_last_checkpoint
-
     config = job.config
+    if config.stopping is not None and not to_measure:
+        raise InputError("sft.stopping looks at the loss on rows held out, and none is held out.")
     metrics = job.out / CURVE
+    epoch = math.ceil(len(to_train) / config.batch)
     steps = config.max_steps or max(math.ceil(len(to_train) / config.batch * config.epochs), 1)
+    learned = sum(one.learned for one in to_train)
+    first_seen = [learned / max(len(to_train) / config.batch, 1)] * min(epoch, steps)
     checkpoints = job.out / CHECKPOINTS
     settings = arguments(
         config,
@@ -230,34 +248,76 @@ def _train(
             eval_dataset=_dataset(to_measure) if to_measure else None,
             processing_class=tokenizer,
             peft_config=peft_config(config, base, steps=steps),
-            callbacks=[curve.teller(metrics, steps, tell), *callbacks(config)],
+            callbacks=[
+                curve.teller(metrics, steps, tell),
+                curve.capacity(metrics, first_seen, tell),
+                *([stopper(config.stopping)] if config.stopping else []),
+                *callbacks(config),
+            ],
         )
     if config.method == "llama_adapter":  # PEFT has kept the forward that TRL has replaced since
         trainer.model.base_model.forward = trainer.model.get_base_model().forward
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None  # type: ignore[no-untyped-call]
-    curve.cut(metrics, after=int(last.rpartition("-")[2]) if last else 0)
-    ended = trainer.train(resume_from_checkpoint=last)
+    if config.method == "qlora":
+        _settle(trainer.model)
+    trainable = sum(one.numel() for one in trainer.model.parameters() if one.requires_grad)
+    _go_on(trainer, config, checkpoints, metrics, steps)
+    if config.stopping is not None:
+        tell({"said": told_of_end(trainer.state, steps)})
     held_out = trainer.evaluate() if to_measure else {}
     found = {
-        "steps": ended.global_step,
+        "steps": trainer.state.global_step,
         "loss": curve.mean_loss(metrics),
         "held_out_loss": held_out.get("eval_loss"),
-        "trainable": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-        "learned_tokens": sum(one.learned for one in to_train),
+        "trainable": trainable,
+        "bits_a_parameter": curve.bits(metrics, first_seen) / trainable,
+        "learned_tokens": learned,
     }
     _save(job, trainer, tokenizer)
     return found
 
 
+def _settle(model: Any) -> None:  # noqa: ANN401 - PEFT's
+    """Have bitsandbytes round the base's weights now, as it does once on a processor.
+
+    It does so when they are first read without training, and a training that goes on would do that
+    at another step.
+    """
+    import torch
+
+    model.eval()
+    with torch.no_grad():
+        model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=model.device))
+    model.train()
+
+
+def _go_on(trainer: Any, config: Config, checkpoints: Path, metrics: Path, steps: int) -> None:  # noqa: ANN401 - TRL's
+    """Train from the last checkpoint there is; where no step is left, take what it holds."""
+    from transformers import TrainerState
+    from transformers.trainer_utils import get_last_checkpoint
+
+    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None  # type: ignore[no-untyped-call]
+    if last is None:
+        curve.cut(metrics, after=0)
+        trainer.train()
+        return
+    state = TrainerState.load_from_json(str(Path(last) / "trainer_state.json"))
+    curve.cut(metrics, after=state.global_step)
+    has_ended = config.stopping is not None and has_stalled(state.log_history, config.stopping)
+    if state.global_step < steps and not has_ended:
+        trainer.train(resume_from_checkpoint=last)
+        return
+    trainer.state = state
+    best = state.best_model_checkpoint if config.stopping else None
+    trainer._load_from_checkpoint(str(checkpoints / Path(best).name) if best else last)
+
+
 def _trainer(job: Job, base: Path, **given: Any) -> Any:  # noqa: ANN401 - TRL's
     """TRL's trainer, with the model that is trained."""
-    from pipeline.train import trainer
+    from pipeline.train.trainer import Trainer
 
     shape = bottleneck_shape(job.config)
     if shape is None:
-        return trainer.SFTTrainer(
-            model=str(base), quantization_config=quantization(job.config), **given
-        )
+        return Trainer(model=str(base), quantization_config=quantization(job.config), **given)
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -266,7 +326,7 @@ def _trainer(job: Job, base: Path, **given: Any) -> Any:  # noqa: ANN401 - TRL's
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     torch.manual_seed(job.seed)
     bottleneck.insert(model, shape)
-    found = trainer.BottleneckTrainer(model=model, **given)
+    found = Trainer(model=model, **given)
     found.base_name = job.named or str(base)
     return found
 

@@ -9,11 +9,19 @@ import pytest
 pytest.importorskip("trl", reason="the extra 'train' is not installed")
 
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.errors import InputError
 from pipeline.train import bottleneck
+from pipeline.train.groups import Stopping
+from pipeline.train.settings import METHODS, MOST_BITS
 from pipeline.train.sft import Job, run
-from tests.train.test_sft import loaded, logits, settings, sums, train, write
+from pipeline.train.stopping import has_stalled
+from tests.soaked import soaked
+from tests.train.test_sft import held_out_losses, loaded, logits, settings, sums, train, write
+
+STOPPED = ("lora", "adalora", "qlora", "bottleneck")
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +128,76 @@ def test_bottlenecks_of_another_base_are_refused(tmp_path: Path, base: Path) -> 
         )
     with pytest.raises(InputError, match="have no layers of names that are known"):
         bottleneck.insert(torch.nn.Linear(2, 2), bottleneck.Shape("serial", 8, "gelu", 1.0, ()))
+
+
+MISLED = {"max_steps": 20, "learning_rate": 0.02, "stopping": {"patience": 2, "every": 2}}
+
+
+def misleading() -> list[dict[str, Any]]:
+    """Rows by which those held out get worse the longer they are learned."""
+    rows = sums(80)
+    for row in rows:
+        if not row["held_out"]:
+            row["turns"][1]["content"] = "zzz " * 8
+    return rows
+
+
+@pytest.mark.parametrize("method", [soaked(one, one not in STOPPED) for one in METHODS])
+def test_what_comes_out_of_a_stopped_training_is_its_best_measurement(
+    tmp_path: Path, base: Path, method: str
+) -> None:
+    more = MISLED | {"method": method} | ({"learning_rate": 1.0} if method == "prompt" else {})
+    found, told = train(tmp_path / "whole", base, misleading(), **more)
+    losses = held_out_losses(tmp_path / "whole")
+    assert found["steps"] < 20
+    assert losses[-1] == pytest.approx(min(losses[:-1]), abs=1e-5), "measured again at the end"
+    assert len(losses) - 2 - losses.index(min(losses)) == 2, "two no better, and it ended"
+    said = [str(one["said"]) for one in told if "said" in one]
+    assert any(f"ended after step {found['steps']} of 20" in one for one in said)
+    for at in (3, found["steps"]) if method in ("lora", "adalora") else (found["steps"],):
+        folder = tmp_path / f"at-{at}"
+        again = killed_and_gone_on_with(folder, base, misleading(), at=at, **more)
+        assert same(found, again)
+        assert held_out_losses(folder) == pytest.approx(losses, abs=1e-6)
+
+
+@given(
+    st.lists(st.floats(0, 10).map(lambda one: round(one, 1)), max_size=12),
+    st.integers(1, 4),
+    st.sampled_from([0.0, 0.5]),
+)
+def test_a_training_has_stalled_once_so_many_measurements_were_no_better(
+    losses: list[float], patience: int, least: float
+) -> None:
+    expected = False
+    best = float("inf")
+    for at, loss in enumerate(losses):
+        if loss < best - least:
+            best = loss
+            expected = False
+        elif at + 1 == len(losses):
+            last = losses[-patience:]
+            before = losses[: len(losses) - len(last)]
+            expected = bool(before) and len(last) == patience
+            kept = float("inf")
+            for one in before:
+                kept = one if one < kept - least else kept
+            expected = expected and all(one >= kept - least for one in last)
+    log = [{"eval_loss": loss} for loss in losses]
+    assert has_stalled(log, Stopping(patience=patience, least=least)) == expected
+
+
+def test_data_that_holds_more_than_the_weights_can_is_told(tmp_path: Path, base: Path) -> None:
+    few, told = train(tmp_path / "few", base, r=1, layers="0", targets=["k_proj"], max_steps=20)
+    assert few["bits_a_parameter"] > MOST_BITS
+    said = [str(one["said"]) for one in told if "said" in one]
+    assert any("more than the 2 or so that one can hold" in one for one in said)
+    text = (tmp_path / "few" / "out" / "metrics.jsonl").read_text()
+    curve = [json.loads(line) for line in text.splitlines()]
+    logged = [(one["step"], one["loss"]) for one in curve if "loss" in one and one["step"] <= 9]
+    assert [step for step, _ in logged] == [1, 9], "the first epoch has 9 steps"
+    nats = (logged[0][1] + 8 * logged[1][1]) / 9 * few["learned_tokens"]
+    assert few["bits_a_parameter"] * few["trainable"] == pytest.approx(nats / 0.6931472, rel=1e-5)
+    many, told = train(tmp_path / "many", base, max_steps=20)
+    assert many["bits_a_parameter"] < MOST_BITS
+    assert not [one for one in told if "can hold" in str(one.get("said"))]
