@@ -35,7 +35,7 @@ from pipeline.run.judging import open_computed, publish_verdicts
 from pipeline.run.roles import Model
 from pipeline.schema import MESSAGE
 from pipeline.signals import Ending
-from pipeline.stage import Row, TrainStage
+from pipeline.stage import Row, TrainStage, columns_read
 from pipeline.terminal import safe
 from pipeline.train.settings import Config
 
@@ -43,7 +43,10 @@ MODEL = "model"
 """The folder of a run that holds what was trained."""
 BATCH = 2048
 ROWS = pa.schema(
-    [("turns", pa.list_(MESSAGE)), ("held_out", pa.bool_()), ("curriculum", pa.int64())]
+    [
+        *(("turns", pa.list_(MESSAGE)), ("held_out", pa.bool_()), ("curriculum", pa.float64())),
+        *(("copies", pa.int64()), ("phases", pa.list_(pa.int32()))),
+    ]
 )
 LOOK_EVERY_S = 0.1
 LAST = 12
@@ -130,7 +133,13 @@ def _write_rows(context: Context, step: Step, path: Path) -> None:
     assert isinstance(step.stage, TrainStage)
     seed = context.prepared.recipe.settings.seed
     there = context.input_columns()
-    columns = (*step.stage.reads, *(name for name in step.stage.may_read if name in there))
+    assert isinstance(step.config, Config)
+    by = "curriculum" if step.config.curriculum is None else step.config.curriculum.by
+    reads = columns_read(step.stage, step.config)
+    columns = (
+        *reads,
+        *(name for name in step.stage.may_read if name in there and name not in reads),
+    )
     with pq.ParquetWriter(path, ROWS) as writer:
         for rows in _batched(store.read_rows(context.input_shards(), columns)):
             context.ending.check()
@@ -138,7 +147,9 @@ def _write_rows(context: Context, step: Step, path: Path) -> None:
                 {
                     "turns": step.stage.turns(row),
                     "held_out": step.stage.is_held_out(row, step.config, seed),
-                    "curriculum": row.get("curriculum"),
+                    "curriculum": row.get(by),
+                    "copies": row.get("copies"),
+                    "phases": step.stage.phases(row, step.config),
                 }
                 for row in rows
             ]

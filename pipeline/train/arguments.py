@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from trl.trainer.sft_config import SFTConfig
 
 LOG_EVERY = 10
+SCHEDULES = {"constant": "constant_with_warmup"}
+"""Their `constant` leaves a warm-up out."""
 OPTIMIZERS = {"adamw": "adamw_torch", "adafactor": "adafactor", "adamw_8bit": "adamw_bnb_8bit"}
 
 
@@ -39,7 +41,7 @@ def arguments(
         per_device_eval_batch_size=device_batch,
         gradient_accumulation_steps=config.batch // device_batch,
         learning_rate=config.rate,
-        lr_scheduler_type=config.schedule,
+        lr_scheduler_type=SCHEDULES.get(config.schedule, config.schedule),
         warmup_steps=config.warmup,
         optim=OPTIMIZERS[config.optimizer],
         weight_decay=config.weight_decay,

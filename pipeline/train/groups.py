@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.stage import DECISION, Settings
+from pipeline.stage import DECISION, OPERATIONAL, Settings
 
 
 class Bottleneck(Settings):
@@ -35,3 +35,37 @@ class Stopping(Settings):
     patience: Annotated[int, Field(ge=1), DECISION] = 3
     least: Annotated[float, Field(ge=0), DECISION] = 0.0
     every: Annotated[int | None, Field(ge=1), DECISION] = None
+
+
+class Curriculum(Settings):
+    """`sft.curriculum`: rows by the number in a column, lowest first; of equal ones by lot."""
+
+    by: Annotated[str, Field(min_length=1), DECISION]
+    descending: Annotated[bool, DECISION] = False
+
+
+class Plain(Settings):
+    """`sft.plain`: plain text, as in pre-training, of which `share` of all shown tokens are.
+
+    `file` is Parquet or JSONL with a column `text`, or a text with an empty line between documents.
+    All of it is learned, without a chat template.
+    """
+
+    file: Annotated[str, Field(min_length=1), OPERATIONAL]  # its content is identity
+    share: Annotated[float, Field(gt=0, lt=1), DECISION] = 0.1
+
+
+class Phase(Settings):
+    """One of `sft.phases`: which rows are shown in it, how often, and how fast is learned.
+
+    Rows are those whose columns have one of the values of `where`; of these a `share`, and no more
+    than `cap`, drawn by lot. `plain` is the share of plain text (null: that of `sft.plain`);
+    `epochs` and `learning_rate` are the training's own where they are null.
+    """
+
+    where: Annotated[dict[str, tuple[str, ...]], Field(default_factory=dict), DECISION]
+    share: Annotated[float, Field(gt=0, le=1), DECISION] = 1.0
+    cap: Annotated[int | None, Field(ge=1), DECISION] = None
+    plain: Annotated[float | None, Field(ge=0, lt=1), DECISION] = None
+    epochs: Annotated[float | None, Field(gt=0), DECISION] = None
+    learning_rate: Annotated[float | None, Field(gt=0), DECISION] = None

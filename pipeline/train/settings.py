@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.stage import DECISION, OPERATIONAL, StageConfig
-from pipeline.train.groups import Bottleneck, Stopping
+from pipeline.train.groups import Bottleneck, Curriculum, Phase, Plain, Stopping
 
 METHODS = (
     *("lora", "rslora", "dora", "pissa", "adalora", "qlora", "fourierft"),
@@ -67,6 +67,15 @@ class Config(StageConfig):
     merge: Annotated[bool, OPERATIONAL] = False
     bottleneck: Bottleneck | None = None
     stopping: Stopping | None = None
+    curriculum: Curriculum | None = None
+    plain: Plain | None = None
+    phases: Annotated[tuple[Phase, ...] | None, Field(min_length=1), DECISION] = None
+
+    @field_validator("curriculum", mode="before")
+    @classmethod
+    def _named(cls, given: object) -> object:
+        """A column alone stands for what is sorted by it."""
+        return {"by": given} if isinstance(given, str) else given
 
     @model_validator(mode="after")
     def _can_work(self) -> Config:
@@ -88,6 +97,13 @@ class Config(StageConfig):
             raise ValueError(
                 "stopping looks at the loss on rows held out: set a validation above 0"
             )
+        if self.packing and (self.curriculum is not None or self.phases is not None):
+            raise ValueError(
+                "packing and an order: packing sorts rows by length; leave packing off, or "
+                "curriculum and phases"
+            )
+        if self.plain is None and any(phase.plain for phase in self.phases or ()):
+            raise ValueError("a phase has a share of plain text: name its file as plain.file")
         if self.batch % min(self.device_batch, self.batch):
             raise ValueError("batch is no multiple of device_batch")
         return self

@@ -9,13 +9,13 @@ What is ours is what goes in and what comes out: ids and labels (`encoding`), PE
     model/README.md      the card: base, data, every setting
 
 Rows are read from one Parquet file with `turns` (role and content), `held_out`, and `curriculum`:
-where every row has a place there, they are shown in that order. Needs no polars.
+where every row has a place there, they are shown in that order; `copies` is how often one stands in
+the mixture, `phases` are those that take it. Needs no polars.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +31,8 @@ from pipeline.train.curve import Tell
 from pipeline.train.encoding import ANSWERS, Encoded, Encoder
 from pipeline.train.loading import loading
 from pipeline.train.methods import bottleneck_shape, callbacks, peft_config, quantization
+from pipeline.train.plain import Pieces, documents
+from pipeline.train.plan import Example, Plan, planned
 from pipeline.train.prompt_ids import UnwritableError
 from pipeline.train.settings import Config
 from pipeline.train.stopping import has_stalled, stopper, told_of_end
@@ -83,26 +85,38 @@ def run(job: Job, tell: Tell) -> None:
     verdicts = [_verdict(row["turns"], one, most) for row, one in zip(rows, encoded, strict=True)]
     tell({"verdicts": [[v.reason, v.detail, v.tokens, v.learned] for v in verdicts]})
     kept = [
-        (one, row)
+        (_example(one, row), bool(row["held_out"]))
         for one, verdict, row in zip(encoded, verdicts, rows, strict=True)
         if isinstance(one, Encoded) and verdict.reason is None
     ]
-    is_ordered = all(row.get("curriculum") is not None for _, row in kept)
-    if is_ordered:
-        kept.sort(key=lambda entry: int(entry[1]["curriculum"]))
-    to_train = [one for one, row in kept if not row["held_out"]]
-    to_measure = [one for one, row in kept if row["held_out"]]
+    to_train = [one for one, is_held_out in kept if not is_held_out]
+    to_measure = [one.encoded for one, is_held_out in kept if is_held_out]
     if not to_train:
         raise InputError(
             f"of {len(rows)} rows none is left to train on: "
             f"{_reasons(verdicts) or 'all are held out'}. Raise sft.max_length where they are cut."
         )
-    if is_ordered:
-        tell({"said": "Rows are shown in the order of their column `curriculum`."})
+    pieces = None
+    if (plain := job.config.plain) is not None:
+        pieces = Pieces(tokenizer, documents(Path(plain.file)), most, job.seed)
+    plan = planned(to_train, job.config, job.seed, pieces)
+    if plan.order is not None and not job.config.phases:
+        by = "curriculum" if job.config.curriculum is None else job.config.curriculum.by
+        tell({"said": f"Rows are shown in the order of their column `{by}`."})
+    for said in plan.said:
+        tell({"said": said})
     tell({"used": _used(job.config, most)})
-    found = _train(job, base, tokenizer, to_train, to_measure, tell, is_ordered=is_ordered)
+    found = _train(job, base, tokenizer, plan, to_measure, tell)
+    if pieces is not None:
+        found["plain_tokens"] = plan.plain_tokens
     cut = sum(verdict.cut > 0 for verdict in verdicts if verdict.reason is None)
     tell({"done": found | {"rows_trained": len(to_train), "rows_cut": cut}})
+
+
+def _example(encoded: Encoded, row: dict[str, Any]) -> Example:
+    copies = row.get("copies")
+    phases = tuple(row.get("phases") or ())
+    return Example(encoded, row.get("curriculum"), 1 if copies is None else copies, phases)
 
 
 def _reasons(verdicts: Sequence[Verdict]) -> str:
@@ -214,21 +228,23 @@ def _train(
     job: Job,
     base: Path,
     tokenizer: PreTrainedTokenizerFast,
-    to_train: Sequence[Encoded],
+    plan: Plan,
     to_measure: Sequence[Encoded],
     tell: Tell,
-    *,
-    is_ordered: bool,
 ) -> dict[str, Any]:
     """Train and save; gives what the books say of it."""
+    from trl.data_utils import pack_dataset
+
     config = job.config
     if config.stopping is not None and not to_measure:
         raise InputError("sft.stopping looks at the loss on rows held out, and none is held out.")
     metrics = job.out / CURVE
-    epoch = math.ceil(len(to_train) / config.batch)
-    steps = config.max_steps or max(math.ceil(len(to_train) / config.batch * config.epochs), 1)
-    learned = sum(one.learned for one in to_train)
-    first_seen = [learned / max(len(to_train) / config.batch, 1)] * min(epoch, steps)
+    dataset = _dataset(plan.examples)
+    longest = max(len(one.ids) for one in plan.examples)
+    if config.packing:
+        plan.packs = len(pack_dataset(dataset, longest))
+    steps = plan.steps(config.batch, config.max_steps)
+    first_seen = plan.first_seen(config.batch, steps)
     checkpoints = job.out / CHECKPOINTS
     settings = arguments(
         config,
@@ -236,15 +252,15 @@ def _train(
         job.seed,
         steps=steps,
         n_measured=len(to_measure),
-        longest=max(len(one.ids) for one in to_train),
+        longest=longest,
     )
-    settings.train_sampling_strategy = "sequential" if is_ordered else "random"
+    settings.train_sampling_strategy = "random" if plan.order is None else "sequential"
     with loading(base):
         trainer = _trainer(
             job,
             base,
             args=settings,
-            train_dataset=_dataset(to_train),
+            train_dataset=dataset if plan.order is None else dataset.select(plan.order),
             eval_dataset=_dataset(to_measure) if to_measure else None,
             processing_class=tokenizer,
             peft_config=peft_config(config, base, steps=steps),
@@ -255,6 +271,7 @@ def _train(
                 *callbacks(config),
             ],
         )
+    trainer.factors = plan.step_rates(config.batch)
     if config.method == "llama_adapter":  # PEFT has kept the forward that TRL has replaced since
         trainer.model.base_model.forward = trainer.model.get_base_model().forward
     if config.method == "qlora":
@@ -270,7 +287,7 @@ def _train(
         "held_out_loss": held_out.get("eval_loss"),
         "trainable": trainable,
         "bits_a_parameter": curve.bits(metrics, first_seen) / trainable,
-        "learned_tokens": learned,
+        "learned_tokens": sum(one.learned for one in plan.examples),
     }
     _save(job, trainer, tokenizer)
     return found

@@ -8,8 +8,9 @@ here holds the weights that are trained, under their own names, and no base.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,6 +18,10 @@ from torch import nn
 from trl.trainer.sft_trainer import SFTTrainer
 
 from pipeline.train import bottleneck
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
 
 STATE, RANKS = "trainable.safetensors", "rank_pattern.json"
 IMPORTANCE = ("ipt", "exp_avg_ipt", "exp_avg_unc")
@@ -28,6 +33,27 @@ class Trainer(SFTTrainer):
 
     base_name = ""
     """What is said of the base beside bottleneck adapters."""
+    factors: Sequence[float] = ()
+    """What the learning rate of each step is multiplied by, where phases have their own."""
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: Optimizer | None = None
+    ) -> LRScheduler:
+        """Transformers' own, which each phase multiplies."""
+        schedule: Any = super().create_scheduler(num_training_steps, optimizer)
+        if self.factors and not getattr(schedule, "has_phases", False):
+            schedule.lr_lambdas = [self._in_phases(one) for one in schedule.lr_lambdas]
+            schedule.has_phases = True
+            for group, begun in zip(
+                schedule.optimizer.param_groups, schedule.base_lrs, strict=True
+            ):
+                group["lr"] = begun * schedule.lr_lambdas[0](0)
+        found: LRScheduler = schedule
+        return found
+
+    def _in_phases(self, shape: Callable[[int], float]) -> Callable[[int], float]:
+        last = len(self.factors) - 1
+        return lambda step: shape(step) * self.factors[min(step, last)]
 
     @property
     def _is_ours(self) -> bool:

@@ -39,7 +39,8 @@ def sums(n: int) -> list[dict[str, Any]]:
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     schema = pa.schema(
         [("turns", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
-         ("held_out", pa.bool_()), ("curriculum", pa.int64())]
+         ("held_out", pa.bool_()), ("curriculum", pa.float64()), ("copies", pa.int64()),
+         ("phases", pa.list_(pa.int32()))]
     )  # fmt: skip
     pq.write_table(pa.Table.from_pylist(rows, schema), path)
     return path
@@ -196,6 +197,8 @@ def test_packed_documents_do_not_see_each_other(tmp_path: Path, base: Path) -> N
         ({"method": "prompt", "layers": "1"}, "it has none in single layers"),
         ({"bottleneck": {"width": 8}}, "counts under the methods bottleneck and"),
         ({"stopping": {}, "validation": 0}, "stopping looks at the loss on rows held out"),
+        ({"packing": True, "curriculum": "rating"}, "packing and an order"),
+        ({"phases": [{"plain": 0.5}]}, "name its file as plain.file"),
         ({"batch": 10, "device_batch": 4}, "no multiple of device_batch"),
         ({"method": "ia4"}, "Input should be"),
     ],

@@ -8,14 +8,20 @@ import pytest
 
 pytest.importorskip("trl", reason="the extra 'train' is not installed")
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 from pipeline.errors import InputError
 from pipeline.train import bottleneck
+from pipeline.train.encoding import Encoded
 from pipeline.train.groups import Stopping
-from pipeline.train.settings import METHODS, MOST_BITS
+from pipeline.train.plain import Pieces, check, documents
+from pipeline.train.plan import Example, planned
+from pipeline.train.settings import METHODS, MOST_BITS, Config
 from pipeline.train.sft import Job, run
 from pipeline.train.stopping import has_stalled
 from tests.soaked import soaked
@@ -201,3 +207,144 @@ def test_data_that_holds_more_than_the_weights_can_is_told(tmp_path: Path, base:
     many, told = train(tmp_path / "many", base, max_steps=20)
     assert many["bits_a_parameter"] < MOST_BITS
     assert not [one for one in told if "can hold" in str(one.get("said"))]
+
+
+def ids(told: list[dict[str, Any]]) -> list[str]:
+    return [str(one["said"]) for one in told if "said" in one]
+
+
+def shown(rows: list[Example], config: Config, seed: int = 1) -> list[int]:
+    order = planned(rows, config, seed).order
+    assert order is not None
+    return order
+
+
+def example(place: float | None, tokens: int = 4, **more: Any) -> Example:
+    return Example(Encoded(list(range(tokens)), [-100, *range(1, tokens)]), place, **more)
+
+
+@given(
+    st.lists(st.none() | st.integers(0, 5), min_size=1, max_size=20),
+    st.booleans(),
+    st.integers(1, 3),
+)
+def test_a_curriculum_goes_from_easy_to_hard_in_every_epoch(
+    places: list[int | None], descending: bool, epochs: int
+) -> None:
+    rows = [example(place) for place in places]
+    by = {"by": "rating", "descending": descending}
+    order = shown(rows, settings(curriculum=by, epochs=epochs))
+    assert order == shown(rows, settings(curriculum=by, epochs=epochs)), "the same each time"
+    assert len(order) == epochs * len(rows)
+    for epoch in range(epochs):
+        mine = order[epoch * len(rows) : (epoch + 1) * len(rows)]
+        assert sorted(mine) == list(range(len(rows)))
+        seen = [places[at] for at in mine]
+        numbers = [place for place in seen if place is not None]
+        assert numbers == sorted(numbers, reverse=descending)
+        assert seen == numbers + [None] * (len(seen) - len(numbers)), "those without are last"
+
+
+def test_phases_draw_their_rows_by_share_and_cap() -> None:
+    rows = [example(None, phases=(0,) if at % 2 else (0, 1)) for at in range(40)]
+    phases = [{"cap": 7, "epochs": 2}, {"share": 0.5, "epochs": 1}, {"where": {"task_type": ["x"]}}]
+    with pytest.raises(InputError, match=r"phase 3 shows no row .* none has task_type x"):
+        shown(rows, settings(phases=phases))
+    order = shown(rows, settings(phases=phases[:2]))
+    assert len(order) == 2 * 7 + 10
+    assert sorted(order[:7]) == sorted(order[7:14])
+    assert order[:7] != order[7:14], "another order in each epoch"
+    assert all(at % 2 == 0 for at in order[14:])
+    assert len(set(order[14:])) == 10
+    plan = planned(rows, settings(phases=[{"epochs": 1, "learning_rate": 1e-4}, {"epochs": 1}]), 1)
+    assert plan.step_rates(8) == [0.5] * 5 + [1.0] * 3
+    assert sum(plan.first_seen(8, 8)) == 40 * 3
+
+
+def test_a_row_that_repeats_in_a_mixture_is_learned_so_often() -> None:
+    rows = [example(0.0, copies=copies) for copies in (1, 3, 0)]
+    assert sorted(shown(rows, settings(epochs=1))) == [0, 1, 1, 1]
+    plain = planned([example(None, copies=copies) for copies in (1, 3, 0)], settings(), 1)
+    assert plan_size(plain) == (4, None)
+
+
+def plan_size(plan: Any) -> tuple[int, list[int] | None]:
+    return len(plan.examples), plan.order
+
+
+def test_rows_in_an_order_are_not_packed() -> None:
+    with pytest.raises(InputError, match=r"leave sft\.packing off"):
+        planned([example(1.0)], settings(packing=True), 1)
+
+
+TEXTS = [f"Number {n} is what comes after {n - 1}, and before {n + 1}." for n in range(50)]
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "txt"])
+def test_plain_text_has_its_share_of_the_tokens(tmp_path: Path, base: Path, form: str) -> None:
+    path = tmp_path / f"plain.{form}"
+    if form == "parquet":
+        pq.write_table(pa.table({"text": [*TEXTS, None, " "]}), path)
+    elif form == "jsonl":
+        path.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
+    else:
+        path.write_text("\n\n".join(TEXTS))
+    assert documents(path) == TEXTS
+    check(path)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    pieces = Pieces(tokenizer, documents(path), 16, seed=1)
+    rows = [example(None, tokens=100) for _ in range(9)]
+    given = settings(plain={"file": str(path), "share": 0.1})
+    plan = planned(rows, given, 1, pieces)
+    assert plan.plain_tokens == sum(len(one.ids) for one in pieces.examples)
+    assert 100 <= plan.plain_tokens < 116, "a tenth of all tokens, but for the last piece"
+    assert all(one.labels == one.ids for one in pieces.examples)
+    assert any(one.ids[-1] == tokenizer.eos_token_id for one in pieces.examples)
+    assert not plan.said
+    more = planned(rows, settings(plain={"file": str(path), "share": 0.9}), 1,
+                   Pieces(tokenizer, TEXTS[:2], 16, seed=1))  # fmt: skip
+    assert "There is less plain text" in more.said[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("none.txt", None, "cannot be read"),
+        ("empty.txt", "", "holds no document"),
+        ("wrong.jsonl", '{"body": "x"}', "has no text in a column 'text'; it has body"),
+        ("list.jsonl", "[1]", "has no text in a column 'text'"),
+        ("broken.jsonl", "{", "cannot be read"),
+        ("broken.parquet", "x", "is no Parquet file"),
+    ],
+)
+def test_plain_text_that_is_none(tmp_path: Path, name: str, text: str | None, told: str) -> None:
+    path = tmp_path / name
+    if text is not None:
+        path.write_text(text)
+    for look in (check, documents):
+        with pytest.raises(InputError, match=told):
+            look(path)
+
+
+def test_an_annealing_phase_goes_on_after_a_kill_with_the_rows_that_were_left(
+    tmp_path: Path, base: Path
+) -> None:
+    path = tmp_path / "plain.txt"
+    path.write_text("\n\n".join(TEXTS))
+    more = {
+        "plain": {"file": str(path)},
+        "phases": [{"plain": 0.5, "epochs": 0.5, "learning_rate": 1e-3}, {"plain": 0, "epochs": 1}],
+        "curriculum": {"by": "rating"},
+        "max_steps": None,
+        "save_every": 2,
+    }
+    rows = [dict(row, curriculum=number % 7, phases=[0, 1]) for number, row in enumerate(sums(80))]
+    found, told = train(tmp_path / "whole", base, rows, **more)
+    assert any("Phase 1 shows 36 times a row (36 rows) and" in said for said in ids(told))
+    assert any("learning rate 0.001" in said for said in ids(told))
+    assert found["plain_tokens"] > 0
+    text = (tmp_path / "whole" / "out" / "metrics.jsonl").read_text()
+    rates = [json.loads(line).get("learning_rate") for line in text.splitlines()]
+    again = killed_and_gone_on_with(tmp_path / "again", base, rows, at=5, **more)
+    assert same(found, again)
+    assert max(rate for rate in rates if rate) > 2e-4, "the first phase learns faster"
