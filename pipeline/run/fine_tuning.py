@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow as pa
@@ -32,6 +33,14 @@ def check_fine_tuning(found: Recipe, problems: Problems) -> None:
                         "as it stands; mask it before and leave 'mask' out, or leave it out."
                     )
                 )
+        group = step.config.distributed
+        if group is not None and group.strategy == "deepspeed" and find_spec("deepspeed") is None:
+            problems.add(
+                RecipeError(
+                    f"{step.name}.distributed.strategy=deepspeed needs deepspeed: pip install "
+                    "deepspeed, or set 'fsdp'."
+                )
+            )
         _check_columns(step.name, step.config, problems)
 
 

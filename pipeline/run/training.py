@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import errors, manifest, redact, store
-from pipeline.errors import SynthError
+from pipeline.errors import InterruptedRunError, SynthError
 from pipeline.recipe import Step
 from pipeline.run import model_card
 from pipeline.run.context import Context
@@ -37,6 +37,7 @@ from pipeline.schema import MESSAGE
 from pipeline.signals import Ending
 from pipeline.stage import Row, TrainStage, columns_read
 from pipeline.terminal import safe
+from pipeline.train import sft_child
 from pipeline.train.settings import Config
 
 MODEL = "model"
@@ -78,13 +79,21 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
         "named": base.uri.place if base is not None else None,
         "rows": str(staging / "rows.parquet"),
         "out": str(out.resolve()),
-        "config": step.config.model_dump(mode="json"),
+        "config": _config(step.config),
         "seed": context.prepared.recipe.settings.seed,
         "keys": redact.remembered(),
     }
     verdicts: list[Any] = []
     used: dict[str, Any] = {}
-    for said in _said(given, context.run / LOGS / f"{step.name}.log", context.ending):
+    log = context.run / LOGS / f"{step.name}.log"
+    outcome = out / sft_child.OUTCOME
+    if outcome.is_file():  # it was trained, and ended before that was written down
+        heard: Iterable[dict[str, Any]] = json.loads(outcome.read_text(encoding="utf-8"))
+    elif step.config.distributed is not None and step.config.distributed.by_hand:
+        raise _to_be_started(step, given)
+    else:
+        heard = _said(given, log, context.ending)
+    for said in heard:
         if "verdicts" in said:
             verdicts = said["verdicts"]
         elif "said" in said:
@@ -121,7 +130,30 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
         path.write_text(card, encoding="utf-8")
     publish_verdicts(context, step, folder, frame, step.stage.writes)
     context.seal(folder, total, total)
+    for name in (sft_child.JOB, sft_child.OUTCOME):
+        (out / name).unlink(missing_ok=True)
     shutil.rmtree(staging)  # the rows once more, in a place that a purge does not look into
+
+
+def _config(config: Config) -> dict[str, Any]:
+    """The settings as a process takes them, which may be started in another folder."""
+    found = config.model_dump(mode="json")
+    if config.plain is not None:
+        found["plain"]["file"] = str(Path(config.plain.file).resolve())
+    return found
+
+
+def _to_be_started(step: Step, given: dict[str, Any]) -> InterruptedRunError:
+    """What is said where somebody else starts the processes."""
+    assert isinstance(step.config, Config)
+    given.pop("keys")
+    given["rows"] = str(Path(given["rows"]).resolve())
+    job = sft_child.write(given)
+    launch = " ".join(["accelerate launch", *sft_child.command(job, step.config.processes)])
+    return InterruptedRunError(
+        f"{step.name} is ready to be trained by hand:\n  {launch}\n"
+        "Then start the same command again."
+    )
 
 
 def _folder_of(base: Model | None) -> str | None:
@@ -192,6 +224,8 @@ def _said(given: dict[str, Any], log: Path, ending: Ending) -> Iterator[dict[str
                 continue
             if line is None:
                 break
+            if not line.startswith("{"):
+                continue  # what a launcher prints
             said: dict[str, Any] = json.loads(line)
             if "error" in said:
                 kind: type[SynthError] = getattr(errors, said["error"])

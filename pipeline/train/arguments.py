@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.train import sharing
 from pipeline.train.settings import Config
 
 if TYPE_CHECKING:
@@ -33,13 +34,14 @@ def arguments(
     has_gpu = torch.cuda.is_available()
     stopping = config.stopping
     every = min((stopping and stopping.every) or max(steps // 10, 1), steps)
-    device_batch = min(config.device_batch, config.batch)
+    processes = sharing.state().num_processes
+    device_batch = sharing.device_batch(config, processes)
     return SFTConfig(
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=device_batch,
         per_device_eval_batch_size=device_batch,
-        gradient_accumulation_steps=config.batch // device_batch,
+        gradient_accumulation_steps=config.batch // (device_batch * processes),
         learning_rate=config.rate,
         lr_scheduler_type=SCHEDULES.get(config.schedule, config.schedule),
         warmup_steps=config.warmup,
@@ -67,4 +69,5 @@ def arguments(
         data_seed=seed,
         report_to="none",
         disable_tqdm=True,
+        **sharing.arguments(config),
     )

@@ -38,6 +38,8 @@ def teller(curve: Path, steps: int, tell: Tell) -> TrainerCallback:
             logs: dict[str, float] | None = None,
             **_: object,
         ) -> None:
+            if not state.is_world_process_zero:
+                return
             with curve.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
 
@@ -85,7 +87,8 @@ def capacity(curve: Path, first_seen: Sequence[float], tell: Tell) -> TrainerCal
             logs: dict[str, float] | None = None,
             **_: object,
         ) -> None:
-            if state.global_step != len(first_seen) or "loss" not in (logs or {}):
+            is_time = state.global_step == len(first_seen) and "loss" in (logs or {})
+            if not is_time or not state.is_world_process_zero:
                 return
             trainable = sum(one.numel() for one in model.parameters() if one.requires_grad)
             each = bits(curve, first_seen) / trainable

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.stage import DECISION, OPERATIONAL, Settings
 
@@ -69,3 +69,38 @@ class Phase(Settings):
     plain: Annotated[float | None, Field(ge=0, lt=1), DECISION] = None
     epochs: Annotated[float | None, Field(gt=0), DECISION] = None
     learning_rate: Annotated[float | None, Field(gt=0), DECISION] = None
+
+
+class Distributed(Settings):
+    """`sft.distributed`: how several processes share the training; handed on as it is.
+
+    `fsdp` goes to `fsdp_config` of transformers, `deepspeed` is its configuration, `ddp` is what
+    transformers has under names that begin so (`{bucket_cap_mb: 25}`). With `by_hand`
+    nothing is started: `accelerate launch`, or a batch system, starts what the run has written.
+    """
+
+    strategy: Annotated[Literal["ddp", "fsdp", "deepspeed"], OPERATIONAL] = "ddp"
+    ddp: Annotated[dict[str, Any], Field(default_factory=dict), OPERATIONAL]
+    fsdp: Annotated[dict[str, Any], Field(default_factory=dict), OPERATIONAL]
+    deepspeed: Annotated[dict[str, Any], Field(default_factory=dict), OPERATIONAL]
+    by_hand: Annotated[bool, OPERATIONAL] = False
+
+    @model_validator(mode="after")
+    def _fits(self) -> Distributed:
+        for name in ("ddp", "fsdp", "deepspeed"):
+            if getattr(self, name) and self.strategy != name:
+                raise ValueError(f"{name} counts under the strategy {name!r}: {self.strategy!r}")
+        if self.strategy == "deepspeed" and not self.deepspeed:
+            raise ValueError("the strategy 'deepspeed' needs its configuration: deepspeed: {...}")
+        known = {
+            "backend",
+            "timeout",
+            "find_unused_parameters",
+            "bucket_cap_mb",
+            "broadcast_buffers",
+        }
+        if unknown := sorted(self.ddp.keys() - known):
+            raise ValueError(
+                f"ddp has no setting {unknown[0]!r}; there are {', '.join(sorted(known))}"
+            )
+        return self

@@ -1,8 +1,8 @@
 """What a training shows, in which order, and how fast it learns at each step.
 
-Without phases and without a curriculum the order is the trainer's, drawn anew for each epoch. With
-them it is written down here for the whole training, drawn from a seed, so that one that goes on
-after a kill shows what was left.
+The order is written down here for the whole training, drawn from a seed, so that one that goes on
+after a kill shows what was left, and that several processes take each step's rows from it as one
+would. Only packs, which TRL makes, are shuffled by the trainer.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Example:
 
 @dataclass(slots=True)
 class Plan:
-    """`examples` are shown in the `order` of their places, or in the trainer's where it is null.
+    """`examples` are shown in the `order` of their places, or packed where it is null.
 
     `rates` are what the learning rate of each entry of the order is multiplied by; `said` is told
     to who runs it.
@@ -48,25 +48,28 @@ class Plan:
     said: list[str] = field(default_factory=list)
     plain_tokens: int = 0
     epochs: float = 1.0
-    packs: int | None = None
+    packs: int = 0
     """How many packs they are, where they are packed."""
 
     def steps(self, batch: int, most: int | None) -> int:
-        """The steps of the training; `most` ends a written order early, and else says how many."""
+        """The steps of the training, at most `most`; fills the last one with rows shown before."""
         if self.order is None:
-            return most or max(math.ceil(self._a_epoch * self.epochs / batch), 1)
-        return min(math.ceil(len(self.order) / batch), most or len(self.order))
-
-    @property
-    def _a_epoch(self) -> int:
-        return len(self.examples) if self.packs is None else self.packs
+            return most or max(math.ceil(self.packs * self.epochs / batch), 1)
+        found = min(math.ceil(len(self.order) / batch), most or len(self.order))
+        last = len(self.order) % batch
+        if last and found * batch > len(self.order):
+            before = self.order[:-last] or self.order
+            more = [before[-1 - at % len(before)] for at in range(batch - last)]
+            self.order += more
+            self.rates += self.rates[-1:] * len(more)
+        return found
 
     def first_seen(self, batch: int, steps: int) -> list[float]:
         """The tokens that each step learns for the first time, up to the last that does."""
         if self.order is None:
             learned = sum(one.learned for one in self.examples)
-            epoch = math.ceil(self._a_epoch / batch)
-            return [learned / max(self._a_epoch / batch, 1)] * min(epoch, steps)
+            epoch = math.ceil(self.packs / batch)
+            return [learned / max(self.packs / batch, 1)] * min(epoch, steps)
         found, seen, last = [0.0] * steps, set[int](), 1
         for at, place in enumerate(self.order[: steps * batch]):
             if place not in seen:
@@ -96,14 +99,12 @@ def planned(
             "curriculum: leave sft.packing off, or the stage 'order' out."
         )
     phases = config.phases or (Phase(where={}),)
-    is_written = bool(config.phases) or has_places
-    if not is_written:  # an epoch of it, which the trainer shuffles
+    if config.packing:  # an epoch of it, which the trainer shuffles
         phases = (Phase(where={}, epochs=1.0),)
     found = Plan([row.encoded for row in rows], order=[])
     shown: list[int] = []
     for number, phase in enumerate(phases):
         one = _phase(rows, number, phase, config, Random(f"{seed} {number}"), has_places=has_places)
-        one = one if is_written else sorted(one)
         share = config.plain.share if config.plain is not None else 0.0
         share = share if phase.plain is None else phase.plain
         tokens = sum(len(rows[place].encoded.ids) for place in one)
@@ -124,11 +125,11 @@ def planned(
             found.said.append(
                 "There is less plain text than its share: it is shown more than once."
             )
-    if is_written:
-        found.order = shown
-        return found
-    examples = [found.examples[at] for at in shown]
-    return Plan(examples, None, [], found.said, found.plain_tokens, config.epochs)
+    if config.packing:
+        examples = [found.examples[at] for at in shown]
+        return Plan(examples, None, [], found.said, found.plain_tokens, config.epochs)
+    found.order = shown
+    return found
 
 
 def _phase(
@@ -143,7 +144,7 @@ def _phase(
     """The places of the rows that a phase shows, in its order, epoch after epoch."""
     mine = [at for at, row in enumerate(rows) if not config.phases or number in row.phases]
     drawn = min(best(len(mine), phase.share), phase.cap or len(mine))
-    if not drawn:
+    if not sum(rows[at].copies for at in mine):
         raise InputError(
             f"sft.phases: phase {number + 1} shows no row that can be learned from and is not held "
             f"out: none has {_where(phase)}."
@@ -152,6 +153,8 @@ def _phase(
         mine = sorted(rng.sample(mine, drawn))
     mine = [at for at in mine for _ in range(rows[at].copies)]
     wanted = max(round(len(mine) * (phase.epochs or config.epochs)), 1)
+    if config.max_steps is not None and not config.phases and not config.packing:
+        wanted = config.max_steps * config.batch
     shown: list[int] = []
     while len(shown) < wanted:
         rng.shuffle(mine)

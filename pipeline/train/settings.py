@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.stage import DECISION, OPERATIONAL, StageConfig
-from pipeline.train.groups import Bottleneck, Curriculum, Phase, Plain, Stopping
+from pipeline.train.groups import Bottleneck, Curriculum, Distributed, Phase, Plain, Stopping
 
 METHODS = (
     *("lora", "rslora", "dora", "pissa", "adalora", "qlora", "fourierft"),
@@ -34,7 +34,8 @@ class Config(StageConfig):
 
     `base` is a folder or a model of the hub; null is `tiny`, a small model made for the run, which
     shows the way and is worth nothing. `layers` limits an adapter to some ("8-15", "0,4,8-15").
-    `batch` is the rows of one step, of which `device_batch` are worked at together. `loss` is over
+    `batch` is the rows of one step, of which `device_batch` are worked at together, by each of
+    `processes` where several share them. `loss` is over
     the answers, or over all text. `validation` is the share of root tasks that is held out.
     """
 
@@ -65,11 +66,13 @@ class Config(StageConfig):
     validation: Annotated[float, Field(ge=0, lt=1), DECISION] = 0.05
     save_every: Annotated[int, Field(ge=1), OPERATIONAL] = 100
     merge: Annotated[bool, OPERATIONAL] = False
+    processes: Annotated[int, Field(ge=1), OPERATIONAL] = 1
     bottleneck: Bottleneck | None = None
     stopping: Stopping | None = None
     curriculum: Curriculum | None = None
     plain: Plain | None = None
     phases: Annotated[tuple[Phase, ...] | None, Field(min_length=1), DECISION] = None
+    distributed: Distributed | None = None
 
     @field_validator("curriculum", mode="before")
     @classmethod
@@ -104,6 +107,14 @@ class Config(StageConfig):
             )
         if self.plain is None and any(phase.plain for phase in self.phases or ()):
             raise ValueError("a phase has a share of plain text: name its file as plain.file")
+        strategy = None if self.distributed is None else self.distributed.strategy
+        if strategy in ("fsdp", "deepspeed"):
+            if self.method in (*BOTTLENECKS, "qlora", "llama_adapter", "adalora"):
+                raise ValueError(f"method {self.method} and {strategy}: it is not laid in shards")
+            if self.merge:
+                raise ValueError(f"merge and {strategy}: no process has all weights; merge later")
+        if self.processes > 1 and self.batch % self.processes:
+            raise ValueError("batch is no multiple of processes")
         if self.batch % min(self.device_batch, self.batch):
             raise ValueError("batch is no multiple of device_batch")
         return self

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
-from pipeline.train import curve, tiny
+from pipeline.train import curve, sharing, tiny
 from pipeline.train.arguments import arguments, is_bf16
 from pipeline.train.curve import Tell
 from pipeline.train.encoding import ANSWERS, Encoded, Encoder
@@ -76,8 +76,10 @@ def run(job: Job, tell: Tell) -> None:
     Raises `InputError` where nothing can be learned from, before any weight is loaded.
     """
     _quiet()
+    sharing.check(job.config)
     rows = pq.read_table(job.rows).to_pylist()
-    base = job.base or _tiny(job, rows, tell)
+    with sharing.first_before_others():
+        base = job.base or _tiny(job, rows, tell)
     tokenizer = _tokenizer(base)
     most = _context(base, job.config)
     encoder = Encoder(tokenizer, answers_only=job.config.loss == "answers")
@@ -100,7 +102,9 @@ def run(job: Job, tell: Tell) -> None:
     if (plain := job.config.plain) is not None:
         pieces = Pieces(tokenizer, documents(Path(plain.file)), most, job.seed)
     plan = planned(to_train, job.config, job.seed, pieces)
-    if plan.order is not None and not job.config.phases:
+    if not job.config.phases and (
+        job.config.curriculum is not None or all(one.place is not None for one in to_train)
+    ):
         by = "curriculum" if job.config.curriculum is None else job.config.curriculum.by
         tell({"said": f"Rows are shown in the order of their column `{by}`."})
     for said in plan.said:
@@ -281,7 +285,10 @@ def _train(
     if config.stopping is not None:
         tell({"said": told_of_end(trainer.state, steps)})
     held_out = trainer.evaluate() if to_measure else {}
-    found = {
+    _save(job, trainer, tokenizer)
+    if not sharing.is_first():
+        return {}
+    return {
         "steps": trainer.state.global_step,
         "loss": curve.mean_loss(metrics),
         "held_out_loss": held_out.get("eval_loss"),
@@ -289,8 +296,6 @@ def _train(
         "bits_a_parameter": curve.bits(metrics, first_seen) / trainable,
         "learned_tokens": sum(one.learned for one in plan.examples),
     }
-    _save(job, trainer, tokenizer)
-    return found
 
 
 def _settle(model: Any) -> None:  # noqa: ANN401 - PEFT's
@@ -314,11 +319,13 @@ def _go_on(trainer: Any, config: Config, checkpoints: Path, metrics: Path, steps
 
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None  # type: ignore[no-untyped-call]
     if last is None:
-        curve.cut(metrics, after=0)
+        with sharing.first_before_others():
+            curve.cut(metrics, after=0)
         trainer.train()
         return
     state = TrainerState.load_from_json(str(Path(last) / "trainer_state.json"))
-    curve.cut(metrics, after=state.global_step)
+    with sharing.first_before_others():
+        curve.cut(metrics, after=state.global_step)
     has_ended = config.stopping is not None and has_stalled(state.log_history, config.stopping)
     if state.global_step < steps and not has_ended:
         trainer.train(resume_from_checkpoint=last)
@@ -352,6 +359,9 @@ def _save(job: Job, trainer: Any, tokenizer: PreTrainedTokenizerFast) -> None:  
     """Adapter, or all weights, and where it is asked for both as one model; no checkpoint stays."""
     folder = job.out / ("full" if job.config.method == "full" else "adapter")
     trainer.save_model(str(folder))
+    if not sharing.is_first():
+        sharing.state().wait_for_everyone()
+        return
     tokenizer.save_pretrained(folder)
     (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle
     if job.config.merge:
@@ -359,6 +369,7 @@ def _save(job: Job, trainer: Any, tokenizer: PreTrainedTokenizerFast) -> None:  
         merged.save_pretrained(job.out / "merged")
         tokenizer.save_pretrained(job.out / "merged")
     shutil.rmtree(job.out / CHECKPOINTS, ignore_errors=True)
+    sharing.state().wait_for_everyone()
 
 
 def _dataset(rows: Sequence[Encoded]) -> Dataset:

@@ -1,6 +1,9 @@
 """Options of a fine-tuning for real, on the processor: adapters of our own, stopping, phases."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from pipeline.errors import InputError
-from pipeline.train import bottleneck
+from pipeline.train import bottleneck, sft_child, sharing
 from pipeline.train.encoding import Encoded
 from pipeline.train.groups import Stopping
 from pipeline.train.plain import Pieces, check, documents
@@ -213,6 +216,11 @@ def ids(told: list[dict[str, Any]]) -> list[str]:
     return [str(one["said"]) for one in told if "said" in one]
 
 
+def unbound(**more: Any) -> Config:
+    """Settings under which the epochs say how long a training is."""
+    return settings(max_steps=None, **more)
+
+
 def shown(rows: list[Example], config: Config, seed: int = 1) -> list[int]:
     order = planned(rows, config, seed).order
     assert order is not None
@@ -233,8 +241,8 @@ def test_a_curriculum_goes_from_easy_to_hard_in_every_epoch(
 ) -> None:
     rows = [example(place) for place in places]
     by = {"by": "rating", "descending": descending}
-    order = shown(rows, settings(curriculum=by, epochs=epochs))
-    assert order == shown(rows, settings(curriculum=by, epochs=epochs)), "the same each time"
+    order = shown(rows, unbound(curriculum=by, epochs=epochs))
+    assert order == shown(rows, unbound(curriculum=by, epochs=epochs)), "the same each time"
     assert len(order) == epochs * len(rows)
     for epoch in range(epochs):
         mine = order[epoch * len(rows) : (epoch + 1) * len(rows)]
@@ -249,27 +257,36 @@ def test_phases_draw_their_rows_by_share_and_cap() -> None:
     rows = [example(None, phases=(0,) if at % 2 else (0, 1)) for at in range(40)]
     phases = [{"cap": 7, "epochs": 2}, {"share": 0.5, "epochs": 1}, {"where": {"task_type": ["x"]}}]
     with pytest.raises(InputError, match=r"phase 3 shows no row .* none has task_type x"):
-        shown(rows, settings(phases=phases))
-    order = shown(rows, settings(phases=phases[:2]))
+        shown(rows, unbound(phases=phases))
+    order = shown(rows, unbound(phases=phases[:2]))
     assert len(order) == 2 * 7 + 10
     assert sorted(order[:7]) == sorted(order[7:14])
     assert order[:7] != order[7:14], "another order in each epoch"
     assert all(at % 2 == 0 for at in order[14:])
     assert len(set(order[14:])) == 10
-    plan = planned(rows, settings(phases=[{"epochs": 1, "learning_rate": 1e-4}, {"epochs": 1}]), 1)
+    plan = planned(rows, unbound(phases=[{"epochs": 1, "learning_rate": 1e-4}, {"epochs": 1}]), 1)
     assert plan.step_rates(8) == [0.5] * 5 + [1.0] * 3
     assert sum(plan.first_seen(8, 8)) == 40 * 3
 
 
 def test_a_row_that_repeats_in_a_mixture_is_learned_so_often() -> None:
     rows = [example(0.0, copies=copies) for copies in (1, 3, 0)]
-    assert sorted(shown(rows, settings(epochs=1))) == [0, 1, 1, 1]
-    plain = planned([example(None, copies=copies) for copies in (1, 3, 0)], settings(), 1)
-    assert plan_size(plain) == (4, None)
+    assert sorted(shown(rows, unbound(epochs=1))) == [0, 1, 1, 1]
+    plain = planned([example(None, copies=copies) for copies in (1, 3, 0)], unbound(), 1)
+    assert plain.order is not None
+    assert sorted(plain.order) == [0, 0, 0, *[1] * 9], "in each of three epochs"
 
 
-def plan_size(plan: Any) -> tuple[int, list[int] | None]:
-    return len(plan.examples), plan.order
+@pytest.mark.parametrize(("rows", "epochs", "filled"), [(9, 1.0, 7), (8, 1.0, 0), (3, 1.0, 5)])
+def test_the_last_step_is_as_large_as_the_others(rows: int, epochs: float, filled: int) -> None:
+    plan = planned([example(None) for _ in range(rows)], unbound(epochs=epochs), 1)
+    before = list(plan.order or ())
+    assert plan.steps(8, None) == (rows + 7) // 8
+    assert plan.order is not None
+    assert plan.order[: len(before)] == before
+    assert len(plan.order) == len(before) + filled == len(plan.rates)
+    if rows > 8:
+        assert len(set(plan.order[8:])) == 8, "none twice in a step"
 
 
 def test_rows_in_an_order_are_not_packed() -> None:
@@ -294,14 +311,14 @@ def test_plain_text_has_its_share_of_the_tokens(tmp_path: Path, base: Path, form
     tokenizer = AutoTokenizer.from_pretrained(base)
     pieces = Pieces(tokenizer, documents(path), 16, seed=1)
     rows = [example(None, tokens=100) for _ in range(9)]
-    given = settings(plain={"file": str(path), "share": 0.1})
+    given = unbound(epochs=1, plain={"file": str(path), "share": 0.1})
     plan = planned(rows, given, 1, pieces)
     assert plan.plain_tokens == sum(len(one.ids) for one in pieces.examples)
     assert 100 <= plan.plain_tokens < 116, "a tenth of all tokens, but for the last piece"
     assert all(one.labels == one.ids for one in pieces.examples)
     assert any(one.ids[-1] == tokenizer.eos_token_id for one in pieces.examples)
     assert not plan.said
-    more = planned(rows, settings(plain={"file": str(path), "share": 0.9}), 1,
+    more = planned(rows, unbound(epochs=1, plain={"file": str(path), "share": 0.9}), 1,
                    Pieces(tokenizer, TEXTS[:2], 16, seed=1))  # fmt: skip
     assert "There is less plain text" in more.said[0]
 
@@ -348,3 +365,66 @@ def test_an_annealing_phase_goes_on_after_a_kill_with_the_rows_that_were_left(
     again = killed_and_gone_on_with(tmp_path / "again", base, rows, at=5, **more)
     assert same(found, again)
     assert max(rate for rate in rates if rate) > 2e-4, "the first phase learns faster"
+
+
+def test_two_processes_train_what_one_does(tmp_path: Path, base: Path) -> None:
+    more = {"max_steps": 12, "save_every": 4, "validation": 0.2}
+    rows = [dict(row, held_out=False) for row in sums(45)]
+    one, _ = train(tmp_path / "one", base, rows, **more)
+    (tmp_path / "two").mkdir()
+    given = {
+        "base": str(base),
+        "named": None,
+        "rows": str(tmp_path / "one" / "rows.parquet"),
+        "out": str(tmp_path / "two"),
+        "config": settings(**more, processes=2).model_dump(mode="json"),
+        "seed": 1,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch",
+         *sft_child.command(sft_child.write(given), 2)],
+        capture_output=True, text=True, timeout=120, check=False,
+        env=os.environ | {"PYTHONPATH": str(Path(sft_child.__file__).parents[2])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [said["step"] for said in told if "step" in said] == list(range(1, 13)), "one tells"
+    outcome = json.loads((tmp_path / "two" / "outcome.json").read_text())
+    assert outcome == [said for said in told if "step" not in said]
+    two = outcome[-1]["done"]
+    assert two.keys() == one.keys()
+    assert two["loss"] == pytest.approx(one["loss"], abs=1e-5)
+    curves = [
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (tmp_path / "one" / "out", tmp_path / "two")
+    ]
+    losses = [[(at["step"], at["loss"]) for at in curve if "loss" in at] for curve in curves]
+    assert [step for step, _ in losses[0]] == [step for step, _ in losses[1]], "one writes"
+    both = zip(losses[0], losses[1], strict=True)
+    assert all(abs(a - b) < 1e-4 for (_, a), (_, b) in both)
+    apart = [
+        loaded(base, folder / "adapter") for folder in (tmp_path / "one/out", tmp_path / "two")
+    ]
+    assert (logits(apart[0]) - logits(apart[1])).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"distributed": {"strategy": "fsdp"}}, "strategy=fsdp needs GPUs"),
+        ({"distributed": {"strategy": "deepspeed", "deepspeed": {"zero": 1}}}, "needs GPUs"),
+    ],
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_what_needs_gpus_is_refused_before_a_weight_is_loaded(
+    tmp_path: Path, more: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(InputError, match=told):
+        train(tmp_path, tmp_path / "no base", **more)
+
+
+def test_rows_of_a_step_are_shared_out_evenly() -> None:
+    assert sharing.device_batch(settings(batch=16, device_batch=8), 1) == 8
+    assert sharing.device_batch(settings(batch=16, device_batch=8), 4) == 4
+    with pytest.raises(InputError, match="is no multiple of 3 rows in each of 5 processes"):
+        sharing.device_batch(settings(batch=16), 5)
