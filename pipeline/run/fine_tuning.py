@@ -33,6 +33,10 @@ def check_fine_tuning(found: Recipe, problems: Problems) -> None:
                         "as it stands; mask it before and leave 'mask' out, or leave it out."
                     )
                 )
+        if step.config.tensorboard and find_spec("tensorboard") is None:
+            problems.add(
+                RecipeError(f"{step.name}.tensorboard needs tensorboard: pip install tensorboard.")
+            )
         group = step.config.distributed
         if group is not None and group.strategy == "deepspeed" and find_spec("deepspeed") is None:
             problems.add(

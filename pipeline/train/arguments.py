@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,13 @@ def is_bf16(config: Config) -> bool:
     import torch
 
     return torch.cuda.is_available() if config.bf16 is None else config.bf16
+
+
+def has_board(config: Config) -> bool:
+    """Whether the curve is written for TensorBoard, too: as set, or where it is installed."""
+    return (
+        find_spec("tensorboard") is not None if config.tensorboard is None else config.tensorboard
+    )
 
 
 def arguments(
@@ -67,7 +75,7 @@ def arguments(
         greater_is_better=False if stopping else None,
         seed=seed,
         data_seed=seed,
-        report_to="none",
+        report_to="tensorboard" if has_board(config) else "none",
         disable_tqdm=True,
         **sharing.arguments(config),
     )

@@ -35,8 +35,9 @@ class Config(StageConfig):
     `base` is a folder or a model of the hub; null is `tiny`, a small model made for the run, which
     shows the way and is worth nothing. `layers` limits an adapter to some ("8-15", "0,4,8-15").
     `batch` is the rows of one step, of which `device_batch` are worked at together, by each of
-    `processes` where several share them. `loss` is over
-    the answers, or over all text. `validation` is the share of root tasks that is held out.
+    `processes` where several share them. `loss` is over the answers, or over all text.
+    `validation` is the share of root tasks that is held out. `tensorboard` is null: where it is
+    installed.
     """
 
     base: Annotated[str | None, DECISION] = None
@@ -67,6 +68,7 @@ class Config(StageConfig):
     save_every: Annotated[int, Field(ge=1), OPERATIONAL] = 100
     merge: Annotated[bool, OPERATIONAL] = False
     processes: Annotated[int, Field(ge=1), OPERATIONAL] = 1
+    tensorboard: Annotated[bool | None, OPERATIONAL] = None
     bottleneck: Bottleneck | None = None
     stopping: Stopping | None = None
     curriculum: Curriculum | None = None

@@ -6,6 +6,7 @@ What is ours is what goes in and what comes out: ids and labels (`encoding`), PE
     model/adapter/       adapter and tokenizer (or `model/full/`: all weights), in safetensors
     model/merged/        base and adapter as one model, where it is asked for
     model/metrics.jsonl  one line a logged step: loss, learning rate, tokens; and each evaluation
+    model/tensorboard/   the same for TensorBoard, where it is installed
     model/README.md      the card: base, data, every setting
 
 Rows are read from one Parquet file with `turns` (role and content), `held_out`, and `curriculum`:
@@ -16,6 +17,7 @@ the mixture, `phases` are those that take it. Needs no polars.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 TINY_STEPS = 300
 CHECKPOINTS = "checkpoints"
 CURVE = "metrics.jsonl"
+BOARD = "tensorboard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +253,7 @@ def _train(
     steps = plan.steps(config.batch, config.max_steps)
     first_seen = plan.first_seen(config.batch, steps)
     checkpoints = job.out / CHECKPOINTS
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(job.out / BOARD)
     settings = arguments(
         config,
         checkpoints,
