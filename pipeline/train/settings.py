@@ -94,6 +94,8 @@ class Config(StageConfig):
             raise ValueError(f"method {self.method} and checkpointing: its keys do not come back")
         if self.merge and self.method in (*PROMPTS, *BOTTLENECKS, "llama_adapter", "full"):
             raise ValueError(f"method {self.method} and merge: it has nothing to merge")
+        if "lm_head" in self.targets and not isinstance(self.targets, str):
+            raise ValueError("targets and lm_head: TRL takes a loss without it (its fused head)")
         if self.bottleneck is not None and self.method not in BOTTLENECKS:
             raise ValueError(f"bottleneck counts under the methods {' and '.join(BOTTLENECKS)}")
         if self.layers is not None and self.method in (*PROMPTS, "llama_adapter", "full"):

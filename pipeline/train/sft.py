@@ -85,6 +85,7 @@ def run(job: Job, tell: Tell) -> None:
         base = job.base or _tiny(job, rows, tell)
     tokenizer = _tokenizer(base)
     most = _context(base, job.config)
+    _check_layers(base, job.config)
     encoder = Encoder(tokenizer, answers_only=job.config.loss == "answers")
     encoded = [_encoded(encoder, row["turns"], most) for row in rows]
     verdicts = [_verdict(row["turns"], one, most) for row, one in zip(rows, encoded, strict=True)]
@@ -188,6 +189,13 @@ def _context(base: Path, config: Config) -> int:
     reads = int(_described(base).get("max_position_embeddings") or 2048)
     virtual = config.virtual_tokens if config.method in ("prompt", "p_tuning") else 0
     return min(config.max_length or 2048, reads - virtual)
+
+
+def _check_layers(base: Path, config: Config) -> None:
+    there = int(_described(base).get("num_hidden_layers") or 0)
+    outside = [number for number in config.layer_numbers or () if number >= there > 0]
+    if outside:
+        raise InputError(f"the base has {there} layers, from 0, and sft.layers names {outside[0]}.")
 
 
 def _used(config: Config, most: int) -> dict[str, Any]:

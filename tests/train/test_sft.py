@@ -241,6 +241,7 @@ def test_packed_documents_do_not_see_each_other(tmp_path: Path, base: Path) -> N
         ({"distributed": {"strategy": "deepspeed"}}, "needs its configuration"),
         ({"distributed": {"strategy": "fsdp"}, "merge": True}, "no process has all weights"),
         ({"distributed": {"strategy": "fsdp"}, "method": "qlora"}, "it is not laid in shards"),
+        ({"targets": ["q_proj", "lm_head"]}, "targets and lm_head"),
         ({"batch": 10, "device_batch": 4}, "no multiple of device_batch"),
         ({"method": "ia4"}, "Input should be"),
     ],
@@ -256,4 +257,6 @@ def test_an_adapter_of_some_layers(tmp_path: Path, base: Path) -> None:
     train(tmp_path, base, layers="1")
     names = load_file(tmp_path / "out" / "adapter" / "adapter_model.safetensors")
     assert {name.split(".layers.")[1].split(".")[0] for name in names} == {"1"}
+    with pytest.raises(InputError, match=r"has 2 layers, from 0, and sft\.layers names 2"):
+        train(tmp_path / "outside", base, layers="1-2")
     assert settings(layers="0,4,8-10").layer_numbers == [0, 4, 8, 9, 10]
