@@ -92,13 +92,7 @@ class Distributed(Settings):
                 raise ValueError(f"{name} counts under the strategy {name!r}: {self.strategy!r}")
         if self.strategy == "deepspeed" and not self.deepspeed:
             raise ValueError("the strategy 'deepspeed' needs its configuration: deepspeed: {...}")
-        known = {
-            "backend",
-            "timeout",
-            "find_unused_parameters",
-            "bucket_cap_mb",
-            "broadcast_buffers",
-        }
+        known = {"timeout", "find_unused_parameters", "bucket_cap_mb", "broadcast_buffers"}
         if unknown := sorted(self.ddp.keys() - known):
             raise ValueError(
                 f"ddp has no setting {unknown[0]!r}; there are {', '.join(sorted(known))}"

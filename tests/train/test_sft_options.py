@@ -17,6 +17,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
+from trl.trainer.sft_config import SFTConfig
 
 from pipeline.errors import InputError
 from pipeline.train import bottleneck, sft_child, sharing
@@ -30,7 +31,7 @@ from pipeline.train.stopping import has_stalled
 from tests.soaked import soaked
 from tests.train.test_sft import held_out_losses, loaded, logits, settings, sums, train, write
 
-STOPPED = ("lora", "adalora", "qlora", "bottleneck")
+STOPPED = ("lora", "adalora")
 
 
 @pytest.fixture(scope="module")
@@ -421,6 +422,17 @@ def test_what_needs_gpus_is_refused_before_a_weight_is_loaded(
 ) -> None:
     with pytest.raises(InputError, match=told):
         train(tmp_path, tmp_path / "no base", **more)
+
+
+def test_settings_of_several_processes_are_handed_on() -> None:
+    group: dict[str, Any] = {"ddp": {"timeout": 60, "bucket_cap_mb": 25}}
+    told = sharing.arguments(settings(distributed=group))
+    assert told == {"ddp_timeout": 60, "ddp_bucket_cap_mb": 25}
+    assert told.keys() <= SFTConfig.__dataclass_fields__.keys()
+    fsdp = {"version": 2, "transformer_layer_cls_to_wrap": ["LlamaDecoderLayer"]}
+    told = sharing.arguments(settings(distributed={"strategy": "fsdp", "fsdp": fsdp}))
+    assert told == {"fsdp": True, "fsdp_config": fsdp}
+    assert told.keys() <= SFTConfig.__dataclass_fields__.keys()
 
 
 def test_rows_of_a_step_are_shared_out_evenly() -> None:
