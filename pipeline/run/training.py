@@ -126,8 +126,9 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
         rows=str(folder.state.input_digest),
     )
     manifest.replace_bytes(out / "README.md", card.encode())
-    for path in out.glob("*/README.md"):  # what PEFT leaves: a form that nobody has filled in
-        path.write_text(card, encoding="utf-8")
+    for name in ("adapter", "full", "merged"):  # where PEFT leaves a form that nobody has filled in
+        if (out / name).is_dir():
+            (out / name / "README.md").write_text(card, encoding="utf-8")
     publish_verdicts(context, step, folder, frame, step.stage.writes)
     context.seal(folder, total, total)
     for name in (sft_child.JOB, sft_child.OUTCOME):
