@@ -227,6 +227,19 @@ def test_what_was_trained_by_hand_is_taken_in_by_the_same_command(
     assert synth("verify", str(run)).returncode == 0
 
 
+@pytest.mark.parametrize("processes", [soaked(2)])
+def test_processes_that_a_run_starts_train_what_one_does(
+    rows: Path, trained: Path, tmp_path: Path, processes: int
+) -> None:
+    given = command(rows, tmp_path / "run", "--set", f"sft.processes={processes}")
+    done = synth(*given, timeout=180, variables={"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    one, two = (books.stage_json(run, "sft")["measures"] for run in (trained, tmp_path / "run"))
+    assert two["loss"] == pytest.approx(one["loss"], abs=1e-4)
+    assert [step for step, _ in curve(tmp_path / "run")] == [step for step, _ in curve(trained)]
+    assert not trainers(tmp_path / "run")
+
+
 def test_rows_of_which_none_can_be_learned_end_the_run_before_a_step(tmp_path: Path) -> None:
     source = tmp_path / "rows.jsonl"
     source.write_text('{"instruction": "Add.", "output": ""}\n' * 3)
