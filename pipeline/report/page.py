@@ -33,6 +33,7 @@ SECTIONS = {
     "rows": "Before and after",
     "instructions": "What is asked for",
     "parts": "What there is of what",
+    "training": "Fine-tuning",
 }
 
 
@@ -50,7 +51,7 @@ def render(runs: Sequence[Run], *, most_rows: int = MOST_ROWS) -> str:
             {"name": one.name, "rows": its.rows, "total": its.total, "others": its.others}
             for one, its in zip(found, rows, strict=True)
         ],
-        "figures": [chart.figure for chart in drawn],
+        "figures": [chart.as_json() for chart in drawn],
         "scores": list(sample.SCORES),
     }
     script = (HERE / "page.js").read_text(encoding="utf-8")
@@ -98,9 +99,7 @@ def _plotly() -> str:
     try:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
-        raise RecipeError(
-            "a report is drawn with plotly, which is not installed: pip install 'synth[report]'."
-        ) from error
+        raise RecipeError(figures.MISSING) from error
     return str(get_plotlyjs())
 
 
