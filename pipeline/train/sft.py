@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
 from pipeline.train import tiny
+from pipeline.train.checks import check_kind, check_room, is_in_16_bits
 from pipeline.train.encoding import ANSWERS, Encoded, Encoder
 from pipeline.train.loading import loading
 from pipeline.train.methods import callbacks, peft_config, quantization
@@ -84,6 +85,7 @@ def run(job: Job, tell: Tell) -> None:
     _quiet()
     rows = pq.read_table(job.rows).to_pylist()
     base = job.base or _tiny(job, rows, tell)
+    check_kind(base)
     tokenizer = _tokenizer(base)
     most = _context(base, job.config)
     encoder = Encoder(tokenizer, answers_only=job.config.loss == "answers")
@@ -218,7 +220,9 @@ def _train(
 
     config = job.config
     steps = config.max_steps or max(math.ceil(len(to_train) / config.batch * config.epochs), 1)
-    settings = _settings(job, steps, len(to_measure), max(len(one.ids) for one in to_train))
+    longest = max(len(one.ids) for one in to_train)
+    check_room(base, config, longest)
+    settings = _settings(job, steps, len(to_measure), longest)
     settings.train_sampling_strategy = "sequential" if is_ordered else "random"
     with loading(base):
         trainer: Any = SFTTrainer(
@@ -257,6 +261,8 @@ def _settings(job: Job, steps: int, n_measured: int, longest: int) -> SFTConfig:
 
     config = job.config
     has_gpu = torch.cuda.is_available()
+    in_16_bits = is_in_16_bits(config)
+    holds_16_bits = in_16_bits and config.method != "full"  # what is trained stays whole
     device_batch = min(config.device_batch, config.batch)
     return SFTConfig(
         output_dir=str(job.out / CHECKPOINTS),
@@ -274,7 +280,8 @@ def _settings(job: Job, steps: int, n_measured: int, longest: int) -> SFTConfig:
         packing=config.packing,
         neftune_noise_alpha=config.neftune_alpha,
         gradient_checkpointing=config.checkpointing,
-        bf16=has_gpu if config.bf16 is None else config.bf16,
+        bf16=in_16_bits,
+        model_init_kwargs={"dtype": "bfloat16" if holds_16_bits else "float32"},
         use_cpu=not has_gpu,
         dataloader_pin_memory=has_gpu,
         eval_strategy="steps" if n_measured else "no",
