@@ -158,9 +158,7 @@ def need(base: Base, config: Config, longest: int, *, in_16_bits: bool) -> Need:
     each = 2 if in_16_bits and not is_full else 4
     weights = base.numbers * each
     if config.method == "qlora":
-        weights = round(
-            (base.numbers - base.in_matrices) * each + base.in_matrices * IN_FOUR_BITS
-        )
+        weights = round((base.numbers - base.in_matrices) * each + base.in_matrices * IN_FOUR_BITS)
     weights += 0 if is_full else 4 * numbers
     tokens = min(config.device_batch, config.batch) * longest
     return Need(
@@ -281,4 +279,3 @@ def gib(size: float) -> str:
     ('3.0 GiB', '1.3 GiB', '5 MiB')
     """
     return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.0f} MiB"
-

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("trl", reason="the extra 'train' is not installed")
 
+from pipeline.verify import recount, verify
 from tests.run import books
 from tests.security.command import environment, line, synth
 from tests.soaked import soaked
@@ -109,17 +110,99 @@ def test_the_same_command_again_does_nothing_and_verify_finds_it_whole(
     assert synth("verify", str(trained)).returncode == 0
 
 
-def test_rows_are_kept_once_and_a_purge_names_the_model_that_learned_from_them(
-    trained: Path, tmp_path: Path
-) -> None:
+def copied(trained: Path, tmp_path: Path) -> Path:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
+    return run
+
+
+def test_rows_are_kept_once_and_a_purge_takes_the_model_that_learned_from_them(
+    rows: Path, trained: Path, tmp_path: Path
+) -> None:
+    run = copied(trained, tmp_path)
     assert not list((run / ".staging").iterdir())
-    row = books.rows(run, "sft")[0]["row_id"]
-    done = synth("purge", str(run), "--row", row)
+    kept = books.rows(run, "sft")
+    learned, held_out = (
+        next(row["row_id"] for row in kept if row["held_out"] is is_out) for is_out in (False, True)
+    )
+    done = synth("purge", str(run), "--row", held_out)  # its loss was measured, no more
     assert done.returncode == 0, done.stderr
-    assert f"{run}/model (a model that learned from the rows" in done.stdout.decode()
-    assert synth("verify", str(run)).returncode == 0
+    assert (run / "model").is_dir()
+    before = books.all_files(run)
+    done = synth("purge", str(run), "--row", learned)
+    assert done.returncode == 2
+    assert f"{run}/model has learned from it, and goes with it: take --model" in str(done.stderr)
+    assert books.all_files(run) == before
+    done = synth("purge", str(run), "--row", learned, "--model")
+    assert done.returncode == 0, done.stderr
+    assert f"synth run sft --input {run} --out NEW trains another" in done.stdout.decode()
+    assert not (run / "model").exists()
+    done = synth("verify", str(run))
+    assert done.returncode == 0, done.stderr
+    assert b"model/ is not there any more: a purge took it away" in done.stdout + done.stderr
+    again = synth(*command(rows, run))
+    assert b"a model in" not in again.stderr
+
+
+def test_a_file_of_a_model_that_was_changed_or_lost_is_found(trained: Path, tmp_path: Path) -> None:
+    run = copied(trained, tmp_path)
+    assert verify(run).findings == []
+    weights = run / "model" / "adapter" / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert found(run).startswith("model/adapter/adapter_model.safetensors: SHA-256 is ")
+    weights.write_bytes(whole[:-1])
+    assert found(run) == (
+        f"model/adapter/adapter_model.safetensors: {len(whole) - 1} bytes, {len(whole)} are listed"
+    )
+    weights.unlink()
+    assert found(run).endswith("adapter_model.safetensors: listed, and cannot be read: "
+                               "No such file or directory")  # fmt: skip
+    weights.write_bytes(whole)
+    listed = run / "model" / "files.json"
+    listed.write_text(listed.read_text().replace("adapter/", "elsewhere/"))
+    assert found(run) == "model/files.json: it is not what the run wrote"
+    shutil.rmtree(run / "model")
+    assert found(run) == "model/files.json: cannot be read: No such file or directory"
+
+
+def found(run: Path) -> str:
+    """The one thing that is wrong with a run."""
+    (finding,) = recount(run).findings
+    return finding
+
+
+def test_a_model_goes_along_where_a_stage_is_taken_over(
+    rows: Path, trained: Path, tmp_path: Path
+) -> None:
+    new = tmp_path / "new"
+    done = synth("run", "sft", "--from", str(trained), "--out", str(new), *FEW)
+    assert done.returncode == 0, done.stderr
+    assert b"The base is 'tiny'" not in done.stderr, "nothing was trained again"
+    ours, theirs = (
+        {path.relative_to(run): path.read_bytes() for path in (run / "model").rglob("*.*")}
+        for run in (new, trained)
+    )
+    assert ours == theirs
+    assert verify(new).findings == []
+
+
+def test_a_damaged_model_is_put_aside_by_a_repair_and_trained_again(
+    rows: Path, trained: Path, tmp_path: Path
+) -> None:
+    run = copied(trained, tmp_path)
+    weights = run / "model" / "adapter" / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(b"damaged")
+    done = synth("repair", str(run))
+    assert done.returncode == 0, done.stderr
+    assert b"adapter_model.safetensors: 7 bytes" in done.stdout
+    assert not (run / "model").exists()
+    assert (run / "before-repair-1/model/adapter/adapter_model.safetensors").is_file()
+    done = synth(*command(rows, run), timeout=180, variables={"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    assert weights.read_bytes() == whole
+    assert verify(run).findings == []
 
 
 def curve(run: Path) -> list[tuple[int, float]]:
