@@ -2,8 +2,10 @@
 
 What is counted is what has to be there at one time: the weights as they are loaded, a gradient and
 the optimizer's state for every number that is trained, and what the layers keep of the forward pass
-for the backward one. What a library takes for a moment beside it is not counted, so that an estimate
-is rather too low than too high, and nothing that would have worked is refused.
+for the backward one. What a library takes for a moment beside it is not counted, so that an
+estimate is rather too low than too high, and nothing that would have worked is refused: with 4
+layers of 1,024 on a processor it was 0.25 (LoRA with checkpointing) to 0.8 (all weights) of what a
+training took beyond its libraries, and never more.
 
 Shapes are read from the headers of the safetensors files, each a few kilobytes; numbers that they
 do not tell come from `config.json`. Needs no torch.

@@ -132,7 +132,10 @@ def test_rows_are_kept_once_and_a_purge_takes_the_model_that_learned_from_them(
     done = synth("purge", str(run), "--row", learned)
     assert done.returncode == 2
     assert f"{run}/model has learned from it, and goes with it: take --model" in str(done.stderr)
-    assert books.all_files(run) == before
+    after = books.all_files(run)
+    assert {n: b for n, b in after.items() if n != "lock"} == {
+        n: b for n, b in before.items() if n != "lock"
+    }
     done = synth("purge", str(run), "--row", learned, "--model")
     assert done.returncode == 0, done.stderr
     assert f"synth run sft --input {run} --out NEW trains another" in done.stdout.decode()

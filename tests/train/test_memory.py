@@ -153,9 +153,7 @@ def test_code_of_a_base_is_refused_where_transformers_lacks_its_kind(
     code = {"AutoModelForCausalLM": "modeling_own.Own"}
     (tmp_path / "own").mkdir()
     own = changed(tmp_path / "own", base, auto_map=code, model_type="our_own")
-    with pytest.raises(
-        InputError, match="no model of the kind 'our_own'. Code of a model is never"
-    ):
+    with pytest.raises(InputError, match=r"no model of the kind 'our_own'\. Code of a model is"):
         sft.run(job(tmp_path, own), lambda said: None)
     (tmp_path / "known").mkdir()
     checks.check_kind(changed(tmp_path / "known", base, auto_map=code))
