@@ -142,7 +142,7 @@ def _tiny(job: Job, rows: Sequence[dict[str, Any]], tell: Tell) -> Path:
     tell({"said": "The base is 'tiny', a small model made for this run; it shows the way only."})
     trained = [row["turns"] for row in rows if not row["held_out"]]
     texts = [turn["content"] for turns in trained for turn in turns if turn["content"]]
-    size = tiny.Size()
+    size = tiny.Size(tied=False)
     tokenizer = tiny.make_tokenizer(texts, size)
     model = tiny.make_model(tokenizer, size, job.seed)
     answers = [
