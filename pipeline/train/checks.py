@@ -8,15 +8,53 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.train import memory
+from pipeline.train.encoding import ANSWERS, Encoder
+from pipeline.train.prompt_ids import UnwritableError
 from pipeline.train.settings import Config
 
 ON_PROCESSORS = ("bitsandbytes", "bitsandbytes_4bit", "bitsandbytes_8bit")
 """Ways of holding weights in few bits that a processor reads as well."""
+
+
+def check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raise `InputError` where there is no row, none with an answer, or none that is not held out.
+
+    A row has `turns` (role and content) and `held_out`.
+    """
+    if not rows:
+        raise InputError(
+            "there is no row to train on: those that were read were dropped by a stage before, or "
+            "have neither text nor turns. Name their columns with  --set "
+            "'import.columns={instruction: ..., output: ...}'."
+        )
+    if not any(
+        turn["role"] == ANSWERS and turn["content"].strip() for row in rows for turn in row["turns"]
+    ):
+        raise InputError(
+            f"none of {len(rows)} rows has an answer to learn. Where answers have a column of "
+            "another name, say it with  --set 'import.columns={instruction: ..., output: ...}'."
+        )
+    if all(row["held_out"] for row in rows):
+        raise InputError(
+            f"all of {len(rows)} rows are held out: lower sft.validation, or give more rows."
+        )
+
+
+def about_context(rows: Sequence[Mapping[str, Any]], encoder: Encoder, most: int) -> str:
+    """How many tokens of a row are read, and how many the shortest row has, in a sentence."""
+    sizes = []
+    for row in rows:
+        with suppress(UnwritableError):
+            sizes.append(len(encoder.encode(row["turns"]).ids))
+    shortest = f", and the shortest row has {min(sizes)}" if sizes else ""
+    return f"The base and sft.max_length let {most} tokens of a row be read{shortest}."
 
 
 def check_kind(base: Path) -> None:

@@ -26,7 +26,13 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
 from pipeline.train import tiny
-from pipeline.train.checks import check_kind, check_room, is_in_16_bits
+from pipeline.train.checks import (
+    about_context,
+    check_kind,
+    check_room,
+    check_rows,
+    is_in_16_bits,
+)
 from pipeline.train.encoding import ANSWERS, Encoded, Encoder
 from pipeline.train.loading import loading
 from pipeline.train.methods import callbacks, peft_config, quantization
@@ -84,6 +90,7 @@ def run(job: Job, tell: Tell) -> None:
     """
     _quiet()
     rows = pq.read_table(job.rows).to_pylist()
+    check_rows(rows)
     base = job.base or _tiny(job, rows, tell)
     check_kind(base)
     tokenizer = _tokenizer(base)
@@ -105,7 +112,7 @@ def run(job: Job, tell: Tell) -> None:
     if not to_train:
         raise InputError(
             f"of {len(rows)} rows none is left to train on: "
-            f"{_reasons(verdicts) or 'all are held out'}. Raise sft.max_length where they are cut."
+            f"{_reasons(verdicts) or 'all are held out'}. {about_context(rows, encoder, most)}"
         )
     if is_ordered:
         tell({"said": "Rows are shown in the order of their column `curriculum`."})

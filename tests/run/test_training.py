@@ -1,6 +1,8 @@
 """`synth run sft`: rows in, a model out; what is refused; what a kill or a signal leaves."""
 
+import functools
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +16,7 @@ pytest.importorskip("trl", reason="the extra 'train' is not installed")
 from pipeline.verify import recount, verify
 from tests.run import books
 from tests.security.command import environment, line, synth
-from tests.soaked import soaked
+from tests.soaked import REASON, SOAK, soaked
 
 FEW = ("--set", "sft.max_steps=12", "--set", "sft.save_every=2", "--set", "sft.batch=8")
 
@@ -279,3 +281,69 @@ def test_rows_of_which_none_can_be_learned_end_the_run_before_a_step(tmp_path: P
     done = synth(*command(source, tmp_path / "run"), timeout=120)
     assert done.returncode == 2
     assert "none is left to train on: no_answer 3" in done.stderr.decode()
+
+
+def refused(folder: Path, given: list[dict[str, object]], *more: str) -> str:
+    """What is said of rows that nothing can be learned from; no base is made, and none loaded."""
+    path = folder / "given.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in given))
+    done = synth(*command(path, folder / "run", *more), variables={"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 2, done.stderr
+    assert not (folder / "run/model/adapter").exists()
+    assert not list((folder / "run").glob("model/checkpoints/*"))
+    return done.stderr.decode()
+
+
+long = functools.partial(pytest.param, marks=pytest.mark.skipif(not SOAK, reason=REASON))
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"asked": "a", "told": "b"}, "its fields 'asked', 'told' have no shape that is known"),
+        ({"instruction": "Say it."}, "none of 1 rows has an answer to learn. Where answers have"),
+        long({"instruction": "Say it.", "output": 3}, "there is no row to train on: those that"),
+        long({"messages": "hello"}, "there is no row to train on: those that were"),
+    ],
+)
+def test_a_missing_or_wrong_column_is_said(
+    tmp_path: Path, row: dict[str, object], told: str
+) -> None:
+    said = refused(tmp_path, [row])
+    assert told in said
+    assert said.count("synth: ") == 1
+    assert "The base is 'tiny'" not in said
+
+
+def test_a_context_shorter_than_the_shortest_row_is_said(trained: Path, tmp_path: Path) -> None:
+    row = {"instruction": "Say something that is rather long, please.", "output": "No."}
+    base = f"sft.base={trained / 'model' / 'base'}"
+    more = ("--set", base, "--set", "sft.max_length=8", "--set", "sft.validation=0")
+    said = refused(tmp_path, [row], *more)
+    assert "prompt_fills_the_context 1. The base and sft.max_length let 8 tokens of a row" in said
+    assert re.search(r"be read, and the shortest row has \d\d\.", said)
+
+
+@pytest.mark.parametrize("part", ["adapter", "base"])
+def test_a_base_that_is_none_or_cannot_chat_is_said(
+    trained: Path, tmp_path: Path, part: str
+) -> None:
+    folder = Path(shutil.copytree(trained / "model" / part, tmp_path / part))
+    for name in ("chat_template.jinja", "tokenizer_config.json"):
+        (folder / name).unlink(missing_ok=True)
+    row = {"instruction": "Say it.", "output": "It."}
+    said = refused(tmp_path, [row], "--set", f"sft.base={folder}")
+    told = {"adapter": "is an adapter: name the base that it was", "base": "has no chat template"}
+    assert told[part] in said
+
+
+def test_a_plan_says_what_would_be_trained(rows: Path, trained: Path, tmp_path: Path) -> None:
+    base = trained / "model" / "base"
+    said = synth("plan", *command(rows, tmp_path / "run", "--set", f"sft.base={base}")[1:])
+    text = said.stdout.decode()
+    assert "* sft: about 57 rows to train on and 3 held out, 12 steps of 8 rows, method" in text
+    trainable = books.stage_json(trained, "sft")["measures"]["trainable"]
+    assert f"weights, and {trainable:,} numbers beside them are trained" in text
+    assert re.search(r"at least \d+ MiB in bfloat16, as on a GPU, or \d+ MiB in float32", text)
+    without = synth("plan", *command(rows, tmp_path / "run")[1:]).stdout.decode()
+    assert "no base is named (sft.base): a tiny one is made for the run" in without

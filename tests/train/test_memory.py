@@ -147,6 +147,23 @@ def test_shapes_that_cannot_be_read_refuse_nothing(tmp_path: Path, base: Path) -
     checks.check_room(folder, Config(), 10**9)
 
 
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([], "there is no row to train on"),
+        ([dict(sums(4)[0], turns=sums(4)[0]["turns"][:1])], "none of 1 rows has an answer"),
+        ([dict(row, held_out=True) for row in sums(4)], "all of 4 rows are held out"),
+    ],
+)
+def test_rows_that_teach_nothing_are_refused_before_a_base_is_made(
+    tmp_path: Path, rows: list[dict[str, Any]], told: str
+) -> None:
+    path = write(tmp_path / "rows.parquet", rows)
+    with pytest.raises(InputError, match=told):
+        sft.run(sft.Job(None, path, tmp_path / "out", settings(), 1), lambda said: None)
+    assert not (tmp_path / "out").exists()
+
+
 def test_code_of_a_base_is_refused_where_transformers_lacks_its_kind(
     tmp_path: Path, base: Path
 ) -> None:
