@@ -26,12 +26,13 @@ from pipeline.durable import make_folder, sync_folder, sync_tree
 from pipeline.errors import InputError
 from pipeline.inspect import Run, open_run
 from pipeline.manifest import HALVES, FileEntry, Half, Part, RunManifest, StageManifest
-from pipeline.model_files import MODEL, PURGED_MODEL, REMOVED, trains
+from pipeline.model_files import MODEL, PURGED_MODEL, REMOVED
 from pipeline.run import card
 from pipeline.run.engines import LOGS
 from pipeline.run.folder import check_links
 from pipeline.run.lock import locked
 from pipeline.run.purge_masked import keys_told
+from pipeline.run.purge_model import check_model, has_learned_from
 from pipeline.run.sets import sets_of
 from pipeline.schema import arrow_schema
 from pipeline.stage import FilterStage, RenderStage, Row, RowStage
@@ -97,7 +98,7 @@ def purge(
             wanted = _wanted(run, rows, row, sha256, descendants=descendants)
             if wanted <= _out(rows):
                 return Purged(sorted(wanted), was_out=True)
-            _check_model(run, wanted, may_go=model)
+            check_model(run, wanted, may_go=model)
             _prepare(run, rows, wanted)
         plan = json.loads((folder / "plan.json").read_bytes())
         return _carry_out(path, plan, lease.epoch)
@@ -159,29 +160,6 @@ def _wanted(
     return below
 
 
-def _learned(run: Run, state: StageManifest, wanted: set[str]) -> bool:
-    """Whether the model that a stage trained is there and has learned from one of the rows.
-
-    The loss on rows that are held out is measured, and nothing learned from them.
-    """
-    if not trains(state) or not (run.path / MODEL).is_dir():
-        return False
-    shards = store.shards(run.path / state.folder, state)
-    kept = store.read_frame(shards, ["row_id", "held_out"]) if shards else None
-    return kept is not None and bool(wanted & set(kept.filter(~pl.col("held_out"))["row_id"]))
-
-
-def _check_model(run: Run, wanted: set[str], *, may_go: bool) -> None:
-    """What took hours to train goes only where somebody says so."""
-    if may_go or not any(_learned(run, state, wanted) for state in run.stage_manifests):
-        return
-    raise InputError(
-        f"{run.path / MODEL} has learned from it, and goes with it: take --model to remove it too "
-        f"(synth run sft --input {run.path} --out NEW trains another on the rows that are left), "
-        "or keep a copy of the folder elsewhere first."
-    )
-
-
 def _prepare(run: Run, rows: pl.DataFrame, wanted: set[str]) -> None:
     """Write all new files into `purge/`, and the plan last."""
     folder = run.path / FOLDER
@@ -194,7 +172,9 @@ def _prepare(run: Run, rows: pl.DataFrame, wanted: set[str]) -> None:
     parents = (
         dict(rows.select("row_id", "parent_id").iter_rows()) if "parent_id" in rows.columns else {}
     )
-    has_learned = [state.index for state in run.stage_manifests if _learned(run, state, wanted)]
+    has_learned = [
+        state.index for state in run.stage_manifests if has_learned_from(run, state, wanted)
+    ]
     stays = {one for one in wanted if parents.get(one) not in wanted}
     files: list[str] = []
     keys: set[str] = set()
