@@ -3,12 +3,13 @@ r"""Whether fine-tuning learns what instructions ask: true answers against answe
     python scripts/bench_learning.py [--seeds 1,2,3] [--longest 20] [--set sft.method=lora ...]
 
 The offline teacher writes rows (`synth run self-instruct`); one of each root task whose answer has
-at most `--longest` characters is taken, as a model of 200,000 weights learns no long ones. By seed,
+at most `--longest` characters is taken, as a model of 340,000 weights learns no long ones. By seed,
 `synth run sft` trains twice from the same base, `tiny`, which was made by the first of the two and
 has read the answers of the training rows alone: on 500 rows as they are, and on the same rows with
 their answers permuted within buckets of `BUCKET` rows of like length. What is compared is the loss
 of the held-out answers given their instructions, true ones in both. Permuted, everything can be
-learned but what an instruction has to do with its answer; `gain` is by how much its loss is higher.
+learned but what an instruction has to do with its answer; `gain` is by which share of the loss
+after permuted answers that after true ones is lower.
 """
 
 from __future__ import annotations

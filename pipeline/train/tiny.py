@@ -1,4 +1,4 @@
-"""A small causal language model, made from a configuration: no download, 200,000 weights.
+"""A small causal language model made from a configuration: no download, 200,000 or 340,000 weights.
 
 It measures difficulty where no model is named, and stands in for a real one wherever only the
 machinery matters. Byte-level BPE, so that any text can be written; a chat template with generation
