@@ -280,7 +280,7 @@ def test_rows_of_which_none_can_be_learned_end_the_run_before_a_step(tmp_path: P
     source.write_text('{"instruction": "Add.", "output": ""}\n' * 3)
     done = synth(*command(source, tmp_path / "run"), timeout=120)
     assert done.returncode == 2
-    assert "none is left to train on: no_answer 3" in done.stderr.decode()
+    assert "none of 3 rows has an answer to learn. Where answers have" in done.stderr.decode()
 
 
 def refused(folder: Path, given: list[dict[str, object]], *more: str) -> str:
@@ -301,7 +301,7 @@ long = functools.partial(pytest.param, marks=pytest.mark.skipif(not SOAK, reason
     ("row", "told"),
     [
         ({"asked": "a", "told": "b"}, "its fields 'asked', 'told' have no shape that is known"),
-        ({"instruction": "Say it."}, "none of 1 rows has an answer to learn. Where answers have"),
+        long({"instruction": "Say it."}, "none of 1 rows has an answer to learn. Where answers"),
         long({"instruction": "Say it.", "output": 3}, "there is no row to train on: those that"),
         long({"messages": "hello"}, "there is no row to train on: those that were"),
     ],
