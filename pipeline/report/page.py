@@ -19,6 +19,7 @@ from typing import Any
 import jinja2
 
 from pipeline.errors import RecipeError
+from pipeline.extras import pip_line
 from pipeline.inspect import Run
 from pipeline.report import facts, figures, roots, sample
 from pipeline.report.facts import Facts
@@ -99,7 +100,7 @@ def _plotly() -> str:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
         raise RecipeError(
-            "a report is drawn with plotly, which is not installed: pip install 'synth[report]'."
+            f"a report is drawn with plotly, which is not installed: {pip_line('report')}."
         ) from error
     return str(get_plotlyjs())
 
