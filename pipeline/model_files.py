@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -40,9 +40,10 @@ class Listed(BaseModel):
 FILES = TypeAdapter(list[Listed])
 
 
-def write_list(model: Path) -> str:
-    """List all files of a model that was trained; gives the SHA-256 of the list."""
-    paths = sorted(path for path in model.rglob("*") if path.is_file() and path.name != LISTED)
+def write_list(model: Path, without: Collection[str] = ()) -> str:
+    """List all files of a model, but some that go again; gives the SHA-256 of the list."""
+    others = {LISTED, *without}
+    paths = sorted(path for path in model.rglob("*") if path.is_file() and path.name not in others)
     found = [
         Listed(path=name, bytes=path.stat().st_size, sha256=_sha256(path))
         for path in paths

@@ -44,8 +44,8 @@ SHOWN: tuple[tuple[str, str], ...] = (
         "synth show runs/demo bootstrap --dropped --limit 2 --where \"drop_reason = 'not_novel'\"",
     ),
     (
-        "A page of the run for the browser (extra `report`, below): funnel, distributions, rows and "
-        "where they come from.",
+        "A page of the run for the browser (extra `report`, below): funnel, distributions, rows "
+        "and where they come from.",
         "synth report runs/demo",
     ),
     (
@@ -61,6 +61,11 @@ SHOWN: tuple[tuple[str, str], ...] = (
         "Other rules after the loop, in a new run: nothing is asked again.",
         "synth run self-instruct --from runs/demo --out runs/short "
         "--set 'filter.filters={word_count: {at_most: 30}, outputs: {}, instances: {}}'",
+    ),
+    (
+        "What that changed: rows gained, lost and changed, by id and by text, and which rule took "
+        "those that were lost.",
+        "synth diff runs/demo runs/short --limit 1",
     ),
     (
         "One stage alone, on the rows of any stage of a finished run.",

@@ -56,7 +56,7 @@ def status(
     if as_json:
         _print_json(_status_tree(found, stages, worker), indent=1)
     else:
-        sys.stdout.write(_status_text(found, stages, worker))
+        sys.stdout.write(status_text(found, stages, worker))
 
 
 def show(
@@ -71,6 +71,13 @@ def show(
         typer.Option("--where", help='Only these rows, in SQL: "nearest_score > 0.5".'),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many rows.")] = 10,
+    page: Annotated[
+        int, typer.Option("--page", min=1, help="Which page, of --limit rows each.")
+    ] = 1,
+    columns: Annotated[
+        str | None,
+        typer.Option("--columns", help='A table of these, a line a row: "row_id,rating,output".'),
+    ] = None,
     sample: Annotated[
         int | None,
         typer.Option("--sample", min=1, help="So many rows from all over, the same each time."),
@@ -91,16 +98,22 @@ def show(
         return
     half: Half = "dropped" if dropped else "kept"
     scans = _scans(found, stage, half)
-    frame, total = _rows(found, scans, where, limit, sample)
+    before = (page - 1) * limit
+    frame, total = _rows(found, scans, where, before, limit, sample)
     if as_json:
         for row in frame.iter_rows(named=True):
             _print_json(row)
         return
     width = shutil.get_terminal_size().columns
-    for number, row in enumerate(frame.iter_rows(named=True)):
-        sys.stdout.write("\n" if number else "")
-        sys.stdout.writelines(line + "\n" for line in _row_lines(row, width, full=full))
+    if columns is not None:
+        sys.stdout.writelines(f"{line}\n" for line in _columns(frame, columns, width))
+    else:
+        for number, row in enumerate(frame.iter_rows(named=True)):
+            sys.stdout.write("\n" if number else "")
+            sys.stdout.writelines(line + "\n" for line in _row_lines(row, width, full=full))
     of = f"{frame.height} of " if frame.height < total else ""
+    if before and sample is None:
+        of = f"{before + 1} to {before + frame.height} of " if frame.height else "no more of "
     chosen = of + counted(total, "row")
     matching = " that match" if where is not None else ""
     sys.stderr.write(f"{chosen} {half} by {', '.join(scans)}{matching}.\n")
@@ -167,9 +180,17 @@ def _print_json(tree: object, indent: int | None = None) -> None:
 
 
 def _rows(
-    run: Run, scans: dict[str, pl.LazyFrame], where: str | None, limit: int, sample: int | None
+    run: Run,
+    scans: dict[str, pl.LazyFrame],
+    where: str | None,
+    before: int,
+    limit: int,
+    sample: int | None,
 ) -> tuple[pl.DataFrame, int]:
-    """The chosen rows, stage by stage in order, and how many there were to choose from."""
+    """The chosen rows, stage by stage in order, and how many there were to choose from.
+
+    They are the `limit` after the first `before`, or so many of a `sample`.
+    """
     import polars as pl
 
     stages = " or ".join(scans)
@@ -179,7 +200,7 @@ def _rows(
             frame = frame.filter(_condition(frame, where))
         total = frame.select(pl.len()).collect().item()
         if sample is None:
-            return frame.head(limit).collect(), total
+            return frame.slice(before, limit).collect(), total
         chosen = sorted(Random(SAMPLE_SEED).sample(range(total), min(sample, total)))
         frame = frame.with_row_index("at").filter(pl.col("at").is_in(chosen)).drop("at")
         return frame.collect(), total
@@ -208,6 +229,46 @@ def _condition(frame: pl.LazyFrame, where: str) -> pl.Expr:
             f"\"row_id LIKE '%-00'\"; the columns are {', '.join(columns)}."
         )
     return condition
+
+
+NARROWEST, WIDEST_NUMBER = 8, 12
+
+
+def _columns(frame: pl.DataFrame, named: str, width: int) -> Iterator[str]:
+    """Some columns as a table that fits the width: numbers as wide as they are, texts share it.
+
+    Raises `RecipeError` with the columns there are.
+    """
+    from rich.cells import cell_len, set_cell_size
+
+    names = [name.strip() for name in named.split(",") if name.strip()]
+    if not names or (unknown := [name for name in names if name not in frame.columns]):
+        said = f"there is no column {', '.join(unknown)}" if names else "it names no column"
+        raise RecipeError(f"--columns {named}: {said}; there are {', '.join(frame.columns)}.")
+    cells = {name: [_cell(value) for value in frame[name].to_list()] for name in names}
+    needed = {name: max(len(name), *map(cell_len, cells[name]), 0) for name in names}
+    wide = [name for name in names if needed[name] > WIDEST_NUMBER]
+    left = width - sum(needed[name] for name in names if name not in wide) - 2 * (len(names) - 1)
+    for name in sorted(wide, key=needed.__getitem__):  # a short one leaves room for the others
+        share = max(left // len(wide), NARROWEST)
+        needed[name] = min(needed[name], share)
+        left -= needed[name]
+        wide.remove(name)
+    for row in (names, *zip(*(cells[name] for name in names), strict=True)):
+        fitted = (
+            set_cell_size(shorten(cell, needed[name]), needed[name])
+            for name, cell in zip(names, row, strict=True)
+        )
+        yield "  ".join(fitted).rstrip()
+
+
+def _cell(value: object) -> str:
+    """A value on one line, safe to print."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return safe(" ".join(str(value).split()), keep_lines=False)
 
 
 def _row_lines(row: dict[str, Any], width: int, *, full: bool) -> Iterator[str]:
@@ -301,7 +362,8 @@ def _next_of_stalled(run: Run, stages: list[StageStatus]) -> str | None:
     return None
 
 
-def _status_text(run: Run, stages: list[StageStatus], worker: str | None) -> str:
+def status_text(run: Run, stages: list[StageStatus], worker: str | None) -> str:
+    """A run's status for people, safe to print; `worker` is who works on it now."""
     from pipeline.status import asked
 
     state = run.manifest

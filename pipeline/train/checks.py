@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.train import memory
+from pipeline.train.arguments import is_bf16
 from pipeline.train.encoding import ANSWERS, Encoder
 from pipeline.train.prompt_ids import UnwritableError
 from pipeline.train.settings import Config
@@ -86,13 +87,6 @@ def is_known(kind: str) -> bool:
     return kind in CONFIG_MAPPING
 
 
-def is_in_16_bits(config: Config) -> bool:
-    """Whether layers compute in bfloat16: as set, else where there is a GPU."""
-    import torch
-
-    return torch.cuda.is_available() if config.bf16 is None else config.bf16
-
-
 def check_room(base: Path, config: Config, longest: int) -> None:
     """Raise `InputError` where a training surely takes more memory than is free.
 
@@ -104,7 +98,7 @@ def check_room(base: Path, config: Config, longest: int) -> None:
     shapes = memory.read_base(base)
     if shapes is None or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return
-    found = memory.need(shapes, config, longest, in_16_bits=is_in_16_bits(config))
+    found = memory.need(shapes, config, longest, in_16_bits=is_bf16(config))
     if torch.cuda.is_available():
         n = torch.cuda.device_count()
         free: int | None = sum(torch.cuda.mem_get_info(number)[0] for number in range(n))

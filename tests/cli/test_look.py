@@ -285,3 +285,33 @@ def test_exit_codes_and_streams_of_the_command(small_run: Path, tmp_path: Path) 
     shown = synth("show", str(small_run), "bootstrap", "--dropped", "--sample", "2", "--json")
     assert shown.returncode == 0
     assert len([json.loads(line) for line in shown.stdout.splitlines()]) == 2
+
+
+def test_show_turns_pages(small_run: Path) -> None:
+    ids = open_run(small_run).kept("dedup")["row_id"].to_list()
+    done = synth("show", str(small_run), "--limit", "7", "--page", "3", "--json")
+    assert [json.loads(line)["row_id"] for line in done.stdout.splitlines()] == ids[14:21]
+    shown = synth("show", str(small_run), "--limit", "7", "--page", "3").stderr
+    assert f"15 to 21 of {len(ids)} rows".encode() in shown
+    beyond = synth("show", str(small_run), "--limit", "7", "--page", "99")
+    assert (beyond.returncode, beyond.stdout) == (0, b"")
+    assert f"no more of {len(ids)} rows".encode() in beyond.stderr
+
+
+def test_show_prints_a_table_that_fits(small_run: Path, evil: Path) -> None:
+    done = synth("show", str(small_run), "--columns", "row_id, nearest_score,instruction,input")
+    head, *lines = done.stdout.decode().splitlines()
+    assert head.split() == ["row_id", "nearest_score", "instruction", "input"]
+    rows = open_run(small_run).kept("dedup").head(10)
+    assert [line.split()[0] for line in lines] == rows["row_id"].to_list()
+    assert f"{rows['nearest_score'][0]:.6g}" in lines[0]
+    assert all(len(line) <= 80 for line in lines)
+    assert {
+        line.index(f"{score:.6g}") for line, score in zip(lines, rows["nearest_score"], strict=True)
+    } == {head.index("nearest_score")}
+    shown = synth("show", str(evil), "--columns", "row_id,instruction").stdout
+    assert b"\x1b" not in shown
+    assert "\u202e".encode() not in shown
+    wrong = synth("show", str(small_run), "--columns", "row_id,nothing")
+    assert wrong.returncode == 2
+    assert b"there is no column nothing; there are row_id" in wrong.stderr

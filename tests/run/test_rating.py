@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli.look import _status_text
+from pipeline.cli.look import status_text
 from pipeline.errors import BudgetError, InterruptedRunError, RecipeError
 from pipeline.inspect import open_run
 from pipeline.run.estimate import estimate
@@ -76,7 +76,7 @@ def test_the_judge_has_its_own_name_books_and_price(
     histogram = books.stage_json(out, "rate")["measures"]["histogram"]
     assert sum(histogram.values()) == N
     run = open_run(out)
-    text = _status_text(run, stage_statuses(run), None)
+    text = status_text(run, stage_statuses(run), None)
     assert "judge the-judge" in text
     assert "rate: ratings" in text
     assert "Rated by the judge `the-judge`" in (out / "data" / "README.md").read_text("utf-8")
@@ -205,7 +205,7 @@ def test_without_a_judge_the_teacher_judges_and_everything_says_so(
     state = run_synth(out, recipe=recipe, input=rows, teacher=teacher)
     assert state.judged_by_teacher == ["rate"]
     run = open_run(out)
-    assert "no judge was named" in _status_text(run, stage_statuses(run), None)
+    assert "no judge was named" in status_text(run, stage_statuses(run), None)
     assert "Rated by the teacher `the-teacher`" in (out / "data" / "README.md").read_text("utf-8")
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cli.look import _status_text
+from pipeline.cli.look import status_text
 from pipeline.errors import RecipeError, SynthError
 from pipeline.inspect import open_run
 from pipeline.run.estimate import estimate
@@ -259,7 +259,7 @@ def test_four_models_get_a_leaderboard_in_manifest_and_status(
     assert [len(row["comparisons"]) for row in rows] == [6, 6, 6, 3, *[6] * 8]
     assert books.stage_json(out, "compare")["usage"][0]["requests"] == 138
     run = open_run(out)
-    text = _status_text(run, stage_statuses(run), None)
+    text = status_text(run, stage_statuses(run), None)
     assert "(35 comparisons: 35 won, 0 tied, 0 lost)" in text
     purge(out, row=rows[0]["row_id"])
     assert books.stage_json(out, "compare")["measures"]["comparisons"] == 63

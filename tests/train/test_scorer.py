@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("torch", reason="needs the extra 'train'")
 pytest.importorskip("transformers", reason="needs the extra 'train'")
 
-from pipeline.cli.look import _status_text
+from pipeline.cli.look import status_text
 from pipeline.errors import RecipeError, TeacherError
 from pipeline.inspect import open_run
 from pipeline.run.prepare import Options, prepare
@@ -132,7 +132,7 @@ def test_rows_that_cannot_be_measured_are_counted_by_name(
     assert rows["not_measured"].to_list() == ["no_output", *["prompt_fills_the_context"] * 2]
     assert run.kept("difficulty")["not_measured"].null_count() == len(ROWS) - 1
     assert run.stage("balance").measures == {"rows_kept_unmeasured": 3}
-    text = _status_text(run, stage_statuses(run), None)
+    text = status_text(run, stage_statuses(run), None)
     assert "difficulty: not measured: prompt fills the context 2, no output 1\n" in text
     assert "balance: rows kept unmeasured 3\n" in text
     purge(tmp_path / "run", row=rows["row_id"][2])
