@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError, RecipeError
+from pipeline.extras import pip_line
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -19,9 +20,7 @@ def of_run(run: Run, config: str) -> DatasetDict:
     try:
         import datasets
     except ImportError as error:
-        raise RecipeError(
-            "the package datasets is not installed: pip install 'synth[data]'."
-        ) from error
+        raise RecipeError(f"the package datasets is not installed: {pip_line('data')}.") from error
     if config not in CONFIGS:
         raise InputError(f"there is no config {config!r}; there are {', '.join(CONFIGS)}.")
     if not run.manifest.data:

@@ -268,25 +268,30 @@ def purge(
     descendants: Annotated[
         bool, typer.Option("--descendants", help="And all rows that were made from it.")
     ] = False,
+    model: Annotated[
+        bool, typer.Option("--model", help="And the model that the run has trained on it.")
+    ] = False,
     masked: Annotated[
         bool,
         typer.Option("--masked", help="Keep the rows; take out replies that the run has masked."),
     ] = False,
 ) -> None:
-    """Take a row out of a run for good: out of shards, journal and data set."""
+    """Take a row out of a run for good: out of shards, journal, models and data set."""
     from pipeline.run.purge import purge as purge_rows
     from pipeline.run.purge_masked import purge_masked
 
     if masked:
-        if row is not None or sha256 is not None or descendants:
-            raise InputError("--masked is for all rows: leave --row, --hash and --descendants out.")
+        if row is not None or sha256 is not None or descendants or model:
+            raise InputError(
+                "--masked is for all rows: leave --row, --hash, --descendants and --model out."
+            )
         n = purge_masked(Path(run))
         replies = counted(n, "reply", "replies")
         said = f"{replies} in the journal held what the rows have masked: taken out."
         sys.stdout.write(f"{said if n else NOTHING_MASKED}\n")
         return
 
-    found = purge_rows(Path(run), row=row, sha256=sha256, descendants=descendants)
+    found = purge_rows(Path(run), row=row, sha256=sha256, descendants=descendants, model=model)
     if found.was_out:
         said = f"{', '.join(found.rows)}: not there any more, purged before: nothing to do."
         sys.stdout.write(safe(said) + "\n")
@@ -308,6 +313,14 @@ def purge(
                 "raised --limit trains new ones on the rows that are there then, and measures anew."
             ]
             if found.has_lost_models
+            else []
+        ),
+        *(
+            [
+                "model/ is removed: it had learned from the row. synth run sft --input "
+                f"{run} --out NEW trains another on the rows that are left."
+            ]
+            if found.has_lost_trained
             else []
         ),
         "Copies may remain in",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.extras import pip_line
 from pipeline.report.facts import MEASURES, PARTS, Distribution, Facts
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ PALETTE = (
 )
 """Told apart by people who see colours otherwise, too (after Okabe and Ito 2008)."""
 KEPT, GREY = PALETTE[0], "#9aa0a6"
-MISSING = "charts are drawn with plotly, which is not installed: pip install 'synth[report]'."
+MISSING = f"charts are drawn with plotly, which is not installed: {pip_line('report')}."
 MOST_REASONS = 10
 LONGEST_LABEL = 60
 

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.errors import Problems, RecipeError, SynthError
+from pipeline.extras import pip_line
 from pipeline.recipe import Recipe
 from pipeline.run.roles import Model
 from pipeline.stage import TrainStage
@@ -41,9 +42,7 @@ def _check_packages(name: str, config: Config, problems: Problems) -> None:
     needed = {"train": NEEDED, "quant": ("bitsandbytes",) if config.is_quantized else ()}
     for extra, packages in needed.items():
         if missing := [one for one in packages if find_spec(one) is None]:
-            problems.add(
-                RecipeError(f"{name} needs {', '.join(missing)}: pip install 'synth[{extra}]'.")
-            )
+            problems.add(RecipeError(f"{name} needs {', '.join(missing)}: {pip_line(extra)}."))
 
 
 def _base(setting: str, named: str) -> Model:

@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from pipeline import manifest, seed_tasks, templates
 from pipeline.errors import InputError, Problems, RecipeError, SynthError
+from pipeline.extras import pip_line
 from pipeline.format_templates import FOLDER, FormatFile
 from pipeline.manifest import RunManifest, StageManifest
 from pipeline.recipe import Recipe, Step, WrongRecipeError
@@ -160,7 +161,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     if masking.missing:
         problems.add(
             RecipeError(
-                f"mask needs {' and '.join(masking.missing)}: pip install 'synth[{EXTRA}]', or "
+                f"mask needs {' and '.join(masking.missing)}: {pip_line(EXTRA)}, or "
                 "mask other kinds."
             )
         )
@@ -250,7 +251,7 @@ def _check_packages(found: Recipe, problems: Problems) -> None:
             if find_spec(package) is None:
                 problems.add(
                     RecipeError(
-                        f"{step.name}: {what} needs {package}: pip install 'synth[{extra}]', or "
+                        f"{step.name}: {what} needs {package}: {pip_line(extra)}, or "
                         f"leave it out with --set {step.name}.{what}=false."
                     )
                 )
@@ -266,7 +267,7 @@ def _check_classifiers(found: Recipe, problems: Problems) -> None:
             problems.add(RecipeError(f"{step.name} needs a model: --set {setting}=FOLDER."))
             continue
         if missing := [name for name in ("torch", "transformers") if find_spec(name) is None]:
-            needed = f"{setting} needs {', '.join(missing)}: pip install 'synth[train]'."
+            needed = f"{setting} needs {', '.join(missing)}: {pip_line('train')}."
             problems.add(RecipeError(needed))
         try:
             toxicity.classes_of(Path(named))

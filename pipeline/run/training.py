@@ -26,8 +26,10 @@ import pyarrow.parquet as pq
 
 from pipeline import errors, manifest, redact, store
 from pipeline.errors import InterruptedRunError, SynthError
+from pipeline.model_files import DIGEST, MODEL, write_list
 from pipeline.recipe import Step
 from pipeline.run import model_card
+from pipeline.run.base_named import name_base
 from pipeline.run.context import Context
 from pipeline.run.engines import LOGS
 from pipeline.run.events import Message
@@ -40,8 +42,6 @@ from pipeline.terminal import safe
 from pipeline.train import sft_child
 from pipeline.train.settings import Config
 
-MODEL = "model"
-"""The folder of a run that holds what was trained."""
 BATCH = 2048
 ROWS = pa.schema(
     [
@@ -125,13 +125,17 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
         run=context.run.name,
         rows=str(folder.state.input_digest),
     )
+    name_base(out / "adapter", base)
     manifest.replace_bytes(out / "README.md", card.encode())
     for name in ("adapter", "full", "merged"):  # where PEFT leaves a form that nobody has filled in
         if (out / name).is_dir():
             (out / name / "README.md").write_text(card, encoding="utf-8")
+    passing = (sft_child.JOB, sft_child.OUTCOME)
+    digest = write_list(out, without=passing)
+    folder.state.measures = (folder.state.measures or {}) | {DIGEST: digest}
     publish_verdicts(context, step, folder, frame, step.stage.writes)
     context.seal(folder, total, total)
-    for name in (sft_child.JOB, sft_child.OUTCOME):
+    for name in passing:
         (out / name).unlink(missing_ok=True)
     shutil.rmtree(staging)  # the rows once more, in a place that a purge does not look into
 
@@ -215,7 +219,8 @@ def _said(given: dict[str, Any], log: Path, ending: Ending) -> Iterator[dict[str
         child.stdin.write(json.dumps(given))
         child.stdin.close()
     heard: SimpleQueue[str | None] = SimpleQueue()
-    threading.Thread(target=_listen, args=(child, heard), daemon=True).start()
+    listening = threading.Thread(target=_listen, args=(child, heard), daemon=True)
+    listening.start()
     try:
         while True:
             ending.check()
@@ -237,12 +242,14 @@ def _said(given: dict[str, Any], log: Path, ending: Ending) -> Iterator[dict[str
     finally:
         child.kill()
         child.wait()
+        listening.join()  # at the end of what was said
 
 
 def _listen(child: subprocess.Popen[str], heard: SimpleQueue[str | None]) -> None:
     assert child.stdout is not None
-    for line in child.stdout:
-        heard.put(line)
+    with child.stdout:
+        for line in child.stdout:
+            heard.put(line)
     heard.put(None)
 
 
