@@ -121,6 +121,8 @@ def run(
     is_exported = until is None and (prepared.run / "data" / "README.md").is_file()
     data = prepared.run / "data" if is_exported else prepared.run / state.stages[-1] / "kept"
     model = f", a model in {prepared.run / 'model'}" if (prepared.run / "model").is_dir() else ""
+    report = prepared.run / "evaluation" / "report.md"
+    model += f", results in {report}" if state.results else ""
     nothing_left = _nothing_left(prepared.run, state)
     progress.last_word(
         nothing_left
@@ -174,6 +176,8 @@ def _exit_if_empty(nothing_left: str | None) -> None:
 
 def _work(prepared: Prepared, listener: Listener) -> RunManifest:
     """Say who writes, run, and note in the run's log how it began and ended."""
+    from pipeline.evaluate.report import said_of_kin
+    from pipeline.run.evaluated import judge_family
     from pipeline.run.execute import execute
 
     if prepared.is_offline_by_default and not prepared.is_finished and _asks_offline(prepared):
@@ -182,6 +186,9 @@ def _work(prepared: Prepared, listener: Listener) -> RunManifest:
         listener(Message(said))
     for name in prepared.judged_by_teacher:
         listener(Message(f"{name}: no judge is named, so the teacher judges (--judge names one)."))
+    kin = judge_family(prepared.recipe, prepared.models, prepared.evaluated | prepared.bases)
+    if kin is not None:
+        listener(Message(said_of_kin(kin)))
     if prepared.is_finished:
         return execute(prepared, listener)
     log = progress.to_log(prepared.run / "log.jsonl")

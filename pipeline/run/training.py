@@ -28,6 +28,7 @@ from pipeline import errors, manifest, redact, store
 from pipeline.errors import SynthError
 from pipeline.recipe import Step
 from pipeline.run import model_card
+from pipeline.run.bases import MODEL
 from pipeline.run.context import Context
 from pipeline.run.engines import LOGS
 from pipeline.run.events import Message
@@ -39,8 +40,7 @@ from pipeline.stage import Row, TrainStage
 from pipeline.terminal import safe
 from pipeline.train.settings import Config
 
-MODEL = "model"
-"""The folder of a run that holds what was trained."""
+CHILD = "pipeline.train.sft_child"
 BATCH = 2048
 ROWS = pa.schema(
     [("turns", pa.list_(MESSAGE)), ("held_out", pa.bool_()), ("curriculum", pa.int64())]
@@ -78,7 +78,7 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
         "keys": redact.remembered(),
     }
     verdicts: list[Any] = []
-    for said in _said(given, context.run / LOGS / f"{step.name}.log", context.ending):
+    for said in said_by(CHILD, given, context.run / LOGS / f"{step.name}.log", context.ending):
         if "verdicts" in said:
             verdicts = said["verdicts"]
         elif "said" in said:
@@ -145,8 +145,10 @@ def _batched(rows: Iterator[Row]) -> Iterator[list[Row]]:
         yield batch
 
 
-def _said(given: dict[str, Any], log: Path, ending: Ending) -> Iterator[dict[str, Any]]:
-    """What the process says, one thing after the other, until it has ended well.
+def said_by(
+    module: str, given: dict[str, Any], log: Path, ending: Ending
+) -> Iterator[dict[str, Any]]:
+    """What a process of a module says, one thing after the other, until it has ended well.
 
     Raises the error that it ended with, and `InterruptedRunError` once a signal has come.
     """
@@ -154,7 +156,7 @@ def _said(given: dict[str, Any], log: Path, ending: Ending) -> Iterator[dict[str
     places = [str(Path(errors.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     with log.open("ab") as file:
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pipeline.train.sft_child", str(os.getpid())],
+            [sys.executable, "-P", "-m", module, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=file,
@@ -203,6 +205,6 @@ def _fallen(code: int, log: Path) -> SynthError:
     if code == -signal.SIGKILL:
         how += ", as the system does where memory runs out"
     return SynthError(
-        f"the process that trains ended with {how}. It said last:{said}\n"
+        f"the process that works on a model ended with {how}. It said last:{said}\n"
         f"All that it said is in {log}."
     )
