@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from pipeline.evaluate.results import ALL, Result
 
 VERDICTS = " against "
+SHOWN = ("loss", "rougeL", "bleu", "exact_match", "accuracy", "precision", "recall", "f1")
+"""Metrics that are shown of a part of the rows; all of them are in the Parquet."""
 MEANT = {
     "loss": "mean loss of the references' tokens, in nats",
     "perplexity": "exp of it",
@@ -55,13 +56,26 @@ def render(found: Sequence[Result], *, run: str, kin: str | None = None) -> str:
             here = {one.metric: one for one in plain if one.slice == part}
             n, loss = here["rows_trained"].value, here["loss"].value
             lines.append(f"| {part.removeprefix('size=')} | {n:.0f} | {loss:.4f} |")
-    columns = Counter(part.partition("=")[0] for part in parts)
-    for part in parts:
-        # a column with one value says once more what stands under all
-        if part not in sizes and columns[part.partition("=")[0]] > 1:
-            lines += ["", f"## {_cell(part)}", ""]
-            lines += _table([one for one in plain if one.slice == part])
+    for column in dict.fromkeys(one.partition("=")[0] for one in parts if one not in sizes):
+        values = [one for one in parts if one.partition("=")[0] == column]
+        if len(values) > 1:  # a column with one value says once more what stands under all
+            lines += ["", f"## By {_cell(column)}", ""]
+            lines += _sliced([one for one in plain if one.slice in values])
     return "\n".join(lines) + "\n"
+
+
+def _sliced(found: Sequence[Result]) -> list[str]:
+    """One line a slice and model, with the metrics that say most."""
+    shown = [one for one in SHOWN if any(result.metric == one for result in found)]
+    lines = [f"| | model | rows | {' | '.join(shown)} |", f"| {'--- | ' * (len(shown) + 3)}"]
+    lines[1] = lines[1].rstrip()
+    for part, model in dict.fromkeys((one.slice, one.model) for one in found):
+        here = {one.metric: one for one in found if (one.slice, one.model) == (part, model)}
+        n = max(one.n for one in here.values())
+        cells = [f"{here[name].value:.4g}" if name in here else "" for name in shown]
+        value = _cell(part.partition("=")[2])
+        lines.append(f"| {value} | {model} | {n} | {' | '.join(cells)} |")
+    return lines
 
 
 def said_of_kin(family: str) -> str:

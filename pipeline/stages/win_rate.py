@@ -25,6 +25,7 @@ from pipeline.stage import (
     Sampling,
 )
 from pipeline.stages.compare import TIE, read_verdict
+from pipeline.stages.conversations import whole_conversation
 
 
 class Config(AskingConfig):
@@ -61,9 +62,9 @@ def work(row: Row, config: Config, rng: Random) -> Conversation:
 def _request(row: Row, texts: dict[str, str], first: str, second: str) -> Request:
     """What the judge is shown: of a conversation its turns up to the answer."""
     asked = {"instruction": row["instruction"], "input": row["input"]}
-    if row.get("messages"):
-        said = [f"{turn['role']}: {turn['content']}" for turn in row["messages"]]
-        before = said[:-1] if row["messages"][-1]["role"] == "assistant" else said
+    if turns := whole_conversation(row):
+        said = [f"{turn['role']}: {turn['content']}" for turn in turns]
+        before = said[:-1] if turns[-1]["role"] == "assistant" else said
         asked = {"instruction": "\n\n".join(before), "input": None}
     return Request("prefer", {**asked, "first": texts[first], "second": texts[second]})
 
