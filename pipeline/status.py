@@ -153,7 +153,11 @@ def _status(
             for name in ("not_measured", "not_evaluated", "not_judged")
             for why, n in state.measures.get(name, {}).items()
         },
-        results=dict(state.measures.get("results", {})),
+        results=dict(state.measures.get("results", {}))
+        | {
+            f"of {one['share']:g} of the rows": {n: one[n] for n in ("rows_trained", "loss")}
+            for one in state.measures.get("sizes") or ()
+        },
         leaderboard=dict(state.measures.get("leaderboard", {})),
         rows_by=dict(state.measures.get("rows_by", {})),
     )

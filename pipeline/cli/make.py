@@ -67,6 +67,12 @@ LimitOption = Annotated[
     int | None,
     typer.Option("--limit", min=1, help="The target of a generating recipe, else the rows read."),
 ]
+SizesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sizes", help="Train on these shares of the rows too, 0.1,0.3,1: evaluate.sizes."
+    ),
+]
 FromOption = Annotated[
     str | None,
     typer.Option("--from", help="Make a new run (--out) from this one; what it asked is reused."),
@@ -84,6 +90,7 @@ def run(
     seeds: SeedsOption = None,
     settings: SetOption = None,
     limit: LimitOption = None,
+    sizes: SizesOption = None,
     from_: FromOption = None,
     until: UntilOption = None,
     no_stall_stop: Annotated[
@@ -108,6 +115,7 @@ def run(
         seeds=seeds,
         settings=settings or (),
         limit=limit,
+        sizes=sizes,
         made_from=from_,
         until=until,
         may_stall=no_stall_stop,
@@ -333,6 +341,7 @@ def plan(
     seeds: SeedsOption = None,
     settings: SetOption = None,
     limit: LimitOption = None,
+    sizes: SizesOption = None,
     from_: FromOption = None,
     until: UntilOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="The plan as JSON.")] = False,
@@ -351,6 +360,7 @@ def plan(
         seeds=seeds,
         settings=settings or (),
         limit=limit,
+        sizes=sizes,
         made_from=from_,
         until=until,
     )

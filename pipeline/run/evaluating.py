@@ -25,6 +25,7 @@ from pipeline.run.engines import LOGS
 from pipeline.run.evaluated import is_adapter, own_training
 from pipeline.run.events import Message
 from pipeline.run.judging import open_computed, publish_verdicts
+from pipeline.run.sizes import Ask, Models, curve
 from pipeline.run.training import said_by
 from pipeline.schema import COLUMNS, MESSAGE
 from pipeline.stage import EvaluateStage, Row
@@ -35,6 +36,7 @@ from pipeline.train.evaluate_settings import ADAPTER, BASE, OTHER, Config
 FOLDER = "evaluation"
 """The folder of a run that holds the results, and while it is at work the answers so far."""
 WORK = "work"
+PARTS = ("answers", "losses")
 CHILD = "pipeline.train.evaluate_child"
 ROWS = pa.schema([("prompt", pa.list_(MESSAGE)), ("reference", pa.string())])
 BATCH = 2048
@@ -54,7 +56,18 @@ async def run_evaluate_stage(context: Context, index: int, step: Step) -> None:
     _check_rows(context, step, chosen)
     _write_rows(step, chosen, work / "rows.parquet")
     models = models_of(context, step)
-    answers, refused = _asked(context, step, folder, work, models)
+    answers, refused = _asked(context, step, folder, work, models, PARTS)
+    sizes: list[dict[str, Any]] = []
+    if step.config.sizes:
+        sizes = curve(
+            context,
+            step,
+            folder,
+            work,
+            models,
+            answers[ADAPTER],
+            _measuring(context, step, folder, work),
+        )
     for at, why in refused.items():
         why_not[chosen[at]["row_id"]] = why.partition(":")[0]
     rows = _with_answers(step, chosen, answers, refused)
@@ -65,6 +78,7 @@ async def run_evaluate_stage(context: Context, index: int, step: Step) -> None:
     if step.stage.measure is not None and folder.state.parts:
         kept = store.read_frame(store.shards(folder.path, folder.state))
         folder.state.measures = step.stage.measure(kept, step.config)
+        folder.state.measures |= {"sizes": sizes} if sizes else {}
     context.seal(folder, total, total)
     shutil.rmtree(work)  # the rows once more, in a place that a purge does not look into
 
@@ -122,7 +136,7 @@ def _write_rows(step: Step, chosen: list[Row], path: Path) -> None:
             writer.write_table(pa.Table.from_pylist(part, ROWS))
 
 
-def models_of(context: Context, step: Step) -> list[dict[str, str | None]]:
+def models_of(context: Context, step: Step) -> Models:
     """The models that are asked, each with its base and its adapter: base, adapter, other."""
     prepared = context.prepared
     named = {
@@ -140,7 +154,7 @@ def models_of(context: Context, step: Step) -> list[dict[str, str | None]]:
         named[ADAPTER] = made / "adapter" if (made / "adapter").is_dir() else made / "full"
     base = named[BASE].resolve()
     check_base(f"{step.name}.base", base)
-    found: list[dict[str, str | None]] = []
+    found: Models = []
     for kind in (BASE, ADAPTER, OTHER):
         if kind in named:
             folder = named[kind].resolve()
@@ -160,13 +174,14 @@ def _asked(
     step: Step,
     folder: StageFolder,
     work: Path,
-    models: list[dict[str, str | None]],
+    models: Models,
+    parts: tuple[str, ...],
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[int, str]]:
     """What each model answers, and why rows could not be asked, by their place."""
     assert isinstance(step.config, Config)
     answers: dict[str, list[dict[str, Any]]] = {}
     refused: dict[int, str] = {}
-    for said in said_by_models(context, step, work, models, ("answers", "losses")):
+    for said in said_by_models(context, step, work, models, parts):
         if "not_asked" in said:
             refused = dict(said["not_asked"])
         elif "said" in said:
@@ -178,11 +193,24 @@ def _asked(
     return answers, refused
 
 
+def _measuring(context: Context, step: Step, folder: StageFolder, work: Path) -> Ask:
+    """Measures the losses of other models on the same rows, in a folder of their own."""
+
+    def ask(models: Models) -> dict[str, list[dict[str, Any]]]:
+        other = work / "measured"
+        shutil.rmtree(other, ignore_errors=True)
+        other.mkdir()
+        shutil.copyfile(work / "rows.parquet", other / "rows.parquet")
+        return _asked(context, step, folder, other, models, ("losses",))[0]
+
+    return ask
+
+
 def said_by_models(
     context: Context,
     step: Step,
     work: Path,
-    models: list[dict[str, str | None]],
+    models: Models,
     parts: tuple[str, ...],
 ) -> Iterator[dict[str, Any]]:
     """What the process says in which models are asked."""

@@ -68,7 +68,7 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
     made_of.write_text(wanted, encoding="utf-8")
     staging = context.run / ".staging" / "train"
     staging.mkdir(parents=True, exist_ok=True)
-    _write_rows(context, step, staging / "rows.parquet")
+    write_rows(context, step, staging / "rows.parquet")
     given = {
         "base": _folder_of(context.prepared.bases.get(step.name)),
         "rows": str(staging / "rows.parquet"),
@@ -120,7 +120,7 @@ def _folder_of(base: Model | None) -> str | None:
     return None if base is None else str(Path(base.uri.folder).resolve())
 
 
-def _write_rows(context: Context, step: Step, path: Path) -> None:
+def write_rows(context: Context, step: Step, path: Path) -> None:
     """One row of the stage before after the other, as it is learned."""
     assert isinstance(step.stage, TrainStage)
     seed = context.prepared.recipe.settings.seed

@@ -280,18 +280,22 @@ def _losses(loaded: PreTrainedModel, prompts: Prompts, batch: Sequence[int], mos
 
 def _read(job: Job, model: Judged, prompts: Prompts) -> list[Entry]:
     """All that is known of each row that was asked: `at`, `answer`, `tokens`, `finish`, losses."""
-    losses = {one["at"]: one for one in lines(job.out / f"{model.name}.losses.jsonl")}
+    losses, answers = (
+        {one["at"]: one for one in lines(job.out / f"{model.name}.{part}.jsonl")}
+        for part in ("losses", "answers")
+    )
     found = []
-    for one in sorted(lines(job.out / f"{model.name}.answers.jsonl"), key=lambda one: one["at"]):
-        text = prompts.tokenizer.decode(one["ids"], skip_special_tokens=True)
-        assert isinstance(text, str)
-        lost = losses.get(one["at"])
+    for at in sorted(losses.keys() | answers.keys()):
+        lost, said = losses.get(at), answers.get(at)
+        text = ""
+        if said is not None:
+            text = str(prompts.tokenizer.decode(said["ids"], skip_special_tokens=True))
         found.append(
             {
-                "at": one["at"],
+                "at": at,
                 "answer": text,
-                "tokens": len(one["ids"]),
-                "finish": one["finish"],
+                "tokens": 0 if said is None else len(said["ids"]),
+                "finish": None if said is None else said["finish"],
                 "loss": None if lost is None else lost["loss"] / lost["tokens"],
                 "loss_tokens": None if lost is None else lost["tokens"],
             }
