@@ -22,6 +22,8 @@ from pipeline.teacher import uri
 from pipeline.teacher.settings import TeacherSettings
 from pipeline.train.evaluate_settings import ADAPTER, BASE, OTHER, Config
 
+SERVED = ("lora", "rslora", "qlora")
+"""Methods of training whose adapters vLLM serves as they are."""
 NEEDED = {"train": ("torch", "transformers", "peft"), "evaluate": ("rouge_score", "sacrebleu")}
 
 
@@ -48,6 +50,8 @@ def find_evaluated(found: Recipe, source: Source | None, problems: Problems) -> 
         own = own_training(found, step)
         try:
             models |= _models(step, step.config, own, source)
+            if step.config.vllm is not None:
+                _check_served(step, own, models)
             judges = any(one.stage is win_rate.STAGE for one in found.steps[at + 1 :])
             there = {name.rpartition(".")[2] for name in models} | ({ADAPTER} if own else set())
             if judges and ADAPTER not in there:
@@ -64,6 +68,20 @@ def own_training(found: Recipe, step: Step) -> Step | None:
     """The stage of the recipe that trains before `step`; null where none does."""
     before = found.steps[: found.step_names.index(step.name)]
     return next((one for one in reversed(before) if isinstance(one.stage, TrainStage)), None)
+
+
+def _check_served(step: Step, own: Step | None, models: Mapping[str, Model]) -> None:
+    """Raise `RecipeError` where vLLM is to answer for an adapter that it cannot serve."""
+    method = None if own is None else getattr(own.config, "method", None)
+    if own is not None and method not in (*SERVED, "full"):
+        raise RecipeError(
+            f"{step.name}.vllm: vLLM serves adapters of {', '.join(SERVED)}, and {own.name}.method "
+            f"is {method}: leave {step.name}.vllm out, and transformers answers."
+        )
+    for name, model in models.items():
+        folder = Path(model.uri.folder)
+        if model.uri.folder and is_adapter(folder):
+            _check_servable(step.name, name, folder)
 
 
 def _models(
@@ -171,6 +189,26 @@ def _folder_model(folder: Path) -> Model:
     )
 
 
+def _check_servable(step: str, named: str, adapter: Path) -> None:
+    """Raise `RecipeError` where vLLM cannot serve an adapter, or would serve something else."""
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    kind, start = config.get("peft_type"), config.get("init_lora_weights")
+    why = None
+    if kind != "LORA":
+        why = f"it is of the kind {kind}"
+    elif config.get("use_dora"):
+        why = "it is a DoRA"
+    elif isinstance(start, str) and start.startswith(("pissa", "olora", "corda")):
+        why = f"it was begun as {start}, which changes the base as well"
+    elif config.get("modules_to_save"):
+        why = "it holds whole layers beside its ranks"
+    if why is not None:
+        raise RecipeError(
+            f"{named}: vLLM serves plain LoRA adapters alone, and of {adapter} {why}: leave "
+            f"{step}.vllm out, and transformers answers."
+        )
+
+
 def check_bases_fit(models: Mapping[str, Model]) -> None:
     """Raise `InputError` where an adapter says that its base is another folder with other weights.
 
@@ -221,6 +259,14 @@ def _names(model: Model) -> list[str]:
 
 
 def _check_packages(step: Step, problems: Problems) -> None:
+    assert isinstance(step.config, Config)
+    if step.config.vllm is not None:
+        from pipeline.teacher.vllm.command import check_installed
+
+        try:
+            check_installed(step.config.vllm, step.name)
+        except RecipeError as error:
+            problems.add(error)
     for extra, packages in NEEDED.items():
         if missing := [one for one in packages if find_spec(one) is None]:
             problems.add(

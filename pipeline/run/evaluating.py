@@ -25,6 +25,7 @@ from pipeline.run.engines import LOGS
 from pipeline.run.evaluated import is_adapter, own_training
 from pipeline.run.events import Message
 from pipeline.run.judging import open_computed, publish_verdicts
+from pipeline.run.served_answers import answer_by_vllm
 from pipeline.run.sizes import Ask, Models, curve
 from pipeline.run.training import said_by
 from pipeline.schema import COLUMNS, MESSAGE
@@ -56,7 +57,12 @@ async def run_evaluate_stage(context: Context, index: int, step: Step) -> None:
     _check_rows(context, step, chosen)
     _write_rows(step, chosen, work / "rows.parquet")
     models = models_of(context, step)
-    answers, refused = _asked(context, step, folder, work, models, PARTS)
+    parts: tuple[str, ...] = PARTS
+    if step.config.vllm is not None:
+        _asked(context, step, folder, work, models, ("prompts",))
+        await answer_by_vllm(context, step, folder, work, models)
+        parts = ("losses",)
+    answers, refused = _asked(context, step, folder, work, models, parts)
     sizes: list[dict[str, Any]] = []
     if step.config.sizes:
         sizes = curve(

@@ -7,7 +7,7 @@ line, a batch at a time, so that a process that was killed goes on after its las
     NAME.answers.jsonl   at, ids, finish ("stop", or "length" where the answer was cut off)
     NAME.losses.jsonl    at, loss (nats, summed), tokens
 
-`prompts.jsonl` has the ids of each prompt, for a server that answers in place of transformers.
+`NAME.prompts.jsonl` has the ids of each prompt, for a server that answers in place of transformers.
 Batches are cut by the rows alone, never by what is there already: the same rows give the
 same bytes. Needs no polars.
 """
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 LONGEST = 2048
 """Tokens of a context where a model's configuration says nothing."""
-PROMPTS = "prompts.jsonl"
 
 Tell = Callable[[dict[str, Any]], None]
 Entry = dict[str, Any]
@@ -84,9 +83,8 @@ def run(job: Job, tell: Tell) -> None:
     if not asked:
         why = next(iter(refused.values()), "there is none")
         raise InputError(f"of {len(rows)} rows none can be asked: {why}.")
-    if "prompts" in job.parts:
-        prompts = found[job.models[0].name]
-        _write_prompts(job.out / PROMPTS, prompts, asked, job.max_tokens)
+    for name in found if "prompts" in job.parts else ():
+        _write_prompts(job.out / f"{name}.prompts.jsonl", found[name], asked, job.max_tokens)
     total = len(asked) * len(job.models) * len(set(job.parts) & {"answers", "losses"})
     done = 0
     for model in job.models:
@@ -120,13 +118,14 @@ class Prompts:
     learned: dict[int, tuple[list[int], list[tuple[int, int]]]]
     refused: dict[int, str]
     context: int
+    ends: set[int]
 
 
 def _prompts(job: Job, model: Judged, rows: Sequence[Mapping[str, Any]]) -> Prompts:
     """Every prompt as ids, and where there is a reference the pass that its loss is taken in."""
     tokenizer = _tokenizer(model.tokenizer_folder)
     encoder, writer = Encoder(tokenizer), PromptIds(tokenizer)
-    found = Prompts(tokenizer, {}, {}, {}, _context(model))
+    found = Prompts(tokenizer, {}, {}, {}, _context(model), _ends(model, tokenizer))
     for at, row in enumerate(rows):
         try:
             ids = writer.prompt(row["prompt"])
@@ -178,7 +177,14 @@ def _context(model: Judged) -> int:
 def _write_prompts(path: Path, prompts: Prompts, asked: Sequence[int], most: int) -> None:
     """What a server is sent: ids, and how many tokens may come."""
     lines = [
-        json.dumps({"at": at, "ids": prompts.ids[at], "most": _room(prompts, at, most)})
+        json.dumps(
+            {
+                "at": at,
+                "ids": prompts.ids[at],
+                "most": _room(prompts, at, most),
+                "ends": sorted(prompts.ends),
+            }
+        )
         for at in asked
     ]
     path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
@@ -218,7 +224,7 @@ def _answers(loaded: PreTrainedModel, prompts: Prompts, batch: Sequence[int], mo
     import torch
     from transformers import GenerationConfig
 
-    ends = _ends(loaded, prompts.tokenizer)
+    ends = prompts.ends
     pad = prompts.tokenizer.pad_token_id
     pad = next(iter(ends), 0) if pad is None else pad
     width = max(len(prompts.ids[at]) for at in batch)
@@ -261,9 +267,13 @@ def ended(ids: Sequence[int], ends: set[int]) -> Entry:
     return {"ids": list(ids), "finish": "length"}
 
 
-def _ends(loaded: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> set[int]:
+def _ends(model: Judged, tokenizer: PreTrainedTokenizerFast) -> set[int]:
     """The tokens that end an answer: those that the model's own settings name, and the eos."""
-    named: Any = getattr(loaded.generation_config, "eos_token_id", None)
+    named: Any = None
+    for name in ("generation_config.json", "config.json"):
+        path = model.base / name
+        if named is None and path.is_file():
+            named = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
     found = set(named) if isinstance(named, list) else {named}
     return {int(one) for one in (*found, tokenizer.eos_token_id) if one is not None}
 
