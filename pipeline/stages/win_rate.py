@@ -37,10 +37,9 @@ class Config(AskingConfig):
 def work(row: Row, config: Config, rng: Random) -> Conversation:
     """Ask about the two answers in both orders at once."""
     nothing: Row = {"preferred": None, "is_flipped": None, "not_judged": None}
-    if not row["evaluations"]:
+    if row["not_evaluated"] is not None:
         return [nothing]
-    names = results.opponents([one["model"] for one in row["evaluations"]])
-    texts = {name: results.answer_of(row, name) for name in names}
+    names, texts = _answers(row)
     silent = [name for name in names if not texts[name].strip()]
     if silent:  # who says nothing loses, and no judge is paid to say so
         won = TIE if len(silent) == 2 else next(name for name in names if name not in silent)
@@ -59,6 +58,15 @@ def work(row: Row, config: Config, rng: Random) -> Conversation:
     return [nothing | {"preferred": one if one == other else TIE, "is_flipped": is_flip}]
 
 
+def _answers(row: Row) -> tuple[tuple[str, str], dict[str, str]]:
+    """The two models and what they said; of a row that is still to be asked, its own output."""
+    if row["evaluations"] is None:  # in a plan
+        names = results.opponents(())
+        return names, dict.fromkeys(names, row.get("output") or row["instruction"] or "-")
+    names = results.opponents([one["model"] for one in row["evaluations"]])
+    return names, {name: results.answer_of(row, name) for name in names}
+
+
 def _request(row: Row, texts: dict[str, str], first: str, second: str) -> Request:
     """What the judge is shown: of a conversation its turns up to the answer."""
     asked = {"instruction": row["instruction"], "input": row["input"]}
@@ -70,8 +78,9 @@ def _request(row: Row, texts: dict[str, str], first: str, second: str) -> Reques
 
 
 def requests_about(row: Row, config: Config) -> float:
-    """Both orders, of a row that was evaluated."""
-    return 2.0 if row.get("evaluations") else 0.0
+    """Both orders, of a row that was evaluated, or will be."""
+    is_left_out = row["not_evaluated"] is not None or row.get("held_out") is False
+    return 0.0 if is_left_out else 2.0
 
 
 def measure(kept: pl.DataFrame) -> dict[str, Any]:
@@ -88,7 +97,7 @@ STAGE = ChainStage(
     config=Config,
     prompts=("prefer",),
     work=work,
-    reads=("row_id", "instruction", "input", "evaluations"),
+    reads=("row_id", "instruction", "input", "evaluations", "not_evaluated"),
     writes=("preferred", "is_flipped", "not_judged", "requests"),
     requests_a_row=lambda config: 2.0,
     requests_about=requests_about,

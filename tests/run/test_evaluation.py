@@ -15,6 +15,7 @@ pytest.importorskip("trl", reason="the extra 'train' is not installed")
 pytest.importorskip("sacrebleu", reason="the extra 'evaluate' is not installed")
 
 from pipeline.errors import SynthError
+from pipeline.run.estimate import estimate
 from pipeline.run.prepare import Options, prepare
 from pipeline.train import tiny
 from tests.run import books
@@ -112,6 +113,19 @@ def test_a_row_that_is_purged_is_in_no_result_any_more(full: Path, tmp_path: Pat
     assert after["base", "all", "tokens"]["n"] == before["base", "all", "tokens"]["n"] - 1
     report = (run / "evaluation" / "report.md").read_text()
     assert f"| tokens |  {after['base', 'all', 'tokens']['value']:.4g}".replace("  ", " ") in report
+
+
+def test_a_plan_counts_both_orders_of_what_is_held_out(full: Path, tmp_path: Path) -> None:
+    options = Options(
+        "full", out=str(tmp_path / "none"), limit=100, settings=["sft.validation=0.2"]
+    )
+    (asking,) = [one for one in estimate(prepare(options)).stages if one.stage == "win-rate"]
+    assert asking.requests == 2 * 0.2 * 250  # an instance stage makes two and a half of a task
+    judge = "openai:other@http://127.0.0.1:1/v1"
+    options = Options("evaluate", out=str(tmp_path / "none"), input=f"{full}:sft", judge=judge)
+    (asking,) = estimate(prepare(options)).stages
+    assert 0 < asking.requests < 2 * len(books.rows(full, "sft"))
+    assert asking.input_tokens > 50 * asking.requests
 
 
 def test_results_that_were_changed_are_found(full: Path, tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from pipeline.stages.win_rate import Config
 def row(*said: tuple[str, str], **more: Any) -> Row:
     """A row with the answers of models."""
     both = [{"model": model, "answer": answer} for model, answer in said] or None
-    return {"instruction": "Name it.", "input": "France", "evaluations": both, **more}
+    why = None if both else "trained_on"
+    known = {"instruction": "Name it.", "input": "France", "output": "Paris!"}
+    return known | {"evaluations": both, "not_evaluated": why, **more}
 
 
 BOTH = (("base", "No idea."), ("adapter", "Paris."))
@@ -70,6 +72,14 @@ def test_a_row_that_was_not_evaluated_goes_on_and_nobody_is_asked() -> None:
     assert entry == {"preferred": None, "is_flipped": None, "not_judged": None}
     assert win_rate.requests_about(row(), Config()) == 0
     assert win_rate.requests_about(row(*BOTH), Config()) == 2
+
+
+def test_a_plan_asks_about_rows_that_are_still_to_be_answered() -> None:
+    still = row(not_evaluated=None)
+    asked, _ = judged(still, says("A"), says("A"))
+    assert {one.values["first"] for one in asked} == {"Paris!"}
+    assert win_rate.requests_about(still, Config()) == 2
+    assert win_rate.requests_about(still | {"held_out": False}, Config()) == 0
 
 
 @pytest.mark.parametrize(
