@@ -1,14 +1,15 @@
 """Run a stage that asks a teacher about every row; rows are committed in their order.
 
-Conversations go on beside each other, no more of them than it takes to want as many requests as may
-be open, and the earlier ones go first: where a run ends early, few rows are half done. Each depends
-on its own row alone, and so do the numbers of its requests, so that neither timing nor concurrency
-nor a kill reaches a row.
+Conversations go on beside each other, few more of them than it takes to want as many requests as
+may be open, and the earlier ones go first: where a run ends early, few rows are half done. Each
+depends on its own row alone, and so do the numbers of its requests, so that neither timing nor
+concurrency nor a kill reaches a row.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ while it is waited for the server is to have its fill."""
 MOST_AHEAD = 8192
 """Of those not more than so many, for their memory, or than `LEAST_AHEAD` a request."""
 LEAST_AHEAD = 4
+SPARE = 8
+"""For so many requests that may be open one more is wanted: it waits, and takes the place of a
+reply as that comes, and not once that is durable."""
 
 
 async def run_row_stage(context: Context, index: int, step: Step) -> None:
@@ -51,7 +55,7 @@ async def run_row_stage(context: Context, index: int, step: Step) -> None:
         folder.state.namesake = namesake(step.name, context.input_shards())
     rows = store.read_rows(context.input_shards(), start=folder.next_slot)
     concurrency = context.prepared.model_of(step).concurrency
-    demand = Demand(concurrency)
+    demand = Demand(concurrency + math.ceil(concurrency / SPARE))
     drawn = (
         (slot, Talk(context, step, slot, row, demand).start())
         for slot, row in enumerate(rows, start=folder.next_slot)

@@ -40,7 +40,7 @@ from pipeline.usage import priced
 if TYPE_CHECKING:
     from pipeline.run.engines import Engines
 
-TELL_EVERY_S = 0.1
+TELL_EVERY_S = 0.25
 NOTE_EVERY_S = 1.0
 
 
@@ -169,7 +169,7 @@ class Context:
         }
 
     def tell(self, folder: StageFolder, total: int | None, done: int, *, now: bool = False) -> None:
-        """Say how far a stage is, at most ten times a second unless `now`.
+        """Say how far a stage is, at most four times a second unless `now`.
 
         Called at every step of every stage, so here a signal ends those that wait for nobody.
         """

@@ -80,7 +80,7 @@ def to_all(*listeners: Listener) -> Listener:
 def note(run: Path, progress: Progress) -> None:
     """Leave the newest progress in the run's folder; it need not outlive a power cut."""
     with tempfile.NamedTemporaryFile("w", dir=run, prefix=".new-", delete=False) as file:
-        json.dump(asdict(progress), file)
+        file.write(json.dumps(asdict(progress)))
     Path(file.name).replace(run / PROGRESS)
 
 

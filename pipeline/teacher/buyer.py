@@ -5,7 +5,9 @@ the lowest slot leaves first: what was begun first is whole first, and little is
 run ends early.
 
 One send is two records: an intent, durable before the request leaves, and a reply or a failure once
-it is over. An intent without either is a request that was in flight when the process died.
+it is over. An intent without either is a request that was in flight when the process died. A reply
+makes room for the next request as it comes, so that one commit takes its record and that request's
+intent, in this order; it is used once it is durable.
 """
 
 from __future__ import annotations
@@ -37,6 +39,9 @@ FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 60.0
 HELD_BACK = "held_back"
 """What a request is called that was written down, and the run ended before it left."""
+
+Kept = tuple[Record, "asyncio.Future[None]"]
+"""A reply, and what is done once it is durable."""
 
 
 class Buyer:
@@ -94,32 +99,37 @@ class Buyer:
 
     async def buy(self, call: Call, key: bytes) -> Record:
         """Send a call until a reply comes, and journal it."""
+        try:
+            async with self._free.taken(call.slot):
+                record, durable = await self._answered(call, key)
+            await durable
+        except SynthError as error:
+            if not self._stop.is_set():
+                self.stop(error)
+            raise
+        return record
+
+    async def _answered(self, call: Call, key: bytes) -> Kept:
         failing_since: float | None = None
         backoff_s = 0.0
-        async with self._free.taken(call.slot):
-            try:
-                while True:
-                    await self._pace.leave(is_retry=backoff_s > 0)
-                    if self._stop.is_set():
-                        message = "nothing more is sent for this stage."
-                        raise self._stopped_by or InterruptedRunError(message)
-                    found = await self._send_once(call, key)
-                    if isinstance(found, Record):
-                        return found
-                    if found.outcome == HELD_BACK:
-                        continue
-                    failing_since = failing_since or time.monotonic()
-                    self._give_up_after(failing_since, found)
-                    if found.outcome == "rate_limited":
-                        continue  # the pace knows; a busy server is not an ill one
-                    backoff_s = min(max(backoff_s * 2, FIRST_BACKOFF_S), LONGEST_BACKOFF_S)
-                    await self._pace.sleep(random.uniform(0, backoff_s))  # full jitter
-            except SynthError as error:
-                if not self._stop.is_set():
-                    self.stop(error)
-                raise
+        while True:
+            await self._pace.leave(is_retry=backoff_s > 0)
+            if self._stop.is_set():
+                message = "nothing more is sent for this stage."
+                raise self._stopped_by or InterruptedRunError(message)
+            found = await self._send_once(call, key)
+            if not isinstance(found, Unanswered):
+                return found
+            if found.outcome == HELD_BACK:
+                continue
+            failing_since = failing_since or time.monotonic()
+            self._give_up_after(failing_since, found)
+            if found.outcome == "rate_limited":
+                continue  # the pace knows; a busy server is not an ill one
+            backoff_s = min(max(backoff_s * 2, FIRST_BACKOFF_S), LONGEST_BACKOFF_S)
+            await self._pace.sleep(random.uniform(0, backoff_s))  # full jitter
 
-    async def _send_once(self, call: Call, key: bytes) -> Record | Unanswered:
+    async def _send_once(self, call: Call, key: bytes) -> Kept | Unanswered:
         """One send with its two records and its place in the ledger."""
         model = self.teacher.name
         n_bytes, n_messages = billed_at_most(call)
@@ -140,8 +150,8 @@ class Buyer:
                 raise Unanswered(HELD_BACK, "the run ended before it was sent", is_sent=False)
             billed = sent = True
             received = await self._send(call)
-            record = await self._keep(call, key, received, worst)
-            n_in, n_out = record.note["input_tokens"], record.note["output_tokens"]
+            kept = self._keep(call, key, received, worst)
+            n_in, n_out = kept[0].note["input_tokens"], kept[0].note["output_tokens"]
             actual = None if n_in is None else Spend(n_in, n_out)
         except Unanswered as error:
             billed, sent = error.is_billed, error.is_sent
@@ -168,7 +178,7 @@ class Buyer:
             raise
         finally:
             self.ledger.settle(model, worst, actual, billed=billed, sent=sent)
-        return record
+        return kept
 
     async def _send(self, call: Call) -> Received:
         task = asyncio.current_task()
@@ -184,7 +194,7 @@ class Buyer:
         finally:
             self._sending.discard(task)
 
-    async def _keep(self, call: Call, key: bytes, received: Received, worst: Spend) -> Record:
+    def _keep(self, call: Call, key: bytes, received: Received, worst: Spend) -> Kept:
         """Journal a reply as it came, before anything is made of it."""
         self._failing_since = None
         self._pace.answered()
@@ -201,9 +211,9 @@ class Buyer:
             self.answered_as.add(found.model[:200])
         self.bought[f"{call.stage}.input_tokens"] += found.input_tokens or 0
         self.bought[f"{call.stage}.output_tokens"] += found.output_tokens or 0
-        await self.journal.append(REPLY, key, call.stage, call.slot, note, received.raw)
+        durable = self.journal.append(REPLY, key, call.stage, call.slot, note, received.raw)
         self._check_bill(found, worst)
-        return record
+        return record, durable
 
     def _check_bill(self, found: Answer | BadReply, worst: Spend) -> None:
         """Send nothing more under a cap to a server that bills more than was allowed."""

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 import ssl
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import aiohttp
@@ -36,7 +36,7 @@ PATHS = {
 }
 
 
-def _path(client: openai.AsyncOpenAI, kind: str) -> str:
+def path(client: openai.AsyncOpenAI, kind: str) -> str:
     """Where a kind of call goes; vLLM's `/tokenize` stands beside `/v1`, not below it."""
     if kind == "tokenize":
         return f"{str(client.base_url).rstrip('/').removesuffix('/v1')}/tokenize"
@@ -91,28 +91,30 @@ class OpenAITeacher:
 
     async def _post(self, client: openai.AsyncOpenAI, call: Call) -> Received:
         try:
-            response = await client.post(
-                _path(client, call.kind),
-                cast_to=httpx2.Response,
-                body=dict(call.body),
-                options=UNREAD,
-            )
-            return await self._read(response)
+            return await self._response(client, call)
         except openai.APIStatusError as error:
             return self._refused(error, call)
         except (openai.APIConnectionError, httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
             raise self._lost(client, error) from error
 
-    async def _read(self, response: httpx2.Response) -> Received:
+    async def _response(self, client: openai.AsyncOpenAI, call: Call) -> Received:
+        """Send, and read what comes."""
+        response = await client.post(
+            path(client, call.kind), cast_to=httpx2.Response, body=dict(call.body), options=UNREAD
+        )
+        return await self._read(response.status_code, response.aiter_bytes(), response.aclose)
+
+    async def _read(
+        self, status: int, body: AsyncIterator[bytes], close: Callable[[], Awaitable[None]]
+    ) -> Received:
         """The body, decoded, at most `max_reply_mib` of it and never idle for `idle_timeout_s`."""
         chunks, size = [], 0
-        body = response.aiter_bytes()
         while True:
             try:
                 async with asyncio.timeout(self._settings.idle_timeout_s):
                     chunk = await anext(body, None)
             except TimeoutError as error:
-                await response.aclose()
+                await close()
                 raise Unanswered(
                     "timeout", f"the reply stopped for {self._settings.idle_timeout_s} s"
                 ) from error
@@ -121,12 +123,12 @@ class OpenAITeacher:
             chunks.append(chunk)
             size += len(chunk)
             if size > self._limit:
-                await response.aclose()
-                return Received(response.status_code, b"", outcome="too_large")
+                await close()
+                return Received(status, b"", outcome="too_large")
         raw = b"".join(chunks)
         for secret in self._secrets:
             raw = raw.replace(secret.encode(errors="surrogateescape"), redact.REMOVED.encode())
-        return Received(response.status_code, raw)
+        return Received(status, raw)
 
     def _refused(self, error: openai.APIStatusError, call: Call) -> Received:
         status = error.status_code

@@ -323,3 +323,21 @@ def test_a_run_that_ends_while_the_disk_is_waited_for_sends_nothing_and_books_no
     with_asker(wire, tmp_path, work)
     assert asked(wire) == before
     assert kinds(tmp_path) == [INTENT, FAILURE]
+
+
+def test_a_reply_and_the_request_in_its_place_share_a_commit(
+    wire: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire.set_plan([])
+    sizes: list[list[str]] = []
+    commit = Journal._commit
+
+    def noted(journal: Journal, batch: list[tuple[Any, ...]]) -> None:
+        sizes.append([record[1] for record in batch])
+        commit(journal, batch)
+
+    monkeypatch.setattr(Journal, "_commit", noted)
+    calls = [call(n) for n in range(6)]
+    with_asker(wire, tmp_path, lambda asker: ask_all(asker, calls), concurrency=1)
+    assert sizes == [[INTENT], *[[REPLY, INTENT]] * 5, [REPLY]]
+    assert kinds(tmp_path) == [INTENT, REPLY] * 6

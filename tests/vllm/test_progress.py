@@ -11,7 +11,7 @@ from tests.vllm.serving import Serving
 
 
 def test_events_for_machines(tmp_path: Path) -> None:
-    serving = Serving(tmp_path, {"starts_after_s": 1, "answers_after_s": 0.4})
+    serving = Serving(tmp_path, {"starts_after_s": 1, "answers_after_s": 0.8})
     process = serving.begin("--json")
     out, said = process.communicate(timeout=90)
     assert process.returncode == 0, said

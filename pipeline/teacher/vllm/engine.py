@@ -29,7 +29,7 @@ from pipeline.teacher.vllm.command import Served
 from pipeline.teacher.vllm.metrics import Load, Meter
 
 MOST_RESTARTS = 3
-LOOK_EVERY_S = 2.0
+LOOK_EVERY_S = 4.0
 """How often a server that works is asked how it is."""
 START_LOOK_S = 0.25
 ASK_S = 10.0
@@ -300,11 +300,11 @@ class Engine:
         meter = Meter()
         try:
             while True:
+                if (page := await self._get("/metrics")) is not None:
+                    self.load = meter.read(page)
                 await asyncio.wait({ended}, timeout=LOOK_EVERY_S)
                 if ended.done() or await self._says_dead():
                     return
-                if (page := await self._get("/metrics")) is not None:
-                    self.load = meter.read(page)
         finally:
             ended.cancel()
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from pipeline.teacher.call import Call, Received, Unanswered
-from pipeline.teacher.openai_teacher import OpenAITeacher
 from pipeline.teacher.settings import TeacherSettings
 from pipeline.teacher.uri import TeacherURI
 from pipeline.teacher.vllm.engine import Engine
+from pipeline.teacher.vllm.local_teacher import LocalTeacher
 
 
 class VLLMTeacher:
@@ -19,7 +19,7 @@ class VLLMTeacher:
         self.name = engine.served.name
         self._engine = engine
         self._settings = settings
-        self._server: OpenAITeacher | None = None
+        self._server: LocalTeacher | None = None
         self._generation = 0
         if writes and settings.endpoint == "chat":
             engine.chats = True
@@ -41,12 +41,12 @@ class VLLMTeacher:
                 if not await self._engine.has_died(generation):
                     raise
 
-    async def _client(self, generation: int) -> OpenAITeacher:
+    async def _client(self, generation: int) -> LocalTeacher:
         """A client of the server as it is now: another start may be at another port."""
         if self._server is None or self._generation != generation:
             before, self._generation = self._server, generation
             where = TeacherURI("openai", self.name, (f"{self._engine.url}/v1",))
-            self._server = OpenAITeacher(where, self._engine.key, self._settings)
+            self._server = LocalTeacher(where, self._engine.key, self._settings)
             if before is not None:
                 await before.close()
         return self._server
