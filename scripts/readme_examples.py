@@ -44,6 +44,11 @@ SHOWN: tuple[tuple[str, str], ...] = (
         "synth show runs/demo bootstrap --dropped --limit 2 --where \"drop_reason = 'not_novel'\"",
     ),
     (
+        "A page of the run for the browser (extra `report`, below): funnel, distributions, rows and "
+        "where they come from.",
+        "synth report runs/demo",
+    ),
+    (
         "The whole history of one row: what was shown, who was asked, what it met.",
         "synth why runs/demo instances-000000-00",
     ),

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pipeline import redact
-from pipeline.cli import look, make, tell
+from pipeline.cli import look, make, pages, tell
 from pipeline.errors import StorageError, SynthError
 from pipeline.shortage import shortage
 from pipeline.terminal import safe
@@ -54,6 +54,7 @@ app.command("purge")(make.purge)
 app.command("status")(look.status)
 app.command("show")(look.show)
 app.command("why")(look.why)
+app.command("report")(pages.report)
 app.command("verify")(look.verify)
 app.command("repair")(make.repair)
 app.command("stages")(tell.stages)

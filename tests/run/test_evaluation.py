@@ -115,6 +115,17 @@ def test_a_row_that_is_purged_is_in_no_result_any_more(full: Path, tmp_path: Pat
     assert f"| tokens |  {after['base', 'all', 'tokens']['value']:.4g}".replace("  ", " ") in report
 
 
+def test_the_page_of_a_run_shows_what_it_came_to(full: Path, tmp_path: Path) -> None:
+    pytest.importorskip("plotly", reason="the extra 'report' is not installed")
+    from pipeline.inspect import open_run
+    from pipeline.report import page
+
+    text = page.render([open_run(full)])
+    assert "<h2>Evaluation</h2>" in text
+    for told in ("of 0.3 of the rows", "rougeL", "win rate length controlled", "rows trained"):
+        assert f">{told}</t" in text
+
+
 def test_a_plan_counts_both_orders_of_what_is_held_out(full: Path, tmp_path: Path) -> None:
     options = Options(
         "full", out=str(tmp_path / "none"), limit=100, settings=["sft.validation=0.2"]

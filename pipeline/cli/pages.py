@@ -1,0 +1,43 @@
+"""The command that makes a page of a run, for people to look at: `report`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.look import RunArgument
+from pipeline.counted import counted
+from pipeline.terminal import safe
+
+
+def report(
+    run: RunArgument,
+    other: Annotated[str | None, typer.Argument(help="Another run, to be set beside it.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The file; default report-NAME.html in this folder."),
+    ] = None,
+    rows: Annotated[
+        int,
+        typer.Option("--rows", min=1, help="So many rows at most, drawn from every rule."),
+    ] = 20_000,
+) -> None:
+    """Make one HTML file of a run: funnel, distributions, and its rows to be looked through."""
+    from pipeline.durable import replacing
+    from pipeline.inspect import open_run
+    from pipeline.report import page
+
+    runs = [open_run(one) for one in (run, other) if one is not None]
+    name = "-and-".join(one.path.resolve().name for one in runs)
+    path = out or Path(f"report-{name}.html")
+    content = page.render(runs, most_rows=rows).encode(errors="replace")
+    with replacing(path) as file:
+        file.write(content)
+    sys.stdout.write(f"{safe(str(path))}\n")
+    sys.stderr.write(
+        f"{counted(sum(one.manifest.kept for one in runs), 'kept row')} and what was dropped, "
+        f"{len(content) / 2**20:.1f} MB: open it in a browser.\n"
+    )

@@ -1,0 +1,137 @@
+"""The file itself: one page, escaped, that allows its own scripts and nothing else."""
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import open_run
+from pipeline.cli.commands import run as run_command
+from pipeline.report import page, sample
+from tests.report.payloads import PAYLOADS
+from tests.report.runs import NAME, hostile_run
+
+plotly = pytest.importorskip("plotly", reason="the extra 'report' is not installed")
+
+
+def unpacked(text: str) -> Any:
+    """The data of a page."""
+    found = re.search(r'<script type="text/plain" id="data">([^<]*)</script>', text)
+    assert found is not None
+    return json.loads(gzip.decompress(base64.b64decode(found[1])))
+
+
+@pytest.fixture(scope="module")
+def small_page(small_run: Path) -> str:
+    return page.render([open_run(small_run)])
+
+
+def test_every_row_stands_in_it_once_as_it_ended(small_run: Path, small_page: str) -> None:
+    run = open_run(small_run)
+    (found,) = unpacked(small_page)["runs"]
+    dropped = {
+        (stage, row["row_id"], row["drop_reason"])
+        for stage in run.stages
+        if run.stage(stage).exported is None
+        for row in run.dropped(stage).iter_rows(named=True)
+    }
+    assert {
+        (row["stage"], row["row_id"], row["drop_reason"])
+        for row in found["rows"]
+        if not row["is_kept"]
+    } == dropped
+    kept = {row["row_id"]: row for row in found["rows"] if row["is_kept"]}
+    last = run.kept("dedup")
+    assert list(kept) == last["row_id"].to_list()
+    assert [row["output"] for row in kept.values() if "output" in row] == [
+        text for text in last["output"] if text
+    ]
+    assert found["total"] == len(found["rows"]) == len(kept) + len(dropped)
+    referred = {row["parent_id"] for row in found["rows"] if "parent_id" in row}
+    assert referred - {row["row_id"] for row in found["rows"]} <= found["others"].keys()
+
+
+def test_the_funnel_adds_up(small_run: Path, small_page: str) -> None:
+    figure = unpacked(small_page)["figures"][0]
+    stages = open_run(small_run).funnel()
+    for at, (_, candidates, kept, dropped, _) in enumerate(stages.iter_rows()):
+        drawn = {bar["name"]: bar["x"][at] for bar in figure["data"]}
+        assert drawn.pop("kept") == kept
+        assert sum(drawn.values()) == dropped
+        assert kept + dropped == candidates
+
+
+def test_no_more_rows_than_asked_for_are_shown_and_the_page_says_so(
+    small_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample, "LEAST", 1)
+    run = open_run(small_run)
+    text = page.render([run], most_rows=40)
+    (found,) = unpacked(text)["runs"]
+    assert len(found["rows"]) < found["total"]
+    assert f"A sample of {len(found['rows'])} of the {found['total']} rows" in text
+    rules = {row.get("drop_reason") for row in found["rows"]}
+    assert rules == {
+        row.get("drop_reason") for row in unpacked(page.render([run]))["runs"][0]["rows"]
+    }
+    assert len(found["rows"]) <= 40
+    assert unpacked(page.render([run], most_rows=40)) == unpacked(text)
+
+
+def test_two_runs_stand_side_by_side(small_run: Path, tmp_path: Path) -> None:
+    other = hostile_run(tmp_path)
+    text = page.render([open_run(small_run), open_run(other)])
+    first, second = unpacked(text)["runs"]
+    assert (first["name"], second["name"]) == ("run", NAME)
+    assert "&lt;img src=x onerror=window.hit=1&gt;" in text
+    assert len(second["rows"]) == 150
+
+
+def test_nothing_of_the_data_is_html(tmp_path: Path) -> None:
+    text = page.render([open_run(hostile_run(tmp_path))])
+    static, _, _ = text.partition('<script type="text/plain"')
+    for payload in PAYLOADS:
+        if "<" in payload:
+            assert payload not in static
+    assert NAME not in static
+    rows = unpacked(text)["runs"][0]["rows"]
+    assert {row["instruction"] for row in rows} == set(PAYLOADS)
+    assert "<script>window.hit=1</script>" in {row.get("drop_reason") for row in rows}
+
+
+def test_the_policy_allows_the_scripts_of_the_page_alone(small_page: str) -> None:
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', small_page)
+    assert policy is not None
+    scripts = re.findall(r"<script>(.*?)</script>", small_page, re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts]
+    assert len(scripts) == 2
+    assert re.findall(r"sha256-([^&']*)", policy[1]) == hashes
+    said = policy[1].replace("&#39;", "'")
+    assert said.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe-eval" not in said
+
+
+def test_the_command_writes_the_file(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["synth", "report", str(small_run)])
+    assert run_command() == 0
+    out, said = capsys.readouterr()
+    assert out == "report-run.html\n"
+    assert "kept rows and what was dropped" in said
+    assert (tmp_path / "report-run.html").read_text().startswith("<!doctype html>")
+
+
+def test_what_is_no_run_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["synth", "report", str(tmp_path / "nowhere")])
+    assert run_command() != 0
+    assert "is not a run" in capsys.readouterr().err
