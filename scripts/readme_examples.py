@@ -44,8 +44,8 @@ SHOWN: tuple[tuple[str, str], ...] = (
         "synth show runs/demo bootstrap --dropped --limit 2 --where \"drop_reason = 'not_novel'\"",
     ),
     (
-        "A page of the run for the browser (extra `report`, below): funnel, distributions, rows and "
-        "where they come from.",
+        "A page of the run for the browser (extra `report`, below): funnel, distributions, rows "
+        "and where they come from.",
         "synth report runs/demo",
     ),
     (
