@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, Field, field_validator
@@ -201,11 +201,17 @@ def classified_settings(model: BaseModel) -> Iterator[tuple[str, tuple[SettingCl
                 yield f"{name}.{path}", leaf
             continue
         classes = [mark for mark in info.metadata if isinstance(mark, SettingClass)]
-        if value is None and not classes:
-            continue  # a group that is not given, such as `judge`
+        if value is None and (not classes or _holds_groups(info.annotation)):
+            continue  # a group that is not given, such as `judge`, or a list of them
         if len(classes) != 1:
             raise TypeError(f"{type(model).__name__}.{name} needs exactly one setting class")
         yield name, (classes[0], dumped[name])
+
+
+def _holds_groups(annotation: Any) -> bool:  # noqa: ANN401 - any annotation
+    if isinstance(annotation, type):
+        return issubclass(annotation, Settings)
+    return any(_holds_groups(one) for one in get_args(annotation))
 
 
 def builtin_names() -> tuple[str, ...]:

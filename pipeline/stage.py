@@ -458,7 +458,8 @@ class TrainStage:
 
     `turns(row)` is the conversation that a row is learned as, `is_held_out(row, config, seed)`
     whether only the loss on it is measured. A row that nothing can be learned from is dropped; the
-    others get the columns that it `writes`. `reads` and `may_read` are those of a `FilterStage`.
+    others get the columns that it `writes`. `reads`, `may_read` and `files` are those of a
+    `FilterStage`; `phases(row, config)` are the phases of the training that take a row.
     """
 
     name: str
@@ -466,9 +467,11 @@ class TrainStage:
     config: type[StageConfig]
     turns: Callable[[Row], list[dict[str, str]]]
     is_held_out: Callable[[Row, Any, int], bool]
-    reads: tuple[str, ...]
+    phases: Callable[[Row, Any], list[int]]
+    reads: Callable[[Any], tuple[str, ...]]
     writes: tuple[str, ...]
     may_read: tuple[str, ...] = ()
+    files: Callable[[Any], tuple[str, ...]] = lambda config: ()
     summary: str = ""
 
 

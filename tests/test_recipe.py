@@ -27,6 +27,10 @@ def builtin(name: str = "self-instruct", **settings: object) -> Recipe:
     return recipe.parse(recipe.builtin_text(name), where=name, settings=settings)
 
 
+GROUPS = {"bottleneck", "stopping", "curriculum", "plain", "phases", "distributed"}
+"""Of `sft`: null, they say nothing of a run that was made before there were any."""
+
+
 def leaves(model: Settings, path: str = "") -> set[str]:
     """Dotted paths of all settings, walked without looking at classes."""
     found = set()
@@ -34,7 +38,7 @@ def leaves(model: Settings, path: str = "") -> set[str]:
         value = getattr(model, name)
         if isinstance(value, Settings):
             found |= leaves(value, f"{path}{name}.")
-        else:
+        elif value is not None or f"{path}{name}" not in GROUPS:
             found.add(f"{path}{name}")
     return found
 
@@ -60,6 +64,26 @@ def test_every_setting_of_a_recipe_has_exactly_one_class(name: str) -> None:
 def test_every_setting_of_every_stage_has_exactly_one_class(stage: recipe.Stage) -> None:
     config = stage.config()
     assert {path for path, _ in recipe.classified_settings(config)} == leaves(config)
+
+
+def test_a_group_that_is_given_says_what_a_run_is_known_by() -> None:
+    by_name = {stage.name: stage for stage in STAGES}
+    given: dict[str, object] = {
+        "bottleneck": {},
+        "stopping": {},
+        "curriculum": "rating",
+        "plain": {"file": "x.txt"},
+        "phases": [{}],
+        "distributed": {},
+        "method": "bottleneck",
+    }
+    assert given.keys() - {"method"} == GROUPS
+    config = by_name["sft"].config.model_validate(given)
+    classified = dict(recipe.classified_settings(config))
+    assert classified.keys() == leaves(config)
+    assert classified["curriculum.by"] == (DECISION, "rating")
+    assert classified["plain.file"][0] == OPERATIONAL
+    assert classified["phases"][0] == DECISION
 
 
 def test_a_setting_without_class_or_with_two_is_found() -> None:

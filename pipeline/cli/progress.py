@@ -79,7 +79,8 @@ def line_of(event: Progress | Starting) -> str:
     if isinstance(event, Starting):
         return start_of(event)
     total = f"/{event.total}" if event.total is not None else ""
-    parts = [f"{event.stage}: {event.done}{total}", f"kept {event.kept}"]
+    of = f" {event.of}" if event.of else ""
+    parts = [f"{event.stage}: {event.done}{total}{of}", f"kept {event.kept}"]
     if event.dropped:
         parts.append("dropped " + dropped_text(event.dropped, most=4))
     if event.requests:
@@ -208,6 +209,7 @@ def _table(stages: dict[str, Progress], width: int) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for event in stages.values():
         done = f"{event.done}/{event.total}" if event.total is not None else str(event.done)
+        done += f" {event.of}" if event.of else ""
         left = f"{event.seconds:.1f} s ✓" if event.state == "done" else ""
         if event.eta_s is not None:
             left = f"{event.eta_s:.0f} s left"

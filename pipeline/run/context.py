@@ -168,8 +168,18 @@ class Context:
             "model": settled.model,
         }
 
-    def tell(self, folder: StageFolder, total: int | None, done: int, *, now: bool = False) -> None:
+    def tell(
+        self,
+        folder: StageFolder,
+        total: int | None,
+        done: int,
+        *,
+        of: str = "",
+        now: bool = False,
+    ) -> None:
         """Say how far a stage is, at most four times a second unless `now`.
+
+        `of` is what is counted where that is not rows.
 
         Called at every step of every stage, so here a signal ends those that wait for nobody.
         """
@@ -194,6 +204,7 @@ class Context:
             seconds=time.monotonic() - self._stage_began,
             **self._load(name),
             state="done" if folder.state.complete else "running",
+            of=of,
         )
         self.listener(progress)
         if now or self._told - self._noted >= NOTE_EVERY_S:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from pipeline import manifest
 from pipeline.errors import InputError, Problems, RecipeError, SynthError
@@ -22,6 +23,8 @@ from pipeline.teacher import uri
 from pipeline.teacher.settings import TeacherSettings
 from pipeline.train.evaluate_settings import ADAPTER, BASE, OTHER, Config
 
+BOTTLENECK = "bottleneck_config.json"
+"""What describes an adapter that PEFT has none of (`pipeline.train.bottleneck`)."""
 SERVED = ("lora", "rslora", "qlora")
 """Methods of training whose adapters vLLM serves as they are."""
 NEEDED = {"train": ("torch", "transformers", "peft"), "evaluate": ("rouge_score", "sacrebleu")}
@@ -158,9 +161,9 @@ def _adapter(setting: str, named: str) -> Model:
     if not folder.is_dir():
         raise RecipeError(f"{setting}: there is no folder {named}.")
     if is_adapter(folder):
-        if not (folder / "adapter_model.safetensors").is_file():
+        if not list(folder.glob("*.safetensors")):
             raise RecipeError(
-                f"{setting}: {folder} has no adapter_model.safetensors; adapters of other formats "
+                f"{setting}: {folder} has no weights in safetensors; adapters of other formats "
                 "are not read. Save it anew."
             )
         return _folder_model(folder)
@@ -177,9 +180,17 @@ def _adapter(setting: str, named: str) -> Model:
     return _folder_model(folder)
 
 
+def described(adapter: Path) -> dict[str, Any]:
+    """What an adapter's configuration says of it."""
+    path = next(one for one in (adapter / "adapter_config.json", adapter / BOTTLENECK)
+                if one.is_file())  # fmt: skip
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
 def is_adapter(folder: Path) -> bool:
     """Whether a folder holds an adapter, and not a whole model."""
-    return (folder / "adapter_config.json").is_file()
+    return any((folder / name).is_file() for name in ("adapter_config.json", BOTTLENECK))
 
 
 def _folder_model(folder: Path) -> Model:
@@ -191,8 +202,8 @@ def _folder_model(folder: Path) -> Model:
 
 def _check_servable(step: str, named: str, adapter: Path) -> None:
     """Raise `RecipeError` where vLLM cannot serve an adapter, or would serve something else."""
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    kind, start = config.get("peft_type"), config.get("init_lora_weights")
+    config = described(adapter)
+    kind, start = config.get("peft_type") or config.get("method"), config.get("init_lora_weights")
     why = None
     if kind != "LORA":
         why = f"it is of the kind {kind}"
@@ -220,7 +231,7 @@ def check_bases_fit(models: Mapping[str, Model]) -> None:
         folder = Path(model.uri.folder)
         if kind == BASE or base is None or not base.uri.folder or not is_adapter(folder):
             continue
-        said = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        said = described(folder)
         of = said.get("base_model_name_or_path")
         there = Path(base.uri.folder)
         if not of or not Path(of).is_dir() or Path(of).resolve() == there.resolve():

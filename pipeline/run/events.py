@@ -20,8 +20,9 @@ PROGRESS = "progress.json"
 class Progress:
     """How far one stage is. `total` is its target or its rows, null where nobody knows.
 
-    `running`, `waiting` and `tokens_per_s` are what a server of the run's own says of itself: the
-    requests that it works at and that it has waiting, and the tokens a second that it writes.
+    `of` is what `done` and `total` count where that is not rows. `running`, `waiting` and
+    `tokens_per_s` are what a server of the run's own says of itself: the requests that it works at
+    and that it has waiting, and the tokens a second that it writes.
     """
 
     stage: str
@@ -37,6 +38,7 @@ class Progress:
     waiting: int | None = None
     tokens_per_s: float | None = None
     state: str = "running"
+    of: str = ""
 
     @property
     def eta_s(self) -> float | None:

@@ -8,18 +8,39 @@ from typing import Any
 import yaml
 
 from pipeline.run.roles import Model
-from pipeline.train.settings import Config
+from pipeline.train.settings import BOTTLENECKS, MOST_BITS, Config
 from pipeline.version import VERSION
 
 MADE_HERE = "tiny, a small model made for this run, which shows the way and is worth nothing"
 
+LOADED = (
+    "PEFT has no bottleneck adapters, and servers read none. They are loaded with synth:",
+    "",
+    "```python",
+    "from pipeline.train.bottleneck import load",
+    "",
+    'model = load("BASE", "FOLDER")  # the base, and the folder of this card\'s `adapter`',
+    "```",
+    "",
+)
+
 
 def render(
-    config: Config, base: Model | None, measures: Mapping[str, Any], *, run: str, rows: str
+    config: Config,
+    base: Model | None,
+    measures: Mapping[str, Any],
+    *,
+    used: Mapping[str, Any],
+    run: str,
+    rows: str,
 ) -> str:
-    """Markdown with the header that the Hugging Face hub reads; `rows` is the data's digest."""
+    """Markdown with the header that the Hugging Face hub reads; `rows` is the data's digest.
+
+    `used` are the settings that were null, as the training had them.
+    """
+    is_peft = config.method not in ("full", *BOTTLENECKS)
     header: dict[str, Any] = {
-        "library_name": "transformers" if config.method == "full" else "peft",
+        "library_name": "peft" if is_peft else "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["synth", "sft", config.method],
     }
@@ -41,15 +62,25 @@ def render(
         f"* Loss: {_number(measures.get('loss'))} in training, "
         f"{_number(measures.get('held_out_loss'))} on rows held out, after "
         f"{measures.get('steps')} steps; the curve is `metrics.jsonl`.",
-        f"* Made by synth {VERSION} with TRL and PEFT.",
+        *_capacity(measures.get("bits_a_parameter")),
+        f"* Made by synth {VERSION} with TRL{' and PEFT' if is_peft else ''}.",
         "",
+        *(LOADED if config.method in BOTTLENECKS else ()),
         "## Settings",
         "",
         "```yaml",
-        yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).strip(),
+        yaml.safe_dump(config.model_dump(mode="json") | dict(used), sort_keys=False).strip(),
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _capacity(bits: float | None) -> list[str]:
+    """How much the data holds beside what the weights can."""
+    if bits is None:
+        return []
+    most = f", more than the {MOST_BITS:g} or so that one can hold" if bits > MOST_BITS else ""
+    return [f"* The first epoch's summed loss is {bits:.3g} bits a trainable parameter{most}."]
 
 
 def _number(value: float | None) -> str:

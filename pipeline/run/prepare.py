@@ -20,6 +20,7 @@ from pipeline.run import places
 from pipeline.run.bases import check_base, find_bases
 from pipeline.run.columns import columns_of_steps
 from pipeline.run.evaluated import check_bases_fit, find_evaluated
+from pipeline.run.fine_tuning import check_fine_tuning
 from pipeline.run.folder import check_writable, existing_run
 from pipeline.run.formats import check_fields, find_formats
 from pipeline.run.masking import EXTRA, Masking
@@ -156,6 +157,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     check_fields(found, formats, source, columns, problems)
     _check_leaderboard(found, columns, problems, needed=needs_key or options.is_replay)
     check_weights(found, problems)
+    check_fine_tuning(found, problems)
     _check_packages(found, problems)
     _check_classifiers(found, problems)
     if masking.missing:

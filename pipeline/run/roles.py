@@ -162,7 +162,9 @@ def found_on_hub(
             is_same = before.identity.get(f"{role}.model") == named.model
             revision = str(before.identity.get(f"{role}.revision") or "") if is_same else ""
         if role in may_fetch:
-            folder: Path | None = _fetched(named, revision)
+            is_role = role in get_args(Role)  # else it is the base of the stage of that name
+            called = f"{named.scheme}:{named.hub}" if is_role else f"{role}.base={named.hub}"
+            folder: Path | None = _fetched(named, revision, called)
         else:
             folder = hub.cached(named.hub, revision)
         if folder is not None and (there := known.get((id(model), folder))) is not None:
@@ -174,12 +176,12 @@ def found_on_hub(
     return found
 
 
-def _fetched(named: uri.TeacherURI, revision: str) -> Path:
+def _fetched(named: uri.TeacherURI, revision: str, called: str) -> Path:
     """The snapshot of a model of the hub; one that vLLM is to serve is the teacher's to lack."""
     from pipeline.train import hub  # only where it is asked
 
     try:
-        return hub.fetched(named.hub, revision, scheme=named.scheme)
+        return hub.fetched(named.hub, revision, called=called)
     except RecipeError as error:
         raise TeacherError(str(error)) if named.scheme == "vllm" else error from error
 

@@ -22,6 +22,7 @@ from pipeline.stage import (
     FilterStage,
     RenderStage,
     Role,
+    TrainStage,
     prompts_of,
     role_of,
 )
@@ -80,8 +81,9 @@ def _users_files(found: Recipe) -> dict[str, str]:
     return {
         f"{step.name}.file.{name}": hashlib.sha256(Path(name).read_bytes()).hexdigest()
         for step in found.steps
-        if isinstance(step.stage, FilterStage)
+        if isinstance(step.stage, FilterStage | TrainStage)
         for name in step.stage.files(step.config)
+        if Path(name).is_file()  # else it is a problem of its own
     }
 
 

@@ -24,7 +24,7 @@ from pipeline.recipe import Step
 from pipeline.run.context import Context
 from pipeline.run.engines import LOGS
 from pipeline.run.evaluated import own_training, trained_by
-from pipeline.run.training import CHILD, said_by, write_rows
+from pipeline.run.training import CHILD, given_config, said_by, write_rows
 from pipeline.stages import export, sft
 from pipeline.store import StageFolder
 from pipeline.train import evaluate_settings
@@ -130,11 +130,13 @@ def _train(
     out.mkdir(exist_ok=True)
     with pq.ParquetWriter(out / "rows.parquet", rows.schema) as writer:
         writer.write_table(rows)
+    assert isinstance(training.config, Config)
     given = {
         "base": base,
+        "named": None,
         "rows": str(out / "rows.parquet"),
         "out": str(out.resolve()),
-        "config": training.config.model_dump(mode="json"),
+        "config": given_config(training.config),
         "seed": context.prepared.recipe.settings.seed,
         "keys": redact.remembered(),
     }
@@ -142,7 +144,6 @@ def _train(
     for said in said_by(CHILD, given, log, context.ending):
         if "step" in said:
             context.tell(folder, said["steps"], said["step"])
-    assert isinstance(training.config, Config)
     return out / ("full" if training.config.method == "full" else "adapter")
 
 

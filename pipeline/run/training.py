@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import errors, manifest, redact, store
-from pipeline.errors import SynthError
+from pipeline.errors import InterruptedRunError, SynthError
 from pipeline.recipe import Step
 from pipeline.run import model_card
 from pipeline.run.bases import MODEL
@@ -36,14 +36,18 @@ from pipeline.run.judging import open_computed, publish_verdicts
 from pipeline.run.roles import Model
 from pipeline.schema import MESSAGE
 from pipeline.signals import Ending
-from pipeline.stage import Row, TrainStage
+from pipeline.stage import Row, TrainStage, columns_read
 from pipeline.terminal import safe
+from pipeline.train import sft_child
 from pipeline.train.settings import Config
 
 CHILD = "pipeline.train.sft_child"
 BATCH = 2048
 ROWS = pa.schema(
-    [("turns", pa.list_(MESSAGE)), ("held_out", pa.bool_()), ("curriculum", pa.int64())]
+    [
+        *(("turns", pa.list_(MESSAGE)), ("held_out", pa.bool_()), ("curriculum", pa.float64())),
+        *(("copies", pa.int64()), ("phases", pa.list_(pa.int32()))),
+    ]
 )
 LOOK_EVERY_S = 0.1
 LAST = 12
@@ -69,24 +73,37 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
     staging = context.run / ".staging" / "train"
     staging.mkdir(parents=True, exist_ok=True)
     write_rows(context, step, staging / "rows.parquet")
+    base = context.prepared.bases.get(step.name)
     given = {
-        "base": _folder_of(context.prepared.bases.get(step.name)),
+        "base": _folder_of(base),
+        "named": base.uri.place if base is not None else None,
         "rows": str(staging / "rows.parquet"),
         "out": str(out.resolve()),
-        "config": step.config.model_dump(mode="json"),
+        "config": given_config(step.config),
         "seed": context.prepared.recipe.settings.seed,
         "keys": redact.remembered(),
     }
     verdicts: list[Any] = []
-    for said in said_by(CHILD, given, context.run / LOGS / f"{step.name}.log", context.ending):
+    used: dict[str, Any] = {}
+    log = context.run / LOGS / f"{step.name}.log"
+    outcome = out / sft_child.OUTCOME
+    if outcome.is_file():  # it was trained, and ended before that was written down
+        heard: Iterable[dict[str, Any]] = json.loads(outcome.read_text(encoding="utf-8"))
+    elif step.config.distributed is not None and step.config.distributed.by_hand:
+        raise _to_be_started(step, given)
+    else:
+        heard = said_by(CHILD, given, log, context.ending)
+    for said in heard:
         if "verdicts" in said:
             verdicts = said["verdicts"]
         elif "said" in said:
             context.listener(Message(f"{step.name}: {said['said']}"))
         elif "done" in said:
             folder.state.measures = said["done"]
+        elif "used" in said:
+            used = said["used"]
         elif "step" in said:
-            context.tell(folder, said["steps"], said["step"])
+            context.tell(folder, said["steps"], said["step"], of="steps")
     table = pq.read_table(staging / "rows.parquet", columns=["held_out"])
     frame = pl.DataFrame(
         {
@@ -100,20 +117,44 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
         {"reason": pl.String, "detail": pl.String, "ref": pl.String, "tokens": pl.Int64,
          "learned_tokens": pl.Int64, "held_out": pl.Boolean},
     )  # fmt: skip
-    base = context.prepared.bases.get(step.name)
     card = model_card.render(
         step.config,
         base,
         folder.state.measures or {},
+        used=used,
         run=context.run.name,
         rows=str(folder.state.input_digest),
     )
     manifest.replace_bytes(out / "README.md", card.encode())
-    for path in out.glob("*/README.md"):  # what PEFT leaves: a form that nobody has filled in
-        path.write_text(card, encoding="utf-8")
+    for name in ("adapter", "full", "merged"):  # where PEFT leaves a form that nobody has filled in
+        if (out / name).is_dir():
+            (out / name / "README.md").write_text(card, encoding="utf-8")
     publish_verdicts(context, step, folder, frame, step.stage.writes)
     context.seal(folder, total, total)
+    for name in (sft_child.JOB, sft_child.OUTCOME):
+        (out / name).unlink(missing_ok=True)
     shutil.rmtree(staging)  # the rows once more, in a place that a purge does not look into
+
+
+def given_config(config: Config) -> dict[str, Any]:
+    """The settings as a process takes them, which may be started in another folder."""
+    found = config.model_dump(mode="json")
+    if config.plain is not None:
+        found["plain"]["file"] = str(Path(config.plain.file).resolve())
+    return found
+
+
+def _to_be_started(step: Step, given: dict[str, Any]) -> InterruptedRunError:
+    """What is said where somebody else starts the processes."""
+    assert isinstance(step.config, Config)
+    given.pop("keys")
+    given["rows"] = str(Path(given["rows"]).resolve())
+    job = sft_child.write(given)
+    launch = " ".join(["accelerate launch", *sft_child.command(job, step.config.processes)])
+    return InterruptedRunError(
+        f"{step.name} is ready to be trained by hand:\n  {launch}\n"
+        "Then start the same command again."
+    )
 
 
 def _folder_of(base: Model | None) -> str | None:
@@ -125,7 +166,13 @@ def write_rows(context: Context, step: Step, path: Path) -> None:
     assert isinstance(step.stage, TrainStage)
     seed = context.prepared.recipe.settings.seed
     there = context.input_columns()
-    columns = (*step.stage.reads, *(name for name in step.stage.may_read if name in there))
+    assert isinstance(step.config, Config)
+    by = "curriculum" if step.config.curriculum is None else step.config.curriculum.by
+    reads = columns_read(step.stage, step.config)
+    columns = (
+        *reads,
+        *(name for name in step.stage.may_read if name in there and name not in reads),
+    )
     with pq.ParquetWriter(path, ROWS) as writer:
         for rows in _batched(store.read_rows(context.input_shards(), columns)):
             context.ending.check()
@@ -133,7 +180,9 @@ def write_rows(context: Context, step: Step, path: Path) -> None:
                 {
                     "turns": step.stage.turns(row),
                     "held_out": step.stage.is_held_out(row, step.config, seed),
-                    "curriculum": row.get("curriculum"),
+                    "curriculum": row.get(by),
+                    "copies": row.get("copies"),
+                    "phases": step.stage.phases(row, step.config),
                 }
                 for row in rows
             ]
@@ -178,6 +227,8 @@ def said_by(
                 continue
             if line is None:
                 break
+            if not line.startswith("{"):
+                continue  # what a launcher prints
             said: dict[str, Any] = json.loads(line)
             if "error" in said:
                 kind: type[SynthError] = getattr(errors, said["error"])

@@ -20,6 +20,8 @@ def check_adapter(adapter: Path, base: Path) -> None:
     Of LoRA and its kin each layer is looked at: whether it is there, and as wide. Of the others,
     which change no layer, the widths that the adapter's own configuration names.
     """
+    if not (adapter / "adapter_config.json").is_file():
+        return  # a bottleneck's: who loads it looks at it
     import torch
     from safetensors import safe_open
     from transformers import AutoConfig, AutoModelForCausalLM

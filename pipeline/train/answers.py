@@ -168,7 +168,7 @@ def _spans(labels: Sequence[int]) -> list[tuple[int, int]]:
 def _context(model: Judged) -> int:
     config = json.loads((model.base / "config.json").read_text(encoding="utf-8"))
     virtual = 0
-    if model.adapter is not None:
+    if model.adapter is not None and (model.adapter / "adapter_config.json").is_file():
         described = json.loads((model.adapter / "adapter_config.json").read_text(encoding="utf-8"))
         virtual = int(described.get("num_virtual_tokens") or 0)
     return int(config.get("max_position_embeddings") or LONGEST) - virtual
@@ -337,7 +337,13 @@ def _load(model: Judged) -> PreTrainedModel:
             trust_remote_code=False,
             dtype=torch.bfloat16 if has_gpu else torch.float32,
         )
-    if model.adapter is not None:
+    if model.adapter is not None and (model.adapter / "bottleneck_config.json").is_file():
+        from pipeline.train import bottleneck
+
+        with loading(model.adapter):
+            bottleneck_model: Any = bottleneck.load(model.base, model.adapter)
+            loaded = bottleneck_model.to(loaded.dtype)
+    elif model.adapter is not None:
         from peft import PeftModel
 
         with loading(model.adapter):

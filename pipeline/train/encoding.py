@@ -6,7 +6,8 @@ the data apart from it, as plain text. On texts that a template writes as they a
 those that the tokenizer's own `apply_chat_template` gives.
 
 Labels are the ids of each answer and of what ends it: where the template has generation markers,
-what stands between them, else an answer and what follows it up to its first special token.
+what stands between them, else an answer and what follows it up to its first special token, and
+before it whatever a template does not write to ask for one (an empty thought).
 """
 
 from __future__ import annotations
@@ -60,12 +61,25 @@ class Encoder:
                 "or put a chat_template.jinja into its folder."
             )
         self._tokenizer = tokenizer
-        self._template = str(tokenizer.chat_template)
+        try:
+            self._template = str(tokenizer.get_chat_template())
+        except ValueError as error:  # several, and none of them for plain conversations
+            raise InputError(
+                "the base model's tokenizer has several chat templates and none called 'default': "
+                "put the one that is meant into its folder as chat_template.jinja."
+            ) from error
         self._answers_only = answers_only
         self._special = set(tokenizer.all_special_ids) | {
             number for number, token in tokenizer.added_tokens_decoder.items() if token.special
         }
+        self._ask = self._asking()
         self.check()
+
+    def _asking(self) -> str:
+        """What the template writes after a conversation to ask for an answer."""
+        turns = [{"role": "user", "content": "text"}]
+        asked, whole = (self._rendered(turns, ask=ask)[0] for ask in (True, False))
+        return asked[len(whole) :] if asked.startswith(whole) else ""
 
     def check(self) -> None:
         """Raise `InputError` where the labels would not be what the model is to write.
@@ -148,12 +162,21 @@ class Encoder:
     def _spans(
         self, text: str, turns: Sequence[Turn], marks: Sequence[str], places: Sequence[int]
     ) -> list[Span]:
-        """Each answer with what ends it: the text after it up to its first special token."""
+        """Each answer with what ends it: the text after it up to its first special token.
+
+        And with what a model has to write before it, where a template does not do that itself.
+        """
         found = []
+        before = 0
         nexts = [*places[1:], len(text)]
         for turn, mark, at, limit in zip(turns, marks, places, nexts, strict=True):
+            begin, before = before, at + len(mark)
             if turn["role"] != ANSWERS:
                 continue
+            asked = text.rfind(self._ask, begin, at) if self._ask else -1
+            start = asked + len(self._ask)
+            if asked < 0 or not text[start:at].strip():
+                start = at
             after = text[at + len(mark) : limit]
             ids = self._written(after)
             last = next((n for n, number in enumerate(ids) if number in self._special), None)
@@ -165,7 +188,7 @@ class Encoder:
                 )
             end = str(self._tokenizer.decode(ids[: last + 1]))
             length = len(end) if after.startswith(end) else len(after)
-            found.append((at, at + len(mark) + length))
+            found.append((start, at + len(mark) + length))
         return found
 
     def _data(self, text: str) -> list[int]:

@@ -64,8 +64,10 @@ def _snapshot(name: str, revision: str, *, is_local: bool) -> Path:
     )
 
 
-def fetched(name: str, revision: str, *, scheme: str) -> Path:
+def fetched(name: str, revision: str, *, called: str) -> Path:
     """The snapshot of a model, fetched where the cache does not hold it.
+
+    `called` is what it is called where somebody named it, for messages.
 
     Raises `RecipeError` where there is no such model, or nobody may be asked for it;
     `InterruptedRunError` where the hub cannot be reached.
@@ -83,7 +85,7 @@ def fetched(name: str, revision: str, *, scheme: str) -> Path:
 
     redact.remember(os.environ.get("HF_TOKEN", ""))
     at = f" at {revision}" if revision else ""
-    named = f"{scheme}:{name}: there is no such folder here, and the model {name}{at}"
+    named = f"{called}: there is no such folder here, and the model {name}{at}"
     by_hand = f"hf download {name}" + (f" --revision {revision}" if revision else "")
     if constants.is_offline_mode():
         raise RecipeError(

@@ -4,6 +4,7 @@ LoRA (Hu et al. 2021), rsLoRA (Kalajdzievski 2023), DoRA (Liu et al. 2024), PiSS
 2024), AdaLoRA (Zhang et al. 2023), QLoRA (Dettmers et al. 2023), FourierFT (Gao et al. 2024),
 prefix tuning (Li and Liang 2021), prompt tuning (Lester et al. 2021), P-tuning (Liu et al. 2021),
 P-tuning v2 (Liu et al. 2022: a prefix without an MLP), LLaMA-Adapter (Zhang et al. 2023).
+Bottleneck adapters, which PEFT has not, are ours (`bottleneck`).
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.train.settings import Config
+from pipeline.train.groups import Bottleneck
+from pipeline.train.settings import BOTTLENECKS, Config
 
 if TYPE_CHECKING:
     from peft import PeftConfig
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+    from pipeline.train.bottleneck import Shape
 
 TASK = "CAUSAL_LM"
 LORA = ("lora", "rslora", "dora", "pissa", "qlora")
@@ -24,7 +28,7 @@ FOURIER_PER_RANK = 64
 
 
 def peft_config(config: Config, base: Path, *, steps: int) -> PeftConfig | None:
-    """PEFT's configuration of a method; null where all weights are trained.
+    """PEFT's configuration of a method; null where all weights are trained, and for bottlenecks.
 
     `base` is the base's folder, `steps` are those of the training.
     """
@@ -32,7 +36,7 @@ def peft_config(config: Config, base: Path, *, steps: int) -> PeftConfig | None:
     from transformers import AutoConfig
 
     method = config.method
-    if method == "full":
+    if method in ("full", *BOTTLENECKS):
         return None
     if method in PREFIX:
         return peft.PrefixTuningConfig(
@@ -68,7 +72,7 @@ def peft_config(config: Config, base: Path, *, steps: int) -> PeftConfig | None:
         )
     shared: dict[str, Any] = {
         "task_type": TASK,
-        "lora_alpha": 2 * config.r if config.alpha is None else config.alpha,
+        "lora_alpha": config.scaling,
         "lora_dropout": config.dropout,
         "target_modules": targets,
         **layers_of,
@@ -89,6 +93,26 @@ def peft_config(config: Config, base: Path, *, steps: int) -> PeftConfig | None:
         use_dora=method == "dora",
         init_lora_weights="pissa" if method == "pissa" else True,
         **shared,
+    )
+
+
+def bottleneck_shape(config: Config) -> Shape | None:
+    """What the adapters of a bottleneck method look like; null for other methods."""
+    if config.method not in BOTTLENECKS:
+        return None
+    from pipeline.train.bottleneck import Shape
+
+    group = config.bottleneck or Bottleneck()
+    is_parallel = config.method == "bottleneck_parallel"
+    numbers = config.layer_numbers
+    return Shape(
+        form="parallel" if is_parallel else "serial",
+        width=group.width,
+        activation=group.activation,
+        scale=group.scale or (4.0 if is_parallel else 1.0),
+        places=group.places or (("mlp",) if is_parallel else ("attention", "mlp")),
+        dropout=config.dropout,
+        layers=None if numbers is None else tuple(numbers),
     )
 
 

@@ -7,20 +7,26 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.stage import DECISION, OPERATIONAL, StageConfig
+from pipeline.train.groups import Bottleneck, Curriculum, Distributed, Phase, Plain, Stopping
 
 METHODS = (
     *("lora", "rslora", "dora", "pissa", "adalora", "qlora", "fourierft"),
-    *("prefix", "prefix_mlp", "prompt", "p_tuning", "p_tuning_lstm", "llama_adapter", "full"),
+    *("prefix", "prefix_mlp", "prompt", "p_tuning", "p_tuning_lstm", "llama_adapter"),
+    *("bottleneck", "bottleneck_parallel", "full"),
 )
+WITH_ALPHA = ("lora", "rslora", "dora", "pissa", "adalora", "qlora")
+BOTTLENECKS = ("bottleneck", "bottleneck_parallel")
 PROMPTS = ("prefix", "prefix_mlp", "prompt", "p_tuning", "p_tuning_lstm")
 """Methods that put virtual tokens before a text."""
 RATES = {"full": 2e-5, "prompt": 3e-2, "p_tuning": 1e-3, "p_tuning_lstm": 1e-3, "fourierft": 1e-3}
 LAYERS = r"^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$"
 ADAPTER_RATE = 2e-4
 """Ten times that of full fine-tuning."""
+MOST_BITS = 2.0
+"""Bits a trainable parameter can hold; data of more is not learned by heart, nor all of it."""
 
 
 class Config(StageConfig):
@@ -28,8 +34,10 @@ class Config(StageConfig):
 
     `base` is a folder or a model of the hub; null is `tiny`, a small model made for the run, which
     shows the way and is worth nothing. `layers` limits an adapter to some ("8-15", "0,4,8-15").
-    `batch` is the rows of one step, of which `device_batch` are worked at together. `loss` is over
-    the answers, or over all text. `validation` is the share of root tasks that is held out.
+    `batch` is the rows of one step, of which `device_batch` are worked at together, by each of
+    `processes` where several share them. `loss` is over the answers, or over all text.
+    `validation` is the share of root tasks that is held out. `tensorboard` is null: where it is
+    installed.
     """
 
     base: Annotated[str | None, DECISION] = None
@@ -59,6 +67,20 @@ class Config(StageConfig):
     validation: Annotated[float, Field(ge=0, lt=1), DECISION] = 0.05
     save_every: Annotated[int, Field(ge=1), OPERATIONAL] = 100
     merge: Annotated[bool, OPERATIONAL] = False
+    processes: Annotated[int, Field(ge=1), OPERATIONAL] = 1
+    tensorboard: Annotated[bool | None, OPERATIONAL] = None
+    bottleneck: Bottleneck | None = None
+    stopping: Stopping | None = None
+    curriculum: Curriculum | None = None
+    plain: Plain | None = None
+    phases: Annotated[tuple[Phase, ...] | None, Field(min_length=1), DECISION] = None
+    distributed: Distributed | None = None
+
+    @field_validator("curriculum", mode="before")
+    @classmethod
+    def _named(cls, given: object) -> object:
+        """A column alone stands for what is sorted by it."""
+        return {"by": given} if isinstance(given, str) else given
 
     @model_validator(mode="after")
     def _can_work(self) -> Config:
@@ -70,8 +92,33 @@ class Config(StageConfig):
             )
         if self.method in ("prefix", "prefix_mlp", "llama_adapter") and self.checkpointing:
             raise ValueError(f"method {self.method} and checkpointing: its keys do not come back")
-        if self.merge and self.method in (*PROMPTS, "llama_adapter", "full"):
+        if self.merge and self.method in (*PROMPTS, *BOTTLENECKS, "llama_adapter", "full"):
             raise ValueError(f"method {self.method} and merge: it has nothing to merge")
+        if "lm_head" in self.targets and not isinstance(self.targets, str):
+            raise ValueError("targets and lm_head: TRL takes a loss without it (its fused head)")
+        if self.bottleneck is not None and self.method not in BOTTLENECKS:
+            raise ValueError(f"bottleneck counts under the methods {' and '.join(BOTTLENECKS)}")
+        if self.layers is not None and self.method in (*PROMPTS, "llama_adapter", "full"):
+            raise ValueError(f"method {self.method} and layers: it has none in single layers")
+        if self.stopping is not None and not self.validation:
+            raise ValueError(
+                "stopping looks at the loss on rows held out: set a validation above 0"
+            )
+        if self.packing and (self.curriculum is not None or self.phases is not None):
+            raise ValueError(
+                "packing and an order: packing sorts rows by length; leave packing off, or "
+                "curriculum and phases"
+            )
+        if self.plain is None and any(phase.plain for phase in self.phases or ()):
+            raise ValueError("a phase has a share of plain text: name its file as plain.file")
+        strategy = None if self.distributed is None else self.distributed.strategy
+        if strategy in ("fsdp", "deepspeed"):
+            if self.method in (*BOTTLENECKS, "qlora", "llama_adapter", "adalora"):
+                raise ValueError(f"method {self.method} and {strategy}: it is not laid in shards")
+            if self.merge:
+                raise ValueError(f"merge and {strategy}: no process has all weights; merge later")
+        if self.processes > 1 and self.batch % self.processes:
+            raise ValueError("batch is no multiple of processes")
         if self.batch % min(self.device_batch, self.batch):
             raise ValueError("batch is no multiple of device_batch")
         return self
@@ -80,6 +127,11 @@ class Config(StageConfig):
     def rate(self) -> float:
         """The learning rate, as set or as the method wants it."""
         return self.learning_rate or RATES.get(self.method, ADAPTER_RATE)
+
+    @property
+    def scaling(self) -> float | None:
+        """The alpha of LoRA and its kin, as set or twice the rank; null where there is none."""
+        return (self.alpha or 2.0 * self.r) if self.method in WITH_ALPHA else None
 
     @property
     def is_quantized(self) -> bool:

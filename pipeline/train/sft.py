@@ -6,18 +6,20 @@ What is ours is what goes in and what comes out: ids and labels (`encoding`), PE
     model/adapter/       adapter and tokenizer (or `model/full/`: all weights), in safetensors
     model/merged/        base and adapter as one model, where it is asked for
     model/metrics.jsonl  one line a logged step: loss, learning rate, tokens; and each evaluation
+    model/tensorboard/   the same for TensorBoard, where it is installed
     model/README.md      the card: base, data, every setting
 
 Rows are read from one Parquet file with `turns` (role and content), `held_out`, and `curriculum`:
-where every row has a place there, they are shown in that order. Needs no polars.
+where every row has a place there, they are shown in that order; `copies` is how often one stands in
+the mixture, `phases` are those that take it. Needs no polars.
 """
 
 from __future__ import annotations
 
 import json
-import math
+import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,33 +27,26 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
-from pipeline.train import tiny
+from pipeline.train import curve, sharing, tiny
+from pipeline.train.arguments import arguments, is_bf16
+from pipeline.train.curve import Tell
 from pipeline.train.encoding import ANSWERS, Encoded, Encoder
 from pipeline.train.loading import loading
-from pipeline.train.methods import callbacks, peft_config, quantization
+from pipeline.train.methods import bottleneck_shape, callbacks, peft_config, quantization
+from pipeline.train.plain import Pieces, documents
+from pipeline.train.plan import Example, Plan, planned
 from pipeline.train.prompt_ids import UnwritableError
 from pipeline.train.settings import Config
+from pipeline.train.stopping import has_stalled, stopper, told_of_end
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import (
-        PreTrainedTokenizerFast,
-        TrainerCallback,
-        TrainerControl,
-        TrainerState,
-        TrainingArguments,
-    )
-    from trl.trainer.sft_config import SFTConfig
+    from transformers import PreTrainedTokenizerFast
 
 TINY_STEPS = 300
-LOG_EVERY = 10
 CHECKPOINTS = "checkpoints"
 CURVE = "metrics.jsonl"
-OPTIMIZERS = {"adamw": "adamw_torch", "adafactor": "adafactor", "adamw_8bit": "adamw_bnb_8bit"}
-MOST_BITS = 2.0
-"""Bits a trainable parameter can hold; data of more is not learned by heart, nor all of it."""
-
-Tell = Callable[[dict[str, Any]], None]
+BOARD = "tensorboard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +58,8 @@ class Job:
     out: Path
     config: Config
     seed: int
+    named: str | None = None
+    """What the base is called, where it has a name beside its folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,34 +79,52 @@ def run(job: Job, tell: Tell) -> None:
     Raises `InputError` where nothing can be learned from, before any weight is loaded.
     """
     _quiet()
+    sharing.check(job.config)
     rows = pq.read_table(job.rows).to_pylist()
-    base = job.base or _tiny(job, rows, tell)
+    with sharing.first_before_others():
+        base = job.base or _tiny(job, rows, tell)
     tokenizer = _tokenizer(base)
     most = _context(base, job.config)
+    _check_layers(base, job.config)
     encoder = Encoder(tokenizer, answers_only=job.config.loss == "answers")
     encoded = [_encoded(encoder, row["turns"], most) for row in rows]
     verdicts = [_verdict(row["turns"], one, most) for row, one in zip(rows, encoded, strict=True)]
     tell({"verdicts": [[v.reason, v.detail, v.tokens, v.learned] for v in verdicts]})
     kept = [
-        (one, row)
+        (_example(one, row), bool(row["held_out"]))
         for one, verdict, row in zip(encoded, verdicts, rows, strict=True)
         if isinstance(one, Encoded) and verdict.reason is None
     ]
-    is_ordered = all(row.get("curriculum") is not None for _, row in kept)
-    if is_ordered:
-        kept.sort(key=lambda entry: int(entry[1]["curriculum"]))
-    to_train = [one for one, row in kept if not row["held_out"]]
-    to_measure = [one for one, row in kept if row["held_out"]]
+    to_train = [one for one, is_held_out in kept if not is_held_out]
+    to_measure = [one.encoded for one, is_held_out in kept if is_held_out]
     if not to_train:
         raise InputError(
             f"of {len(rows)} rows none is left to train on: "
             f"{_reasons(verdicts) or 'all are held out'}. Raise sft.max_length where they are cut."
         )
-    if is_ordered:
-        tell({"said": "Rows are shown in the order of their column `curriculum`."})
-    found = _train(job, base, tokenizer, to_train, to_measure, tell, is_ordered=is_ordered)
+    pieces = None
+    if (plain := job.config.plain) is not None:
+        pieces = Pieces(tokenizer, documents(Path(plain.file)), most, job.seed)
+    plan = planned(to_train, job.config, job.seed, pieces)
+    if not job.config.phases and (
+        job.config.curriculum is not None or all(one.place is not None for one in to_train)
+    ):
+        by = "curriculum" if job.config.curriculum is None else job.config.curriculum.by
+        tell({"said": f"Rows are shown in the order of their column `{by}`."})
+    for said in plan.said:
+        tell({"said": said})
+    tell({"used": _used(job.config, most)})
+    found = _train(job, base, tokenizer, plan, to_measure, tell)
+    if pieces is not None:
+        found["plain_tokens"] = plan.plain_tokens
     cut = sum(verdict.cut > 0 for verdict in verdicts if verdict.reason is None)
     tell({"done": found | {"rows_trained": len(to_train), "rows_cut": cut}})
+
+
+def _example(encoded: Encoded, row: dict[str, Any]) -> Example:
+    copies = row.get("copies")
+    phases = tuple(row.get("phases") or ())
+    return Example(encoded, row.get("curriculum"), 1 if copies is None else copies, phases)
 
 
 def _reasons(verdicts: Sequence[Verdict]) -> str:
@@ -176,6 +191,28 @@ def _context(base: Path, config: Config) -> int:
     return min(config.max_length or 2048, reads - virtual)
 
 
+def _check_layers(base: Path, config: Config) -> None:
+    there = int(_described(base).get("num_hidden_layers") or 0)
+    outside = [number for number in config.layer_numbers or () if number >= there > 0]
+    if outside:
+        raise InputError(f"the base has {there} layers, from 0, and sft.layers names {outside[0]}.")
+
+
+def _used(config: Config, most: int) -> dict[str, Any]:
+    """What was used where a setting is null."""
+    found: dict[str, Any] = {
+        "alpha": config.scaling,
+        "learning_rate": config.rate,
+        "max_length": most,
+        "bf16": is_bf16(config),
+    }
+    if (shape := bottleneck_shape(config)) is not None:
+        names = ("width", "activation", "places", "scale")
+        found["bottleneck"] = {name: getattr(shape, name) for name in names}
+        found["bottleneck"]["places"] = list(shape.places)
+    return found
+
+
 def _described(base: Path) -> dict[str, Any]:
     """What the base's configuration says of it."""
     found: dict[str, Any] = json.loads((base / "config.json").read_text(encoding="utf-8"))
@@ -206,146 +243,137 @@ def _train(
     job: Job,
     base: Path,
     tokenizer: PreTrainedTokenizerFast,
-    to_train: Sequence[Encoded],
+    plan: Plan,
     to_measure: Sequence[Encoded],
     tell: Tell,
-    *,
-    is_ordered: bool,
 ) -> dict[str, Any]:
     """Train and save; gives what the books say of it."""
-    from transformers.trainer_utils import get_last_checkpoint
-    from trl.trainer.sft_trainer import SFTTrainer
+    from trl.data_utils import pack_dataset
 
     config = job.config
-    steps = config.max_steps or max(math.ceil(len(to_train) / config.batch * config.epochs), 1)
-    settings = _settings(job, steps, len(to_measure), max(len(one.ids) for one in to_train))
-    settings.train_sampling_strategy = "sequential" if is_ordered else "random"
+    if config.stopping is not None and not to_measure:
+        raise InputError("sft.stopping looks at the loss on rows held out, and none is held out.")
+    metrics = job.out / CURVE
+    dataset = _dataset(plan.examples)
+    longest = max(len(one.ids) for one in plan.examples)
+    if config.packing:
+        plan.packs = len(pack_dataset(dataset, longest))
+    steps = plan.steps(config.batch, config.max_steps)
+    first_seen = plan.first_seen(config.batch, steps)
+    checkpoints = job.out / CHECKPOINTS
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(job.out / BOARD)
+    settings = arguments(
+        config,
+        checkpoints,
+        job.seed,
+        steps=steps,
+        n_measured=len(to_measure),
+        longest=longest,
+    )
+    settings.train_sampling_strategy = "random" if plan.order is None else "sequential"
     with loading(base):
-        trainer: Any = SFTTrainer(
-            model=str(base),
+        trainer = _trainer(
+            job,
+            base,
             args=settings,
-            train_dataset=_dataset(to_train),
+            train_dataset=dataset if plan.order is None else dataset.select(plan.order),
             eval_dataset=_dataset(to_measure) if to_measure else None,
             processing_class=tokenizer,
             peft_config=peft_config(config, base, steps=steps),
-            quantization_config=quantization(config),
-            callbacks=[_teller(job.out / CURVE, steps, tell), *callbacks(config)],
+            callbacks=[
+                curve.teller(metrics, steps, tell),
+                curve.capacity(metrics, first_seen, tell),
+                *([stopper(config.stopping)] if config.stopping else []),
+                *callbacks(config),
+            ],
         )
+    trainer.factors = plan.step_rates(config.batch)
     if config.method == "llama_adapter":  # PEFT has kept the forward that TRL has replaced since
         trainer.model.base_model.forward = trainer.model.get_base_model().forward
-    checkpoints = job.out / CHECKPOINTS
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None  # type: ignore[no-untyped-call]
-    curve = job.out / CURVE
-    _cut_curve(curve, after=int(last.rpartition("-")[2]) if last else 0)
-    ended = trainer.train(resume_from_checkpoint=last)
+    if config.method == "qlora":
+        _settle(trainer.model)
+    trainable = sum(one.numel() for one in trainer.model.parameters() if one.requires_grad)
+    _go_on(trainer, config, checkpoints, metrics, steps)
+    if config.stopping is not None:
+        tell({"said": told_of_end(trainer.state, steps)})
     held_out = trainer.evaluate() if to_measure else {}
-    found = {
-        "steps": ended.global_step,
-        "loss": _mean_loss(curve),
-        "held_out_loss": held_out.get("eval_loss"),
-        "trainable": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-        "learned_tokens": sum(one.learned for one in to_train),
-    }
     _save(job, trainer, tokenizer)
-    return found
+    if not sharing.is_first():
+        return {}
+    return {
+        "steps": trainer.state.global_step,
+        "loss": curve.mean_loss(metrics),
+        "held_out_loss": held_out.get("eval_loss"),
+        "trainable": trainable,
+        "bits_a_parameter": curve.bits(metrics, first_seen) / trainable,
+        "learned_tokens": sum(one.learned for one in plan.examples),
+    }
 
 
-def _settings(job: Job, steps: int, n_measured: int, longest: int) -> SFTConfig:
-    """TRL's settings; `longest` is the longest row, in tokens."""
+def _settle(model: Any) -> None:  # noqa: ANN401 - PEFT's
+    """Have bitsandbytes round the base's weights now, as it does once on a processor.
+
+    It does so when they are first read without training, and a training that goes on would do that
+    at another step.
+    """
     import torch
-    from trl.trainer.sft_config import SFTConfig
 
-    config = job.config
-    has_gpu = torch.cuda.is_available()
-    device_batch = min(config.device_batch, config.batch)
-    return SFTConfig(
-        output_dir=str(job.out / CHECKPOINTS),
-        max_steps=steps,
-        per_device_train_batch_size=device_batch,
-        per_device_eval_batch_size=device_batch,
-        gradient_accumulation_steps=config.batch // device_batch,
-        learning_rate=config.rate,
-        lr_scheduler_type=config.schedule,
-        warmup_steps=config.warmup,
-        optim=OPTIMIZERS[config.optimizer],
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.clip,
-        max_length=longest if config.packing else None,  # the encoder has cut them, and counted it
-        packing=config.packing,
-        neftune_noise_alpha=config.neftune_alpha,
-        gradient_checkpointing=config.checkpointing,
-        bf16=has_gpu if config.bf16 is None else config.bf16,
-        use_cpu=not has_gpu,
-        dataloader_pin_memory=has_gpu,
-        eval_strategy="steps" if n_measured else "no",
-        eval_steps=max(steps // 10, 1) if n_measured else None,
-        logging_steps=LOG_EVERY,
-        logging_first_step=True,
-        save_strategy="steps",
-        save_steps=config.save_every,
-        save_total_limit=2,
-        seed=job.seed,
-        data_seed=job.seed,
-        report_to="none",
-        disable_tqdm=True,
-    )
+    model.eval()
+    with torch.no_grad():
+        model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=model.device))
+    model.train()
 
 
-def _teller(curve: Path, steps: int, tell: Tell) -> TrainerCallback:
-    """Writes the curve, and tells each step."""
-    from transformers import TrainerCallback
+def _go_on(trainer: Any, config: Config, checkpoints: Path, metrics: Path, steps: int) -> None:  # noqa: ANN401 - TRL's
+    """Train from the last checkpoint there is; where no step is left, take what it holds."""
+    from transformers import TrainerState
+    from transformers.trainer_utils import get_last_checkpoint
 
-    class Teller(TrainerCallback):
-        def on_log(
-            self,
-            args: TrainingArguments,
-            state: TrainerState,
-            control: TrainerControl,
-            logs: dict[str, float] | None = None,
-            **_: object,
-        ) -> None:
-            with curve.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
-
-        def on_step_end(
-            self,
-            args: TrainingArguments,
-            state: TrainerState,
-            control: TrainerControl,
-            **_: object,
-        ) -> None:
-            tell({"step": state.global_step, "steps": steps})
-            # a loss is the mean since the one before, and after a start since that start
-            if state.global_step % args.save_steps == 0 or state.global_step == steps:
-                control.should_log = True
-
-    return Teller()
+    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None  # type: ignore[no-untyped-call]
+    if last is None:
+        with sharing.first_before_others():
+            curve.cut(metrics, after=0)
+        trainer.train()
+        return
+    state = TrainerState.load_from_json(str(Path(last) / "trainer_state.json"))
+    with sharing.first_before_others():
+        curve.cut(metrics, after=state.global_step)
+    has_ended = config.stopping is not None and has_stalled(state.log_history, config.stopping)
+    if state.global_step < steps and not has_ended:
+        trainer.train(resume_from_checkpoint=last)
+        return
+    trainer.state = state
+    best = state.best_model_checkpoint if config.stopping else None
+    trainer._load_from_checkpoint(str(checkpoints / Path(best).name) if best else last)
 
 
-def _cut_curve(curve: Path, *, after: int) -> None:
-    """Take out what was logged after the checkpoint that the training goes on from."""
-    if curve.is_file():
-        lines = curve.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = (line for line in lines if line.endswith("\n"))  # a kill may have cut the last
-        kept = "".join(line for line in whole if json.loads(line)["step"] <= after)
-        curve.write_text(kept, encoding="utf-8")
+def _trainer(job: Job, base: Path, **given: Any) -> Any:  # noqa: ANN401 - TRL's
+    """TRL's trainer, with the model that is trained."""
+    from pipeline.train.trainer import Trainer
 
+    shape = bottleneck_shape(job.config)
+    if shape is None:
+        return Trainer(model=str(base), quantization_config=quantization(job.config), **given)
+    import torch
+    from transformers import AutoModelForCausalLM
 
-def _mean_loss(curve: Path) -> float:
-    """The mean over all steps; what `train` gives is that of the steps since the last start."""
-    total, last = 0.0, 0
-    for line in curve.read_text(encoding="utf-8").splitlines():
-        logged = json.loads(line)
-        if "loss" in logged:
-            total += logged["loss"] * (logged["step"] - last)
-            last = logged["step"]
-    return total / last
+    from pipeline.train import bottleneck
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    torch.manual_seed(job.seed)
+    bottleneck.insert(model, shape)
+    found = Trainer(model=model, **given)
+    found.base_name = job.named or str(base)
+    return found
 
 
 def _save(job: Job, trainer: Any, tokenizer: PreTrainedTokenizerFast) -> None:  # noqa: ANN401 - TRL's
     """Adapter, or all weights, and where it is asked for both as one model; no checkpoint stays."""
     folder = job.out / ("full" if job.config.method == "full" else "adapter")
     trainer.save_model(str(folder))
+    if not sharing.is_first():
+        sharing.state().wait_for_everyone()
+        return
     tokenizer.save_pretrained(folder)
     (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle
     if job.config.merge:
@@ -353,6 +381,7 @@ def _save(job: Job, trainer: Any, tokenizer: PreTrainedTokenizerFast) -> None:  
         merged.save_pretrained(job.out / "merged")
         tokenizer.save_pretrained(job.out / "merged")
     shutil.rmtree(job.out / CHECKPOINTS, ignore_errors=True)
+    sharing.state().wait_for_everyone()
 
 
 def _dataset(rows: Sequence[Encoded]) -> Dataset:

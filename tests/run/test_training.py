@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -91,6 +92,9 @@ def test_a_model_its_curve_and_its_card_come_out(trained: Path) -> None:
     digest = books.stage_json(trained, "sft")["input_digest"]
     for told in ("library_name: peft", "method: lora", "max_steps: 12", digest, "tiny"):
         assert told in card
+    used = ("alpha: 32.0", "learning_rate: 0.0002", "max_length: 512", "bf16: false")
+    assert all(f"\n{told}\n" in card for told in used), "what was used, where none was set"
+    assert "bits a trainable parameter." in card
     assert "More Information Needed" not in card
 
 
@@ -185,6 +189,55 @@ def test_a_base_that_cannot_be_trained_is_refused_before_anything_is_read(
     assert told in done.stderr.decode()
     assert "sft.base" in done.stderr.decode()
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_a_base_that_the_hub_has_not_is_named_as_it_was_given(rows: Path, tmp_path: Path) -> None:
+    given = command(rows, tmp_path / "run", "--set", "sft.base=nobody/nothing")
+    done = synth(*given, variables={"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)})
+    assert done.returncode == 2
+    assert "sft.base=nobody/nothing: there is no such folder here" in done.stderr.decode()
+
+
+def test_what_was_trained_by_hand_is_taken_in_by_the_same_command(
+    rows: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    given = command(rows, run, "--set", "sft.distributed.by_hand=true")
+    first = synth(*given)
+    assert first.returncode == 75
+    job = run.resolve() / "model" / "job.json"
+    assert f"-m pipeline.train.sft_child {job}" in first.stderr.decode()
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.train.sft_child", str(job)],
+        env=environment(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    steps = [json.loads(line) for line in done.stdout.splitlines() if '"step"' in line]
+    assert steps[-1] == {"step": 12, "steps": 12}
+    again = synth(*given)
+    assert again.returncode == 0, again.stderr
+    assert books.stage_json(run, "sft")["measures"]["steps"] == 12
+    assert len(books.rows(run, "sft")) == 58
+    assert not job.exists()
+    assert synth("verify", str(run)).returncode == 0
+
+
+@pytest.mark.parametrize("processes", [soaked(2)])
+def test_processes_that_a_run_starts_train_what_one_does(
+    rows: Path, trained: Path, tmp_path: Path, processes: int
+) -> None:
+    given = command(rows, tmp_path / "run", "--set", f"sft.processes={processes}")
+    done = synth(*given, timeout=180, variables={"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    one, two = (books.stage_json(run, "sft")["measures"] for run in (trained, tmp_path / "run"))
+    assert two["loss"] == pytest.approx(one["loss"], abs=1e-4)
+    assert [step for step, _ in curve(tmp_path / "run")] == [step for step, _ in curve(trained)]
+    assert not trainers(tmp_path / "run")
 
 
 def test_rows_of_which_none_can_be_learned_end_the_run_before_a_step(tmp_path: Path) -> None:

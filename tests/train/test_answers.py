@@ -234,3 +234,22 @@ def test_virtual_tokens_are_answered_after_and_take_their_room(
 )
 def test_an_answer_ends_before_what_ends_it(ids: list[int], kept: list[int], finish: str) -> None:
     assert ended(ids, {2}) == {"ids": kept, "finish": finish}
+
+
+def test_a_bottleneck_adapter_is_evaluated_too(base: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from pipeline.train import bottleneck
+
+    model: Any = AutoModelForCausalLM.from_pretrained(base)
+    bottleneck.insert(model, bottleneck.Shape("serial", 4, "gelu", 1.0, ("attention", "mlp")))
+    torch.manual_seed(3)
+    for name, one in model.named_parameters():
+        if ".up." in name:
+            torch.nn.init.normal_(one)
+    bottleneck.save(model, tmp_path / "adapter", base=str(base))
+    found = told(job(tmp_path / "out", both(base, tmp_path / "adapter"), rows(3)))[-1]["answers"]
+    losses = {name: [one["loss"] for one in each] for name, each in found.items()}
+    assert losses["adapter"] != losses["base"]
+    assert all(0 < loss < 50 for loss in losses["adapter"])

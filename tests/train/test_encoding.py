@@ -26,6 +26,11 @@ DEFAULT_SYSTEM = (
     "{%- if messages[0].role != 'system' %}{{- '<|im_start|>system\nYou help.<|im_end|>\n' }}"
     "{%- endif %}" + CHATML_BARE
 )
+THINKING = CHATML_BARE.replace(
+    "{{- m.content",
+    "{%- if loop.last and m.role == 'assistant' %}{{- '<think>\n\n</think>\n\n' }}{%- endif %}"
+    "{{- m.content",
+)
 TURNS = [
     {"role": "system", "content": "be kind"},
     {"role": "user", "content": "hello world"},
@@ -63,6 +68,24 @@ def test_every_answer_and_what_ends_it_is_learned(
     answers = [turn["content"] + end for turn in turns if turn["role"] == "assistant"]
     assert learned(found, encoded.labels) == "".join(answers)
     assert [a for a, b in zip(encoded.ids, encoded.labels, strict=True) if b not in (a, -100)] == []
+
+
+def test_what_a_template_has_a_model_write_before_an_answer_is_learned() -> None:
+    found = tokenizer(THINKING)
+    encoded = Encoder(found).encode(TURNS)
+    assert encoded.ids == found.apply_chat_template(TURNS)["input_ids"]
+    thought = "<think>\n\n</think>\n\n"
+    assert learned(found, encoded.labels) == f"the cat<|im_end|>{thought}sat on a mat<|im_end|>"
+
+
+def test_of_several_templates_the_one_for_conversations_is_taken() -> None:
+    found = tokenizer(CHATML)
+    expected = Encoder(found).encode(TURNS)
+    found.chat_template = {"default": CHATML, "tool_use": HEADERS}
+    assert Encoder(found).encode(TURNS) == expected
+    found.chat_template = {"rag": CHATML, "tool_use": HEADERS}
+    with pytest.raises(InputError, match="several chat templates and none called 'default'"):
+        Encoder(found)
 
 
 def test_labels_are_those_of_the_generation_markers() -> None:

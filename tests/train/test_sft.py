@@ -11,12 +11,17 @@ import pytest
 pytest.importorskip("trl", reason="the extra 'train' is not installed")
 
 from pipeline.errors import InputError
-from pipeline.train.settings import METHODS, Config
+from pipeline.train import bottleneck
+from pipeline.train.encoding import Encoder
+from pipeline.train.settings import BOTTLENECKS, METHODS, Config
 from pipeline.train.sft import Job, run
 from tests.soaked import soaked
 
-QUICK = ("lora", "dora", "adalora", "qlora", "prefix", "prompt", "full")
-DONE = {"steps", "loss", "held_out_loss", "trainable", "learned_tokens", "rows_trained", "rows_cut"}
+QUICK = ("lora", "dora", "adalora", "qlora", "prefix", "prompt", "bottleneck", "full")
+DONE = {
+    *("steps", "loss", "held_out_loss", "trainable", "bits_a_parameter", "learned_tokens"),
+    *("rows_trained", "rows_cut"),
+}
 
 
 def sums(n: int) -> list[dict[str, Any]]:
@@ -35,7 +40,8 @@ def sums(n: int) -> list[dict[str, Any]]:
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     schema = pa.schema(
         [("turns", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
-         ("held_out", pa.bool_()), ("curriculum", pa.int64())]
+         ("held_out", pa.bool_()), ("curriculum", pa.float64()), ("copies", pa.int64()),
+         ("phases", pa.list_(pa.int32()))]
     )  # fmt: skip
     pq.write_table(pa.Table.from_pylist(rows, schema), path)
     return path
@@ -80,6 +86,27 @@ def logits(model: Any) -> Any:
         return model(input_ids=ids).logits[:, -ids.shape[1] :]  # without those of virtual tokens
 
 
+def loss_of(model: Any, base: Path) -> float:
+    """What a model that was loaded again loses on the rows held out, in one batch."""
+    import torch
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    rows = [Encoder(tokenizer).encode(row["turns"]) for row in sums(80) if row["held_out"]]
+    width = max(len(row.ids) for row in rows)
+    padded = [
+        (row.ids + [0] * (width - len(row.ids)), row.labels + [-100] * (width - len(row.ids)))
+        for row in rows
+    ]
+    ids, labels = (torch.tensor([one[part] for one in padded]) for part in (0, 1))
+    mask = torch.tensor([[at < len(row.ids) for at in range(width)] for row in rows])
+    model.eval()
+    with torch.inference_mode():
+        scores = model(input_ids=ids, attention_mask=mask.long()).logits[:, -width:-1]
+        wanted = labels[:, 1:]
+        return float(torch.nn.functional.cross_entropy(scores.transpose(1, 2), wanted))
+
+
 def loaded(base: Path, adapter: Path | None = None) -> Any:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -105,16 +132,21 @@ def test_each_method_trains_saves_and_is_loaded_again(
     assert {"tokenizer.json", "chat_template.jinja"} <= files
     assert not (tmp_path / "out" / "checkpoints").exists()
     if method == "full":
-        changed = logits(loaded(folder))
+        model = loaded(folder)
+    elif method in BOTTLENECKS:
+        model = bottleneck.load(base, folder)
     else:
         config = json.loads((folder / "adapter_config.json").read_text())
         assert "adapter_model.safetensors" in files
-        changed = logits(loaded(base, folder))
+        model = loaded(base, folder)
         if method == "adalora":
-            assert config["rank_pattern"], "its ranks have adapted"
+            kept = [one for pattern in config["rank_pattern"].values() for one in pattern]
+            assert True in kept and False in kept, "its ranks have adapted"  # noqa: PT018
         if method in ("dora", "rslora"):
             assert config[f"use_{method}"] is True
-    assert (changed - logits(loaded(base))).abs().max() > 1e-4
+    assert (logits(model) - logits(loaded(base))).abs().max() > 1e-4
+    if method != "qlora":  # the base is loaded as it is here, and not in few bits
+        assert abs(loss_of(model, base) - found["held_out_loss"]) < 1e-5
 
 
 @pytest.mark.parametrize("method", ["lora", soaked("dora"), soaked("rslora")])
@@ -169,6 +201,17 @@ def test_noise_is_added_in_training_alone(tmp_path: Path, base: Path) -> None:
     assert evaluated[1][-1] == evaluated[1][-2], "twice measured without noise is twice the same"
 
 
+def test_the_steps_of_a_packed_training_are_those_of_its_packs(tmp_path: Path, base: Path) -> None:
+    rows = [dict(row, held_out=False) for row in sums(32)]
+    long = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "word " * 90}]
+    rows[0]["turns"] = long  # eight others and more fit into a pack as long as it
+    more = {"max_steps": None, "epochs": 2, "batch": 2}
+    plain, _ = train(tmp_path / "plain", base, rows, **more)
+    packed, _ = train(tmp_path / "packed", base, rows, packing=True, **more)
+    assert plain["steps"] == 32
+    assert packed["steps"] < 16
+
+
 def test_packed_documents_do_not_see_each_other(tmp_path: Path, base: Path) -> None:
     rows = [dict(row, held_out=False) for row in sums(8)]
     rows[0]["turns"] = [
@@ -186,6 +229,19 @@ def test_packed_documents_do_not_see_each_other(tmp_path: Path, base: Path) -> N
         ({"method": "prompt", "packing": True}, "packed rows would see each other"),
         ({"method": "prefix", "checkpointing": True}, "method prefix and checkpointing"),
         ({"method": "full", "merge": True}, "it has nothing to merge"),
+        ({"method": "bottleneck", "merge": True}, "it has nothing to merge"),
+        ({"method": "prompt", "layers": "1"}, "it has none in single layers"),
+        ({"bottleneck": {"width": 8}}, "counts under the methods bottleneck and"),
+        ({"stopping": {}, "validation": 0}, "stopping looks at the loss on rows held out"),
+        ({"packing": True, "curriculum": "rating"}, "packing and an order"),
+        ({"phases": [{"plain": 0.5}]}, "name its file as plain.file"),
+        ({"processes": 3}, "batch is no multiple of processes"),
+        ({"distributed": {"fsdp": {"version": 2}}}, "fsdp counts under the strategy 'fsdp'"),
+        ({"distributed": {"ddp": {"bucket": 2}}}, "ddp has no setting 'bucket'"),
+        ({"distributed": {"strategy": "deepspeed"}}, "needs its configuration"),
+        ({"distributed": {"strategy": "fsdp"}, "merge": True}, "no process has all weights"),
+        ({"distributed": {"strategy": "fsdp"}, "method": "qlora"}, "it is not laid in shards"),
+        ({"targets": ["q_proj", "lm_head"]}, "targets and lm_head"),
         ({"batch": 10, "device_batch": 4}, "no multiple of device_batch"),
         ({"method": "ia4"}, "Input should be"),
     ],
@@ -201,4 +257,6 @@ def test_an_adapter_of_some_layers(tmp_path: Path, base: Path) -> None:
     train(tmp_path, base, layers="1")
     names = load_file(tmp_path / "out" / "adapter" / "adapter_model.safetensors")
     assert {name.split(".layers.")[1].split(".")[0] for name in names} == {"1"}
+    with pytest.raises(InputError, match=r"has 2 layers, from 0, and sft\.layers names 2"):
+        train(tmp_path / "outside", base, layers="1-2")
     assert settings(layers="0,4,8-10").layer_numbers == [0, 4, 8, 9, 10]

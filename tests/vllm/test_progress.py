@@ -35,6 +35,8 @@ def test_lines_for_people() -> None:
     assert line_of(Starting("vLLM (teacher m)", 12.4, "", "done")) == (
         "vLLM (teacher m) answers, after 12.4 s"
     )
+    assert line_of(Progress("sft", 5, 12, 0, of="steps")).startswith("sft: 5/12 steps, kept 0")
+    assert line_of(Progress("sft", 5, 12, 0)).startswith("sft: 5/12, kept 0")
     at_work = Progress("rate", 1, 10, 1, running=3, waiting=0, tokens_per_s=0.0)
     assert "3 in the engine, " in line_of(at_work)
     busy = Progress("rate", 1, 10, 1, running=3, waiting=2, tokens_per_s=51.2)
