@@ -34,7 +34,7 @@ class Config(StageConfig):
     by: Annotated[tuple[str, ...], DECISION] = ("task_type", "domain", "language")
     sizes: Annotated[tuple[Any, ...], DECISION] = ()
     timeout_s: Annotated[float, Field(gt=0), OPERATIONAL] = 600.0
-    vllm: Annotated[VLLMSettings | None, DECISION] = None
+    vllm: VLLMSettings | None = None
 
     @field_validator("sizes")
     @classmethod
