@@ -10,7 +10,7 @@ import base64
 import gzip
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,6 +70,7 @@ def render(runs: Sequence[Run], *, most_rows: int = MOST_ROWS) -> str:
             )
             for name, title in SECTIONS.items()
         ],
+        metrics=_metrics,
         roots_said=roots.method(),
         samples=[
             (one.name, len(its.rows), its.total) for one, its in zip(found, rows, strict=True)
@@ -92,6 +93,11 @@ def _head(one: Facts) -> dict[str, Any]:
         "requests": sum(stage.requests for stage in one.stages),
         "cost": f"${sum(costs):,.2f}" if costs else None,
     }
+
+
+def _metrics(found: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The metrics that any model of an evaluation has, each once."""
+    return list(dict.fromkeys(metric for by in found.values() for metric in by))
 
 
 def _plotly() -> str:

@@ -12,6 +12,7 @@ from typing import get_args
 from pipeline.inspect import Run, open_run
 from pipeline.manifest import StageManifest
 from pipeline.recipe import Step
+from pipeline.run.evaluated import own_training
 from pipeline.run.example_requests import (
     BYTES_A_TOKEN,
     EXAMPLES,
@@ -28,6 +29,7 @@ from pipeline.stage import (
     AskingStage,
     ChainStage,
     DraftStage,
+    EvaluateStage,
     FilterStage,
     ImportStage,
     LLMStage,
@@ -119,8 +121,17 @@ def _stages(
         elif isinstance(stage, RenderStage):
             n_made = stage.rows_a_row(step.config)
             rows = Expected(math.ceil(rows.usual * n_made), math.ceil(rows.most * n_made))
+        elif isinstance(stage, EvaluateStage) and begun is None:
+            rows = _held_out(prepared, step, rows)
         elif isinstance(stage, FilterStage) and begun is not None and begun.candidates:
             rows = Expected(rows.usual * begun.kept / begun.candidates, rows.most)
+
+
+def _held_out(prepared: Prepared, step: Step, rows: Expected) -> Expected:
+    """The rows that are evaluated, where the recipe trains and holds a share of them out."""
+    own = own_training(prepared.recipe, step)
+    share = 1.0 if own is None else float(getattr(own.config, "validation", 1.0))
+    return Expected(rows.usual * share, rows.most)
 
 
 def _asked(stage: RowStage, name: str, reader: JournalReader | None) -> int:

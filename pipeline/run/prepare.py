@@ -20,6 +20,7 @@ from pipeline.recipe import Recipe, Step, WrongRecipeError
 from pipeline.run import places
 from pipeline.run.bases import check_base, find_bases
 from pipeline.run.columns import columns_of_steps
+from pipeline.run.evaluated import check_bases_fit, find_evaluated
 from pipeline.run.fine_tuning import check_fine_tuning
 from pipeline.run.folder import check_writable, existing_run
 from pipeline.run.formats import check_fields, find_formats
@@ -72,6 +73,7 @@ class Prepared:
     extent: dict[str, Any]
     decision: dict[str, Any]
     bases: dict[str, Model] = field(default_factory=dict)
+    evaluated: dict[str, Model] = field(default_factory=dict)
     is_replay: bool = False
 
     @property
@@ -149,6 +151,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     made = [(run, existing)] if existing is not None else []
     made += [(old, manifest.read(RunManifest, old / "run.json"))] if old is not None else []
     source = _source(options, found, folders, seeds, made, problems)
+    evaluated = find_evaluated(found, source, problems)
     check_offline(found, models, source, problems)
     check_abilities(found, models, problems, needed=needs_key)
     columns = columns_of_steps(found, source, problems)
@@ -172,11 +175,15 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     roles = asked_roles(found)
     models = found_on_hub(models, before, may_fetch=roles if needs_key else ())
     bases = found_on_hub(bases, before, may_fetch=bases if options.needs_key else ())
-    for name, base in bases.items():
+    evaluated = found_on_hub(evaluated, before, may_fetch=evaluated if options.needs_key else ())
+    for name, base in ({f"{name}.base": one for name, one in bases.items()} | evaluated).items():
         if base.uri.hub and base.uri.folder:
-            check_base(f"{name}.base", Path(base.uri.folder))
+            check_base(name, Path(base.uri.folder))
+    check_bases_fit(evaluated)
     asked = {role: models[role] for role in roles}
-    settings = settings_of(found, _contents(prompts, formats, seeds, source, asked | bases))
+    settings = settings_of(
+        found, _contents(prompts, formats, seeds, source, asked | bases | evaluated)
+    )
     if existing is not None:
         path = None if source is None else source.path
         check_unchanged(run, existing, settings, source=path, other_versions=options.is_replay)
@@ -206,6 +213,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         extent=settings.extent,
         decision=settings.decision,
         bases=bases,
+        evaluated=evaluated,
         is_replay=options.is_replay,
     )
 

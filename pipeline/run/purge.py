@@ -24,6 +24,7 @@ from pipeline.counted import counted
 from pipeline.crashpoint import crashpoint
 from pipeline.durable import make_folder, sync_folder, sync_tree
 from pipeline.errors import InputError
+from pipeline.evaluate import report, results
 from pipeline.inspect import Run, open_run
 from pipeline.manifest import HALVES, FileEntry, Half, Part, RunManifest, StageManifest
 from pipeline.model_files import MODEL, PURGED_MODEL, REMOVED
@@ -33,9 +34,10 @@ from pipeline.run.folder import check_links
 from pipeline.run.lock import locked
 from pipeline.run.purge_masked import keys_told
 from pipeline.run.purge_model import check_model, has_learned_from
+from pipeline.run.results import METRICS, REPORT, results_of
 from pipeline.run.sets import sets_of
 from pipeline.schema import arrow_schema
-from pipeline.stage import FilterStage, RenderStage, Row, RowStage
+from pipeline.stage import EvaluateStage, FilterStage, RenderStage, Row, RowStage
 from pipeline.stages import STAGES
 from pipeline.teacher.blanking import PURGED, blank
 
@@ -253,11 +255,14 @@ def _stage(
 def _measures(run: Run, state: StageManifest) -> dict[str, Any]:
     """What the stage says of the rows that are left, where its code still measures the same."""
     kind = next((kind for kind in STAGES if kind.name == state.stage), None)
-    if not isinstance(kind, RowStage | FilterStage | RenderStage) or kind.version != state.version:
+    measuring = RowStage | FilterStage | RenderStage | EvaluateStage
+    if not isinstance(kind, measuring) or kind.version != state.version:
         return state.measures
     if kind.measure is None:
         return state.measures
     kept = store.read_frame(_shards_now(run, state))
+    if isinstance(kind, EvaluateStage):  # of a curve the losses stay: they are no row's own
+        return state.measures | kind.measure(kept, kind.config.model_validate(state.settings))
     if isinstance(kind, FilterStage | RenderStage):
         return kind.measure(kept, kind.config.model_validate(state.settings))
     return kind.measure(kept)
@@ -356,6 +361,9 @@ def _write_run(
     """
     texts = dict(run.manifest.texts)
     new = run.manifest.model_copy(update={"data": data, "kept": states[-1].kept, "texts": texts})
+    if new.results:
+        new.results = [_results(run, states, files)]
+        texts[REPORT] = _sha256(folder / REPORT)
     card_there = run.path / CARD
     is_as_written = card_there.is_file() and texts.get(CARD) == _sha256(card_there)
     if is_as_written:
@@ -367,6 +375,16 @@ def _write_run(
     new.digest = new.digest_of(states)
     _write_manifest(folder, "run.json", new, files)
     return card_there.is_file() and not is_as_written
+
+
+def _results(run: Run, states: list[StageManifest], files: list[str]) -> FileEntry:
+    """What the rows that are left come to, and the report of it."""
+    found = results_of(states, lambda state: _shards_now(run, state))
+    entry = _shard(run, METRICS, results.table(found), files)
+    text = report.render(found, run=run.path.name, kin=run.manifest.judge_family)
+    manifest.replace_bytes(run.path / FOLDER / REPORT, text.encode())
+    files.append(REPORT)
+    return entry.model_copy(update={"path": METRICS})
 
 
 def _sha256(path: Path) -> str:

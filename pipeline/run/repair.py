@@ -21,7 +21,7 @@ from pipeline.inspect import Run, open_run
 from pipeline.manifest import HALVES, RunManifest, StageManifest
 from pipeline.model_files import MODEL, faults, trains
 from pipeline.run.lock import locked
-from pipeline.stage import FilterStage, RenderStage, TrainStage
+from pipeline.stage import ComputedStage
 from pipeline.teacher import salvage
 from pipeline.teacher.journal import BESIDE, REPAIRED
 from pipeline.teacher.journal_reader import JournalReader
@@ -181,10 +181,7 @@ class _Repair:
                 self.done.lines.append(f"{': '.join(wrong)}: it is trained again.")
             if sure_rows is not None:
                 held = sum(part.next_slot <= sure_rows for part in state.parts)
-                if (
-                    isinstance(stage.kind, FilterStage | RenderStage | TrainStage)
-                    or state.exported is not None
-                ):
+                if isinstance(stage.kind, ComputedStage) or state.exported is not None:
                     held = 0
                 parts = held if parts is None else min(held, parts)
             if parts is not None:

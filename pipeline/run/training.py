@@ -42,6 +42,7 @@ from pipeline.terminal import safe
 from pipeline.train import sft_child
 from pipeline.train.settings import Config
 
+CHILD = "pipeline.train.sft_child"
 BATCH = 2048
 ROWS = pa.schema(
     [
@@ -72,14 +73,14 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
     made_of.write_text(wanted, encoding="utf-8")
     staging = context.run / ".staging" / "train"
     staging.mkdir(parents=True, exist_ok=True)
-    _write_rows(context, step, staging / "rows.parquet")
+    write_rows(context, step, staging / "rows.parquet")
     base = context.prepared.bases.get(step.name)
     given = {
         "base": _folder_of(base),
         "named": base.uri.place if base is not None else None,
         "rows": str(staging / "rows.parquet"),
         "out": str(out.resolve()),
-        "config": _config(step.config),
+        "config": given_config(step.config),
         "seed": context.prepared.recipe.settings.seed,
         "keys": redact.remembered(),
     }
@@ -92,7 +93,7 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
     elif step.config.distributed is not None and step.config.distributed.by_hand:
         raise _to_be_started(step, given)
     else:
-        heard = _said(given, log, context.ending)
+        heard = said_by(CHILD, given, log, context.ending)
     for said in heard:
         if "verdicts" in said:
             verdicts = said["verdicts"]
@@ -140,7 +141,7 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
     shutil.rmtree(staging)  # the rows once more, in a place that a purge does not look into
 
 
-def _config(config: Config) -> dict[str, Any]:
+def given_config(config: Config) -> dict[str, Any]:
     """The settings as a process takes them, which may be started in another folder."""
     found = config.model_dump(mode="json")
     if config.plain is not None:
@@ -165,7 +166,7 @@ def _folder_of(base: Model | None) -> str | None:
     return None if base is None else str(Path(base.uri.folder).resolve())
 
 
-def _write_rows(context: Context, step: Step, path: Path) -> None:
+def write_rows(context: Context, step: Step, path: Path) -> None:
     """One row of the stage before after the other, as it is learned."""
     assert isinstance(step.stage, TrainStage)
     seed = context.prepared.recipe.settings.seed
@@ -198,8 +199,10 @@ def _batched(rows: Iterator[Row]) -> Iterator[list[Row]]:
         yield batch
 
 
-def _said(given: dict[str, Any], log: Path, ending: Ending) -> Iterator[dict[str, Any]]:
-    """What the process says, one thing after the other, until it has ended well.
+def said_by(
+    module: str, given: dict[str, Any], log: Path, ending: Ending
+) -> Iterator[dict[str, Any]]:
+    """What a process of a module says, one thing after the other, until it has ended well.
 
     Raises the error that it ended with, and `InterruptedRunError` once a signal has come.
     """
@@ -207,7 +210,7 @@ def _said(given: dict[str, Any], log: Path, ending: Ending) -> Iterator[dict[str
     places = [str(Path(errors.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     with log.open("ab") as file:
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pipeline.train.sft_child", str(os.getpid())],
+            [sys.executable, "-P", "-m", module, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=file,
@@ -261,6 +264,6 @@ def _fallen(code: int, log: Path) -> SynthError:
     if code == -signal.SIGKILL:
         how += ", as the system does where memory runs out"
     return SynthError(
-        f"the process that trains ended with {how}. It said last:{said}\n"
+        f"the process that works on a model ended with {how}. It said last:{said}\n"
         f"All that it said is in {log}."
     )

@@ -16,7 +16,12 @@ from pipeline.manifest import RunManifest, StageManifest
 from pipeline.readable import check_readable
 from pipeline.stage import DraftStage, ImportStage
 from pipeline.status import holder
-from pipeline.verify.finished import check_export, check_inputs, check_run_manifest
+from pipeline.verify.finished import (
+    check_export,
+    check_inputs,
+    check_results,
+    check_run_manifest,
+)
 from pipeline.verify.journal import check_journal
 from pipeline.verify.model import check_model
 from pipeline.verify.report import Report
@@ -70,6 +75,7 @@ def recount(path: str | Path) -> Report:
         check_run_manifest(run, report)
         check_export(run, counted, report)
         check_inputs(run, report)
+        check_results(run, report)
     check_model(run, report)
     return report
 
