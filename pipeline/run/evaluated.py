@@ -11,11 +11,12 @@ from typing import Any
 
 from pipeline import manifest
 from pipeline.errors import InputError, Problems, RecipeError, SynthError
-from pipeline.extras import pip_line
 from pipeline.evaluate.family import same_family
+from pipeline.extras import pip_line
 from pipeline.manifest import RunManifest, StageManifest
+from pipeline.model_files import MODEL
 from pipeline.recipe import Recipe, Step
-from pipeline.run.bases import MODEL, base_of, check_base
+from pipeline.run.bases import base_of, check_base
 from pipeline.run.roles import Model
 from pipeline.run.source import Source
 from pipeline.stage import EvaluateStage, Role, TrainStage
