@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.recipe import Step
 from pipeline.run.roles import Model
-from pipeline.train import memory
+from pipeline.train import described, memory
 from pipeline.train.settings import Config
 
 READS = 2048
@@ -51,6 +50,4 @@ def about_training(step: Step, base: Model | None, rows: float) -> Iterator[str]
 
 def _longest(config: Config, folder: Path) -> int:
     """The tokens of the longest row that can be."""
-    described = json.loads((folder / "config.json").read_bytes())
-    reads = int(described.get("max_position_embeddings") or READS)
-    return min(config.max_length or READS, reads)
+    return min(config.max_length or READS, described.positions(folder) or READS)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
+from pipeline.train import described
 from pipeline.train.adapter_fit import check_adapter
 from pipeline.train.encoding import IGNORED, Encoder
 from pipeline.train.loading import loading
@@ -166,12 +167,11 @@ def _spans(labels: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _context(model: Judged) -> int:
-    config = json.loads((model.base / "config.json").read_text(encoding="utf-8"))
     virtual = 0
     if model.adapter is not None and (model.adapter / "adapter_config.json").is_file():
-        described = json.loads((model.adapter / "adapter_config.json").read_text(encoding="utf-8"))
-        virtual = int(described.get("num_virtual_tokens") or 0)
-    return int(config.get("max_position_embeddings") or LONGEST) - virtual
+        config = json.loads((model.adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        virtual = int(config.get("num_virtual_tokens") or 0)
+    return (described.positions(model.base) or LONGEST) - virtual
 
 
 def _write_prompts(path: Path, prompts: Prompts, asked: Sequence[int], most: int) -> None:

@@ -16,7 +16,6 @@ the mixture, `phases` are those that take it. Needs no polars.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
-from pipeline.train import curve, sharing, tiny
+from pipeline.train import curve, described, sharing, tiny
 from pipeline.train.arguments import arguments, is_bf16
 from pipeline.train.checks import about_context, check_kind, check_room, check_rows
 from pipeline.train.curve import Tell
@@ -37,7 +36,7 @@ from pipeline.train.methods import bottleneck_shape, callbacks, peft_config, qua
 from pipeline.train.plain import Pieces, documents
 from pipeline.train.plan import Example, Plan, planned
 from pipeline.train.prompt_ids import UnwritableError
-from pipeline.train.settings import Config
+from pipeline.train.settings import PROMPTS, Config
 from pipeline.train.stopping import has_stalled, stopper, told_of_end
 
 if TYPE_CHECKING:
@@ -189,13 +188,17 @@ def _tokenizer(base: Path) -> PreTrainedTokenizerFast:
 
 def _context(base: Path, config: Config) -> int:
     """The most tokens of a row: as set, and as the model reads."""
-    reads = int(_described(base).get("max_position_embeddings") or 2048)
-    virtual = config.virtual_tokens if config.method in ("prompt", "p_tuning") else 0
+    reads = described.positions(base) or 2048
+    virtual = config.virtual_tokens if config.method in PROMPTS else 0
+    if virtual >= reads:
+        raise InputError(
+            f"sft.virtual_tokens={virtual} leave no room for a row: the base reads {reads} tokens."
+        )
     return min(config.max_length or 2048, reads - virtual)
 
 
 def _check_layers(base: Path, config: Config) -> None:
-    there = int(_described(base).get("num_hidden_layers") or 0)
+    there = described.layers(base) or 0
     outside = [number for number in config.layer_numbers or () if number >= there > 0]
     if outside:
         raise InputError(f"the base has {there} layers, from 0, and sft.layers names {outside[0]}.")
@@ -213,12 +216,6 @@ def _used(config: Config, most: int) -> dict[str, Any]:
         names = ("width", "activation", "places", "scale")
         found["bottleneck"] = {name: getattr(shape, name) for name in names}
         found["bottleneck"]["places"] = list(shape.places)
-    return found
-
-
-def _described(base: Path) -> dict[str, Any]:
-    """What the base's configuration says of it."""
-    found: dict[str, Any] = json.loads((base / "config.json").read_text(encoding="utf-8"))
     return found
 
 

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("trl", reason="the extra 'train' is not installed")
 
 from pipeline.errors import InputError
-from pipeline.train import bottleneck
+from pipeline.train import bottleneck, described
 from pipeline.train.encoding import Encoder
 from pipeline.train.settings import BOTTLENECKS, METHODS, Config
 from pipeline.train.sft import Job, run
@@ -260,3 +260,45 @@ def test_an_adapter_of_some_layers(tmp_path: Path, base: Path) -> None:
     with pytest.raises(InputError, match=r"has 2 layers, from 0, and sft\.layers names 2"):
         train(tmp_path / "outside", base, layers="1-2")
     assert settings(layers="0,4,8-10").layer_numbers == [0, 4, 8, 9, 10]
+
+
+@pytest.fixture(scope="module")
+def short(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """GPT-2's shape: 64 positions that are learned, under a name of its own, and none more."""
+    from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+    folder = tmp_path_factory.mktemp("short")
+    tokenizer: Any = AutoTokenizer.from_pretrained(base)
+    size = {"n_positions": 64, "n_embd": 32, "n_layer": 1, "n_head": 2}
+    shape = GPT2Config(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, **size)
+    GPT2LMHeadModel(shape).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("method", ["prefix", "p_tuning_lstm", soaked("lora")])
+def test_rows_and_virtual_tokens_together_fit_into_what_the_base_reads(
+    tmp_path: Path, short: Path, method: str
+) -> None:
+    rows = sums(16)
+    for row in rows:
+        row["turns"][1]["content"] += " And so on." * 30
+    found, told = train(tmp_path, short, rows, method=method, max_steps=1)
+    used = next(one["used"] for one in told if "used" in one)
+    assert used["max_length"] == (64 if method == "lora" else 60)
+    assert found["rows_cut"] == 16, "those held out are cut as well"
+    if method == "prefix":
+        with pytest.raises(InputError, match="virtual_tokens=64 leave no room for a row"):
+            train(tmp_path / "none", short, rows, method=method, virtual_tokens=64)
+
+
+def test_what_a_base_reads_is_found_under_each_name_for_it(tmp_path: Path) -> None:
+    def told(**config: Any) -> tuple[int | None, int | None]:
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        return described.positions(tmp_path), described.layers(tmp_path)
+
+    assert told(max_position_embeddings=512, num_hidden_layers=2) == (512, 2)
+    assert told(n_positions=64, n_layer=3) == (64, 3)
+    text = {"max_position_embeddings": 32, "num_hidden_layers": 4}
+    assert told(text_config=text, num_hidden_layers=9) == (32, 4), "not that of the pictures"
+    assert told(model_type="other") == (None, None)
