@@ -160,6 +160,17 @@ def read(model: nn.Module, folder: Path) -> None:
     model.load_state_dict(saved, strict=False)
 
 
+def shape_in(folder: Path) -> Shape:
+    """The shape of the adapters that a folder holds; `InputError` where there are none."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise InputError(f"{folder} has no {CONFIG}: it holds no bottleneck adapters.")
+    told = json.loads(path.read_text(encoding="utf-8"))
+    of = {name: told[name] for name in Shape.__dataclass_fields__}
+    lists = {name: tuple(of[name]) for name in ("places", "layers") if of[name] is not None}
+    return Shape(**(of | lists))
+
+
 def load(base: str | Path, folder: str | Path) -> nn.Module:
     """A base with the bottleneck adapters that were trained on it, ready to answer.
 
@@ -168,13 +179,8 @@ def load(base: str | Path, folder: str | Path) -> nn.Module:
     """
     from transformers import AutoModelForCausalLM
 
-    path = Path(folder) / CONFIG
-    if not path.is_file():
-        raise InputError(f"{folder} has no {CONFIG}: it holds no bottleneck adapters.")
-    told = json.loads(path.read_text(encoding="utf-8"))
-    of = {name: told[name] for name in Shape.__dataclass_fields__}
-    lists = {name: tuple(of[name]) for name in ("places", "layers") if of[name] is not None}
+    shape = shape_in(Path(folder))
     model: nn.Module = AutoModelForCausalLM.from_pretrained(base)
-    insert(model, Shape(**(of | lists)))
+    insert(model, shape)
     read(model, Path(folder))
     return model.train(mode=False)

@@ -12,6 +12,7 @@ pytest.importorskip("peft", reason="the extra 'train' is not installed")
 
 from pipeline.errors import InputError
 from pipeline.train import answers, tiny
+from pipeline.train.adapter_fit import check_adapter
 from pipeline.train.answers import Job, Judged, ended, run
 from tests.soaked import soaked
 
@@ -209,6 +210,50 @@ def test_an_adapter_of_another_base_is_refused_before_a_weight_is_loaded(
     other = make_base(tmp_path / "base", size)
     with pytest.raises(InputError, match="is of another base than"):
         told(job(tmp_path / "out", [Judged("adapter", other, adapter)], rows(1)))
+
+
+FOURIER = {"n_frequency": 8, "target_modules": ["q_proj", "down_proj"]}
+PROMPTED = {"adapter_len": 4, "adapter_layers": 2, "target_modules": "self_attn"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "size"),
+    [
+        ("FourierFTConfig", FOURIER, tiny.Size(300, 64, 1, 96)),
+        ("FourierFTConfig", FOURIER, tiny.Size(300, 64, 3, 96)),
+        ("AdaptionPromptConfig", PROMPTED, tiny.Size(300, 128, 2, 96)),
+        ("bottleneck", {}, tiny.Size(300, 128, 2, 96)),
+        ("bottleneck", {}, tiny.Size(300, 64, 3, 96)),
+    ],
+)
+def test_adapters_of_each_kind_fit_their_own_base_alone(
+    base: Path, tmp_path: Path, kind: str, more: dict[str, Any], size: tiny.Size
+) -> None:
+    import peft
+    from transformers import AutoModelForCausalLM
+
+    from pipeline.train import bottleneck
+
+    if kind == "bottleneck":
+        model: Any = AutoModelForCausalLM.from_pretrained(base)
+        bottleneck.insert(model, bottleneck.Shape("serial", 4, "gelu", 1.0, ("mlp",)))
+        bottleneck.save(model, tmp_path / "adapter", base=str(base))
+    else:
+        make_adapter(tmp_path / "adapter", base, kind=getattr(peft, kind), **more)
+    check_adapter(tmp_path / "adapter", base)
+    with pytest.raises(InputError, match="is of another base than"):
+        check_adapter(tmp_path / "adapter", make_base(tmp_path / "base", size))
+
+
+def test_an_adapter_of_a_base_with_matrices_the_other_way_round_fits(tmp_path: Path) -> None:
+    import peft
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    shape = GPT2Config(vocab_size=300, n_positions=64, n_embd=32, n_layer=1, n_head=2)
+    GPT2LMHeadModel(shape).save_pretrained(tmp_path / "base")
+    of = {"r": 2, "target_modules": ["c_attn", "c_fc"], "fan_in_fan_out": True}
+    make_adapter(tmp_path / "adapter", tmp_path / "base", kind=peft.LoraConfig, **of)
+    check_adapter(tmp_path / "adapter", tmp_path / "base")
 
 
 @pytest.mark.parametrize("kind", ["PrefixTuningConfig", soaked("PromptTuningConfig")])
