@@ -11,12 +11,13 @@ from pipeline.errors import Problems, RecipeError, SynthError
 from pipeline.recipe import Recipe
 from pipeline.schema import COLUMNS
 from pipeline.stage import TrainStage
+from pipeline.stages import export
 from pipeline.train import plain
 from pipeline.train.settings import Config
 
 
 def check_fine_tuning(found: Recipe, problems: Problems) -> None:
-    """Plain text has to be there, a curriculum's column a number, and one of a phase a text."""
+    """Plain text has to be there, and columns be of the kind that is looked for in them."""
     for step in found.steps:
         if not isinstance(step.stage, TrainStage):
             continue
@@ -46,6 +47,21 @@ def check_fine_tuning(found: Recipe, problems: Problems) -> None:
                 )
             )
         _check_columns(step.name, step.config, problems)
+        _check_export(found, step.name, step.config, problems)
+
+
+def _check_export(found: Recipe, name: str, config: Config, problems: Problems) -> None:
+    """Rows are held out from the training and from `data/train` alike: `data/` says which."""
+    for step in found.steps:
+        if isinstance(step.config, export.Config) and step.config.validation != config.validation:
+            problems.add(
+                RecipeError(
+                    f"{name}.validation is {config.validation:g} and {step.name}.validation is "
+                    f"{step.config.validation:g}: what data/ holds out would be other rows than "
+                    f"the model was not trained on. Set both alike, as in  --set "
+                    f"{step.name}.validation={config.validation:g}"
+                )
+            )
 
 
 def _check_columns(name: str, config: Config, problems: Problems) -> None:

@@ -29,7 +29,8 @@ FEW = ("--set", "evaluate.max_tokens=6", "--set", "evaluate.batch=1")
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("full") / "run"
-    training = ("--set", "sft.max_steps=4", "--set", "sft.validation=0.2")
+    share = ("--set", "sft.validation=0.2", "--set", "export.validation=0.2")
+    training = ("--set", "sft.max_steps=4", *share)
     command = ("run", "full", "--limit", "40", "--out", str(out), *training, *FEW)
     done = synth(*command, "--sizes", "0.3,1", timeout=300, variables=QUICK)
     assert done.returncode == 0, done.stderr
@@ -62,6 +63,12 @@ def test_what_was_held_out_is_answered_and_nothing_else(full: Path) -> None:
     }
     kept = books.stage_json(full, "export")["exported"]
     assert kept == len(rows), "all rows are exported, held out or not"
+    held_out = {
+        row["row_id"]
+        for path in (full / "data").rglob("validation*.parquet")
+        for row in pq.read_table(path, columns=["row_id"]).to_pylist()
+    }
+    assert held_out == {row["row_id"] for row in rows if row["held_out"]}
     assert not (full / "evaluation" / "work").exists()
 
 
@@ -127,9 +134,8 @@ def test_the_page_of_a_run_shows_what_it_came_to(full: Path, tmp_path: Path) -> 
 
 
 def test_a_plan_counts_both_orders_of_what_is_held_out(full: Path, tmp_path: Path) -> None:
-    options = Options(
-        "full", out=str(tmp_path / "none"), limit=100, settings=["sft.validation=0.2"]
-    )
+    share = ["sft.validation=0.2", "export.validation=0.2"]
+    options = Options("full", out=str(tmp_path / "none"), limit=100, settings=share)
     (asking,) = [one for one in estimate(prepare(options)).stages if one.stage == "win-rate"]
     assert asking.requests == 2 * 0.2 * 250  # an instance stage makes two and a half of a task
     judge = "openai:other@http://127.0.0.1:1/v1"

@@ -65,3 +65,16 @@ def test_a_package_that_is_asked_for_has_to_be_there(package: str) -> None:
     }
     told = f"needs {package}: pip install {package}"
     assert (told in wrong(settings[package])) == (find_spec(package) is None)
+
+
+@pytest.mark.parametrize(
+    ("sft", "export", "is_refused"),
+    [("", "", False), ("validation: 0.2", "validation: 0.2", False),
+     ("validation: 0.2", "", True), ("", "validation: 0.1", True)],
+)  # fmt: skip
+def test_rows_of_a_training_are_in_no_validation_of_the_data(
+    sft: str, export: str, is_refused: bool
+) -> None:
+    said = wrong(f"{sft}\n  - stage: export\n    {export}")
+    assert ("Set both alike, as in  --set export.validation=0." in said) is is_refused
+    assert bool(said) is is_refused
