@@ -40,7 +40,7 @@ from pipeline.stage import (
     TrainStage,
     role_of,
 )
-from pipeline.stages import bootstrap
+from pipeline.stages import bootstrap, mix
 from pipeline.stages.drafts import DraftConfig
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.teacher.ledger import Spend
@@ -309,9 +309,13 @@ def _about_conversations(step: Step, requests: Expected, asking: Asking) -> Iter
 
 
 def _about_trainings(prepared: Prepared, arriving: dict[str, float]) -> Iterator[str]:
+    is_mixed = False
     for step in prepared.steps:
+        if isinstance(step.config, mix.Config):
+            is_mixed = is_mixed or mix.idle(step.config) is None
         if step.name in arriving:
-            yield from about_training(step, prepared.bases.get(step.name), arriving[step.name])
+            base = prepared.bases.get(step.name)
+            yield from about_training(step, base, arriving[step.name], is_mixed=is_mixed)
 
 
 def _about_prices(prepared: Prepared) -> Iterator[str]:

@@ -14,6 +14,8 @@ import pytest
 
 pytest.importorskip("trl", reason="the extra 'train' is not installed")
 
+from pipeline.run.estimate import estimate
+from pipeline.run.prepare import Options, prepare
 from pipeline.verify import recount, verify
 from tests.run import books
 from tests.security.command import environment, line, synth
@@ -400,3 +402,48 @@ def test_a_plan_says_what_would_be_trained(rows: Path, trained: Path, tmp_path: 
     assert re.search(r"at least \d+ MiB in bfloat16, as on a GPU, or \d+ MiB in float32", text)
     without = synth("plan", *command(rows, tmp_path / "run")[1:]).stdout.decode()
     assert "no base is named (sft.base): a tiny one is made for the run" in without
+
+
+PHASES = "[{cap: 12, epochs: 2}, {share: 0.5, epochs: 1}, {where: {output: [one]}}]"
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps", "told"),
+    [
+        ((), 22, ()),  # 3 epochs of 57 rows, 8 at a time
+        (("phases=[{cap: 12, epochs: 2}, {share: 0.5, epochs: 1}]",), 7, ()),
+        ((f"phases={PHASES}", "max_steps=20"), 20, ("which rows meet the 'where' of a phase",)),
+        (("packing=true",), 22, ("how many rows fit into a pack: steps are fewer",)),
+        (("stopping={patience: 2}", "max_steps=9"), 9, ("that it may end early",)),
+        (("plain={file: plain.txt}",), 22, ("the plain text, which takes steps of its own",)),
+    ],
+)
+def test_a_plan_counts_steps_as_phases_have_them_and_says_what_it_cannot(
+    rows: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: tuple[str, ...],
+    steps: int,
+    told: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("plain.txt").write_text("A text.")
+    said = planned(rows, tmp_path, "sft.batch=8", *(f"sft.{one}" for one in settings))
+    assert f"held out, {steps} steps of 8 rows" in said[0]
+    left_out = [f"sft: not counted: {'; '.join(told)}"] if told else []
+    assert [line.partition(" (all")[0] for line in said if "not counted" in line] == left_out
+
+
+def test_a_plan_says_that_it_does_not_know_a_mixture(rows: Path, tmp_path: Path) -> None:
+    mixture = ("mix.method=proportional", "mix.cap=20")
+    said = planned(rows, tmp_path, *mixture)
+    assert "sft: not counted: how many rows the mixture draws, and how often" in said
+    assert not [line for line in planned(rows, tmp_path, mixture[0]) if "mixture" in line]
+
+
+def planned(rows: Path, folder: Path, *settings: str) -> list[str]:
+    """What a plan says of a training."""
+    sets = (f"one={rows}", f"two={rows}") if "mix.method=proportional" in settings else ()
+    source = None if sets else str(rows)
+    options = Options("sft", out=str(folder / "run"), input=source, inputs=sets, settings=settings)
+    return [one for one in estimate(prepare(options)).assumptions if one.startswith("sft:")]
