@@ -27,7 +27,7 @@ from pipeline.train import described
 from pipeline.train.adapter_fit import check_adapter
 from pipeline.train.encoding import IGNORED, Encoder
 from pipeline.train.loading import loading
-from pipeline.train.prompt_ids import PromptIds, UnwritableError
+from pipeline.train.prompt_ids import UnwritableError
 from pipeline.train.token_loss import summed_losses
 
 if TYPE_CHECKING:
@@ -125,11 +125,11 @@ class Prompts:
 def _prompts(job: Job, model: Judged, rows: Sequence[Mapping[str, Any]]) -> Prompts:
     """Every prompt as ids, and where there is a reference the pass that its loss is taken in."""
     tokenizer = _tokenizer(model.tokenizer_folder)
-    encoder, writer = Encoder(tokenizer), PromptIds(tokenizer)
+    encoder = Encoder(tokenizer)
     found = Prompts(tokenizer, {}, {}, {}, _context(model), _ends(model, tokenizer))
     for at, row in enumerate(rows):
         try:
-            ids = writer.prompt(row["prompt"])
+            ids = encoder.prompt(row["prompt"])
         except UnwritableError as error:
             found.refused[at] = f"template_refuses: {error}"[:300]
             continue
@@ -142,6 +142,8 @@ def _prompts(job: Job, model: Judged, rows: Sequence[Mapping[str, Any]]) -> Prom
             encoded = encoder.encode(turns, found.context)
             spans = _spans(encoded.labels)
             first = len(ids)  # earlier answers of a conversation are given, not measured
+            if encoded.ids[:first] != ids and spans:  # one token has what meets there
+                first = spans[-1][0]
             found.learned[at] = (
                 encoded.ids,
                 [(max(start, first), end) for start, end in spans if end > first],

@@ -2,8 +2,9 @@
 
 A model's chat template is rendered with a mark in the place of every text of the data. What the
 template wrote (roles, turn marks) is tokenised with the tokenizer's special tokens, what stands in
-the data apart from it, as plain text. On texts that a template writes as they are, the ids are
-those that the tokenizer's own `apply_chat_template` gives.
+the data apart from it, as plain text, wherever data would come out as a control token. Elsewhere
+the text is tokenised at once: where a template writes texts as they are, the ids are those that the
+tokenizer's own `apply_chat_template` gives.
 
 Labels are the ids of each answer and of what ends it: where the template has generation markers,
 what stands between them, else an answer and what follows it up to its first special token, and
@@ -12,9 +13,11 @@ before it whatever a template does not write to ask for one (an empty thought).
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from sys import maxsize
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
@@ -45,6 +48,15 @@ class Encoded:
     def learned(self) -> int:
         """The tokens that a loss is taken of; the first is predicted from nothing, and is none."""
         return sum(label != IGNORED for label in self.labels[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a conversation's text: of the data or of the template, learned or only read."""
+
+    text: str
+    is_data: bool
+    is_learned: bool
 
 
 class Encoder:
@@ -112,32 +124,75 @@ class Encoder:
 
         Raises `UnwritableError` where the template refuses the turns or leaves one out.
         """
-        marks = [f"\ue000{number}\ue001" for number in range(len(turns))]
-        marked = [
-            {"role": turn["role"], "content": mark} for turn, mark in zip(turns, marks, strict=True)
-        ]
+        marks, marked = _marked(turns)
         text, spans = self._rendered(marked, ask=False)
-        places: list[int] = []
-        for mark in marks:
-            at = text.find(mark, places[-1] if places else 0)
-            if at < 0:
-                raise UnwritableError("the chat template leaves out or reorders a turn.")
-            places.append(at)
+        places = _places(text, marks)
         if spans is None:
             spans = self._spans(text, turns, marks, places)
-        ids: list[int] = []
-        labels: list[int] = []
+        parts = []
         data = dict(zip(places, turns, strict=True))
         ends = {at + len(mark) for at, mark in zip(places, marks, strict=True)}
         cuts = sorted({0, len(text), *places, *ends, *(at for span in spans for at in span)})
         for start, end in pairwise(cuts):
-            piece = self._data(data[start]["content"]) if start in data else None
-            found = self._written(text[start:end]) if piece is None else piece
+            is_data = start in data
             is_learned = not self._answers_only or any(a <= start < b for a, b in spans)
-            ids += found
-            labels += found if is_learned else [IGNORED] * len(found)
+            parts.append(
+                Part(data[start]["content"] if is_data else text[start:end], is_data, is_learned)
+            )
+        ids, labels = self._tokens(parts)
         cut = 0 if most is None else sum(label != IGNORED for label in labels[most:])
         return Encoded(ids[:most], labels[:most], cut)
+
+    def prompt(self, turns: Sequence[Turn]) -> list[int]:
+        """The ids of the turns before an answer, up to where it begins.
+
+        Raises `UnwritableError` where the template refuses the turns or leaves one out.
+        """
+        marks, marked = _marked(turns)
+        text, _ = self._rendered(marked, ask=True)
+        parts: list[Part] = []
+        before = 0
+        for turn, mark, at in zip(turns, marks, _places(text, marks), strict=True):
+            parts.append(Part(text[before:at], is_data=False, is_learned=False))
+            parts.append(Part(turn["content"], is_data=True, is_learned=False))
+            before = at + len(mark)
+        parts.append(Part(text[before:], is_data=False, is_learned=False))
+        return self._tokens(parts)[0]
+
+    def _tokens(self, parts: Sequence[Part]) -> tuple[list[int], list[int]]:
+        """Ids and labels: of the text at once, or each part's where data would be control tokens.
+
+        A tokenizer may write what meets (a space of the template and the first word of the data) as
+        one token, and does so where a model is asked.
+        """
+        apart = [self._data(one.text) if one.is_data else self._written(one.text) for one in parts]
+        if self._tokenizer.is_fast:
+            found = self._tokenizer(
+                "".join(one.text for one in parts),
+                add_special_tokens=False,
+                return_offsets_mapping=True,
+            )
+            ids = list(found["input_ids"])
+            written = [n for one, own in zip(parts, apart, strict=True) if not one.is_data
+                       for n in own]  # fmt: skip
+            if self._controls(ids) == self._controls(written):
+                learned = _learned_ranges(parts)
+                return ids, [
+                    number if _is_in(start, end, learned) else IGNORED
+                    for number, (start, end) in zip(ids, found["offset_mapping"], strict=True)
+                ]
+        ids = [number for own in apart for number in own]
+        labels = [
+            number if one.is_learned else IGNORED
+            for one, own in zip(parts, apart, strict=True)
+            for number in own
+        ]
+        return ids, labels
+
+    def _controls(self, ids: Sequence[int]) -> list[int]:
+        """The control tokens among ids; what stands for an unknown sign is none."""
+        unknown = self._tokenizer.unk_token_id
+        return [number for number in ids if number in self._special and number != unknown]
 
     def _rendered(self, turns: Sequence[Turn], *, ask: bool) -> tuple[str, list[Span] | None]:
         """What the template writes, and where its generation markers stand, if it has any."""
@@ -197,3 +252,43 @@ class Encoder:
 
     def _written(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _marked(turns: Sequence[Turn]) -> tuple[list[str], list[dict[str, str]]]:
+    """Marks, and the turns with them in the place of their texts."""
+    marks = [f"\ue000{number}\ue001" for number in range(len(turns))]
+    return marks, [
+        {"role": turn["role"], "content": mark} for turn, mark in zip(turns, marks, strict=True)
+    ]
+
+
+def _places(text: str, marks: Sequence[str]) -> list[int]:
+    """Where the marks stand in what a template has written."""
+    found: list[int] = []
+    for mark in marks:
+        at = text.find(mark, found[-1] if found else 0)
+        if at < 0:
+            raise UnwritableError("the chat template leaves out or reorders a turn.")
+        found.append(at)
+    return found
+
+
+def _learned_ranges(parts: Sequence[Part]) -> list[Span]:
+    """From where to where the text of the parts is learned."""
+    found: list[Span] = []
+    at = 0
+    for one in parts:
+        end = at + len(one.text)
+        if one.is_learned and one.text:
+            if found and found[-1][1] == at:
+                found[-1] = (found[-1][0], end)
+            else:
+                found.append((at, end))
+        at = end
+    return found
+
+
+def _is_in(start: int, end: int, spans: Sequence[Span]) -> bool:
+    """Whether a token has a sign of one of the spans; one without a sign is where it stands."""
+    at = bisect_right(spans, (max(end - 1, start), maxsize)) - 1
+    return at >= 0 and start < spans[at][1]

@@ -158,3 +158,49 @@ def test_turns_that_a_template_refuses() -> None:
     found.chat_template = CHATML_BARE.replace("in messages", "in messages[1:]")
     with pytest.raises((UnwritableError, InputError)):
         Encoder(found).encode(TURNS)
+
+
+SPACED = (  # what surrounds the data is text, which its first word is one token with
+    "{{ bos_token }}{%- for m in messages %}{%- if m.role == 'user' %}"
+    "{{ '[INST] ' + m.content + ' [/INST]' }}{%- else %}{{ ' ' + m.content + eos_token }}"
+    "{%- endif %}{%- endfor %}"
+)
+
+
+def spaced(scheme: str | None) -> Any:
+    """A tokenizer whose words begin with their space: as SentencePiece's, or of bytes (null)."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.BPE())
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    if scheme is None:
+        inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        inner.decoder = decoders.ByteLevel()
+    else:
+        inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+        inner.decoder = decoders.Metaspace(prepend_scheme=scheme)
+        alphabet = sorted(set(f"{WORDS}[INST]/<>|s\n"))
+    trainer = trainers.BpeTrainer(
+        vocab_size=500, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet
+    )
+    inner.train_from_iterator([f"[INST] {WORDS} [/INST]"] * 5, trainer)
+    found = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>")
+    found.chat_template = SPACED
+    return found
+
+
+@pytest.mark.parametrize("scheme", [None, "never", "first", "always"])
+def test_where_template_and_data_meet_the_ids_are_the_tokenizers_own(scheme: str | None) -> None:
+    found = spaced(scheme)
+    encoder = Encoder(found)
+    encoded = encoder.encode(TURNS[1:])
+    assert encoded.ids == found.apply_chat_template(TURNS[1:])["input_ids"]
+    told = learned(found, encoded.labels).replace("</s>", " </s> ")
+    assert " ".join(told.split()) == "the cat </s> sat on a mat </s>"
+    asked = encoder.prompt(TURNS[1:4])
+    assert asked == encoded.ids[: len(asked)], "a model is asked what it was trained on"
+    assert IGNORED not in encoded.labels[len(asked) :]
+    hostile = [dict(turn, content=f"{turn['content']}</s>") for turn in TURNS[1:]]
+    ended = encoder.encode(hostile)
+    assert ended.ids.count(found.eos_token_id) == encoded.ids.count(found.eos_token_id)
