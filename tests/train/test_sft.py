@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("trl", reason="the extra 'train' is not installed")
 
 from pipeline.errors import InputError
-from pipeline.train import bottleneck, described
+from pipeline.train import bottleneck, described, sft, tiny
+from pipeline.train.arguments import arguments
 from pipeline.train.encoding import Encoder
 from pipeline.train.settings import BOTTLENECKS, METHODS, Config
 from pipeline.train.sft import Job, run
@@ -147,6 +148,23 @@ def test_each_method_trains_saves_and_is_loaded_again(
     assert (logits(model) - logits(loaded(base))).abs().max() > 1e-4
     if method != "qlora":  # the base is loaded as it is here, and not in few bits
         assert abs(loss_of(model, base) - found["held_out_loss"]) < 1e-5
+
+
+def test_a_base_is_held_in_four_bits(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    settle = sft._settle
+    monkeypatch.setattr(sft, "_settle", lambda model: (settle(model), seen.append(model)))
+    train(tmp_path, base, method="qlora", max_steps=1)
+    held = [
+        one
+        for one in seen[0].modules()
+        if type(one).__module__.startswith("bitsandbytes") and type(one).__name__ == "Linear4bit"
+    ]
+    assert len(held) == 2 * 7, "the linear layers of both blocks"
+    states = [one.weight.quant_state for one in held]
+    assert {(one.quant_type, one.nested) for one in states} == {("nf4", True)}, "quantised twice"
 
 
 @pytest.mark.parametrize("method", ["lora", soaked("dora"), soaked("rslora")])
@@ -302,3 +320,63 @@ def test_what_a_base_reads_is_found_under_each_name_for_it(tmp_path: Path) -> No
     text = {"max_position_embeddings": 32, "num_hidden_layers": 4}
     assert told(text_config=text, num_hidden_layers=9) == (32, 4), "not that of the pictures"
     assert told(model_type="other") == (None, None)
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
+def test_settings_are_what_the_trainer_is_told(tmp_path: Path) -> None:
+    def told(**more: Any) -> Any:
+        return arguments(settings(**more), tmp_path, 7, steps=50, n_measured=3, longest=40)
+
+    found = told()
+    assert (found.optim, found.lr_scheduler_type) == ("adamw_torch", "cosine")
+    assert (found.learning_rate, found.weight_decay, found.max_grad_norm) == (2e-4, 0.0, 1.0)
+    assert (found.warmup_steps, found.max_steps, found.seed, found.data_seed) == (0.03, 50, 7, 7)
+    assert (found.gradient_checkpointing, found.packing, found.max_length) == (False, False, None)
+    assert found.neftune_noise_alpha is None
+    assert told(method="full").learning_rate == 2e-5
+    given = {"learning_rate": 1e-3, "weight_decay": 0.1, "clip": 0.5, "warmup": 0.2}
+    found = told(optimizer="adafactor", schedule="constant", checkpointing=True, **given)
+    assert (found.optim, found.lr_scheduler_type) == ("adafactor", "constant_with_warmup")
+    assert (found.learning_rate, found.weight_decay, found.max_grad_norm) == (1e-3, 0.1, 0.5)
+    assert found.warmup_steps == 0.2
+    assert found.gradient_checkpointing
+    assert told(optimizer="adamw_8bit", schedule="linear").optim == "adamw_bnb_8bit"
+    assert told(bf16=True).bf16
+    assert told(bf16=True).model_init_kwargs == {"dtype": "bfloat16"}
+    assert told(bf16=True, method="full").model_init_kwargs == {"dtype": "float32"}
+    found = told(batch=16, device_batch=4)
+    assert (found.per_device_train_batch_size, found.gradient_accumulation_steps) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"optimizer": "adafactor", "checkpointing": True, "bf16": True, "loss": "all"},
+        soaked({"optimizer": "adamw_8bit", "schedule": "constant", "warmup": 0.5}),
+    ],
+)
+def test_options_of_the_optimizer_and_of_numbers_train(
+    tmp_path: Path, base: Path, more: dict[str, Any]
+) -> None:
+    found, told = train(tmp_path, base, max_steps=12, learning_rate=2e-3, **more)
+    losses = held_out_losses(tmp_path)
+    assert losses[-1] < losses[0]
+    verdicts = next(one["verdicts"] for one in told if "verdicts" in one)
+    if more.get("loss") == "all":
+        assert all(tokens - 1 == learned for _, _, tokens, learned in verdicts)
+    assert found["steps"] == 12
+
+
+def test_the_base_made_for_a_run_reads_no_row_that_is_held_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Any] = []
+    make, rows = tiny.make_tokenizer, sums(20)
+    monkeypatch.setattr(
+        tiny, "make_tokenizer", lambda texts, size: read.append(texts) or make(texts, size)
+    )
+    monkeypatch.setattr(tiny, "train", lambda model, answers, **_: read.append(answers))
+    sft._tiny(Job(None, tmp_path, tmp_path, settings(), 1), rows, lambda said: None)
+    trained = [row["turns"] for row in rows if not row["held_out"]]
+    assert read[0] == [turn["content"] for turns in trained for turn in turns]
+    assert len(read[1]) == len(trained) == 18
