@@ -77,8 +77,9 @@ def _wide(
     import torch
 
     inner = getattr(module, "weight", None)
-    is_matrix = inner is not None and len(shape) == 2 and inner.ndim == 2
-    if side is None or not is_matrix or isinstance(module, torch.nn.Embedding):
+    if inner is None or len(shape) != 2 or inner.ndim != 2:
+        return (), 0
+    if side is None or isinstance(module, torch.nn.Embedding):
         return (), 0
     sizes = tuple(inner.shape) if isinstance(module, torch.nn.Linear) else tuple(inner.shape)[::-1]
     return ((sizes[1],), shape[1]) if side == "A" else ((sizes[0],), shape[0])
