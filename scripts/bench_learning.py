@@ -9,7 +9,8 @@ has read the answers of the training rows alone: on 500 rows as they are, and on
 their answers permuted within buckets of `BUCKET` rows of like length. What is compared is the loss
 of the held-out answers given their instructions, true ones in both. Permuted, everything can be
 learned but what an instruction has to do with its answer; `gain` is by which share of the loss
-after permuted answers that after true ones is lower.
+after permuted answers that after true ones is lower. With answers of any length
+(`--longest 100000`) it is about 5 %: scripts/README.md.
 """
 
 from __future__ import annotations

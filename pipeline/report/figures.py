@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 PALETTE = (
-    *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999"),
+    *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#44aa99"),
     *("#5b4a9b", "#7fb069", "#a44a3f", "#3d5a80"),
 )
 """Told apart by people who see colours otherwise, too (after Okabe and Ito 2008)."""

@@ -11,7 +11,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def render(runs: Sequence[Run], *, most_rows: int = MOST_ROWS) -> str:
     Raises `RecipeError` where the package that draws is not installed.
     """
     plotly = _plotly()
-    found = [facts.of_run(run) for run in runs]
+    found = _told_apart([facts.of_run(run) for run in runs])
     rows = [sample.of_run(run, most_rows // len(runs)) for run in runs]
     drawn = figures.charts(found)
     data = {
@@ -83,6 +83,14 @@ def render(runs: Sequence[Run], *, most_rows: int = MOST_ROWS) -> str:
         policy=_policy(plotly, script),
         data=_packed(data),
     )
+
+
+def _told_apart(found: list[Facts]) -> list[Facts]:
+    """The same, where runs have one name each with its number."""
+    names = [one.name for one in found]
+    if len(set(names)) == len(names):
+        return found
+    return [replace(one, name=f"{one.name} ({at})") for at, one in enumerate(found, start=1)]
 
 
 def _head(one: Facts) -> dict[str, Any]:

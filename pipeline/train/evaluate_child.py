@@ -7,23 +7,17 @@ What libraries print goes to stderr.
 from __future__ import annotations
 
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline import redact, signals
+from pipeline.child_process import given_work, leave, own_stdout
 from pipeline.errors import SynthError
 
 
 def main() -> int:
     """Ask, as told; gives the exit code."""
-    signals.leave_to(int(sys.argv[1]))
-    given: dict[str, Any] = json.load(sys.stdin)
-    for key in given["keys"]:
-        redact.remember(key)
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+    given = given_work()
+    answer = own_stdout()
 
     def tell(said: dict[str, Any]) -> None:
         answer.write(json.dumps(said) + "\n")
@@ -54,6 +48,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    os._exit(code)
+    leave(main())
