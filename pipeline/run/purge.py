@@ -344,7 +344,7 @@ def _write_run(
     card_there = run.path / CARD
     is_as_written = card_there.is_file() and texts.get(CARD) == _sha256(card_there)
     if is_as_written:
-        text = card.render(run.path, new, states, data, _shards_now(run, states[-2]))
+        text = card.render(run.path, new, states, data, _shards_now(run, states[-2]), folder)
         (folder / CARD).parent.mkdir(parents=True, exist_ok=True)
         manifest.replace_bytes(folder / CARD, text.encode())
         files.append(CARD)
