@@ -31,6 +31,8 @@ GROUPS = {"bottleneck", "stopping", "curriculum", "plain", "phases", "distribute
 """Of `sft`: null, they say nothing of a run that was made before there were any."""
 CARD = "card"
 """Of `export`, the same."""
+VERDICTS = "verdicts"
+"""Of `keep`."""
 
 
 def leaves(model: Settings, path: str = "") -> set[str]:
@@ -40,7 +42,7 @@ def leaves(model: Settings, path: str = "") -> set[str]:
         value = getattr(model, name)
         if isinstance(value, Settings):
             found |= leaves(value, f"{path}{name}.")
-        elif value is not None or f"{path}{name}" not in {*GROUPS, CARD}:
+        elif value is not None or f"{path}{name}" not in {*GROUPS, CARD, VERDICTS}:
             found.add(f"{path}{name}")
     return found
 
@@ -88,6 +90,8 @@ def test_a_group_that_is_given_says_what_a_run_is_known_by() -> None:
     assert classified["phases"][0] == DECISION
     config = by_name["export"].config.model_validate({CARD: {"license": "mit"}})
     assert dict(recipe.classified_settings(config))["card.license"] == (DECISION, "mit")
+    config = by_name["keep"].config.model_validate({VERDICTS: {}})
+    assert dict(recipe.classified_settings(config))["verdicts.keep_unmarked"] == (DECISION, True)
 
 
 def test_a_setting_without_class_or_with_two_is_found() -> None:

@@ -1,15 +1,20 @@
-"""Commands that hand rows to other people: `push`."""
+"""Commands that hand rows to people, and take what they say of them: `push`, `review`."""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.look import RunArgument
 from pipeline.counted import counted
+from pipeline.errors import InputError
 from pipeline.terminal import safe
+
+if TYPE_CHECKING:
+    from pipeline.inspect import Run
 
 
 def push(
@@ -41,3 +46,62 @@ def push(
     address = pushing.push(parcel, repository, is_public=public)
     sys.stdout.write(f"{safe(address)}\n")
     sys.stderr.write(f"{said} are in {repository}.\n")
+
+
+def review(
+    run: RunArgument,
+    sample: Annotated[int, typer.Option("--sample", min=1, help="So many rows at most.")] = 200,
+    stage: Annotated[
+        str | None, typer.Option("--stage", help="What this stage kept and dropped; else all.")
+    ] = None,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Two answers to one instruction, which is better.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Draws other rows.")] = 42,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A folder; default review-NAME in this one.")
+    ] = None,
+    read: Annotated[
+        Path | None, typer.Option("--read", help="A sheet that was marked, CSV or Parquet.")
+    ] = None,
+    reviewer: Annotated[
+        str | None, typer.Option("--reviewer", help="Who marked it, where the sheet names nobody.")
+    ] = None,
+) -> None:
+    """Write a sheet of rows for people to mark, or read one back and say how far they agree."""
+    from pipeline.inspect import open_run
+    from pipeline.review import sheet
+
+    found = open_run(run)
+    if read is not None:
+        _read(found, read, reviewer)
+        return
+    kind: sheet.Kind = "pair" if pairs else "row"
+    rows = sheet.draw(found, kind, sample, seed, stage)
+    folder = out or Path(f"review-{found.path.resolve().name}")
+    for path in sheet.write(folder, rows, kind, seed):
+        sys.stdout.write(f"{safe(str(path))}\n")
+    sys.stderr.write(
+        f"{counted(rows.height, 'row')} to be marked: put {', '.join(sheet.WORDS[kind])} or "
+        "nothing into the column verdict of one of the two, then  "
+        f"synth review {safe(run)} --read SHEET\n"
+    )
+
+
+def _read(run: Run, path: Path, reviewer: str | None) -> None:
+    """Take a marked sheet in, and say how far all that was marked agrees."""
+    from pipeline.review import agreement, books, sheet
+    from pipeline.run.folder import check_links
+    from pipeline.run.lock import locked
+
+    if run.manifest.status != "finished":
+        raise InputError(f"{run.path} is not finished: its rows may still change. Finish it first.")
+    marks = sheet.read(path, run, reviewer)
+    if not marks:
+        raise InputError(f"{path} has no verdict: fill in the column verdict.")
+    with locked(run.path):
+        check_links(run.path)
+        is_new = books.add(run.path, marks, path.read_bytes())
+    said = f"{counted(len(marks), 'verdict')} read" if is_new else "that sheet was read before"
+    sys.stderr.write(f"{said}; they are in {safe(str(run.path / books.FOLDER))}.\n")
+    sys.stdout.writelines(f"{safe(line)}\n" for line in agreement.lines(run))

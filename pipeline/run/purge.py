@@ -26,6 +26,7 @@ from pipeline.durable import make_folder, sync_folder, sync_tree
 from pipeline.errors import InputError
 from pipeline.inspect import Run, open_run
 from pipeline.manifest import HALVES, FileEntry, Half, Part, RunManifest, StageManifest
+from pipeline.review import books
 from pipeline.run import card
 from pipeline.run.engines import LOGS
 from pipeline.run.folder import check_links
@@ -183,6 +184,7 @@ def _prepare(run: Run, rows: pl.DataFrame, wanted: set[str]) -> None:
         states.append(new)
         before = new if state.exported is None else before
     data = [_data_file(run, entry, wanted, files) for entry in run.manifest.data]
+    files += books.without(run, wanted, folder)
     has_own_card = _write_run(run, states, data, folder, files)
     kinds = run.manifest.identity.get("mask") or []
     keys |= {key.hex() for key in keys_told(run.path, kinds)}
@@ -399,6 +401,7 @@ def _copies(path: Path) -> list[str]:
     return [
         *found,
         "runs made from this one (--from, --input), and models that were trained on it",
+        "sheets that  synth review  wrote, reports, what  synth push  put on the hub",
         "backups, copies of data/, and whatever the teacher's provider keeps",
     ]
 

@@ -16,7 +16,12 @@ from pipeline.manifest import RunManifest, StageManifest
 from pipeline.readable import check_readable
 from pipeline.stage import DraftStage, ImportStage
 from pipeline.status import holder
-from pipeline.verify.finished import check_export, check_inputs, check_run_manifest
+from pipeline.verify.finished import (
+    check_export,
+    check_inputs,
+    check_reviews,
+    check_run_manifest,
+)
 from pipeline.verify.journal import check_journal
 from pipeline.verify.report import Report
 from pipeline.verify.stage import CountedStage
@@ -69,6 +74,7 @@ def recount(path: str | Path) -> Report:
         check_run_manifest(run, report)
         check_export(run, counted, report)
         check_inputs(run, report)
+        check_reviews(run, report)
     return report
 
 
