@@ -23,7 +23,7 @@ RATED_GOOD = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Of `n` rows, the share on which two say the same, and Cohen's kappa.
+    """Of `n` verdicts or rows, the share on which two say the same, and Cohen's kappa.
 
     Kappa is null where both always say one and the same word: chance explains all of it.
     """
@@ -32,14 +32,19 @@ class Agreement:
     n: int
     share: float
     kappa: float | None
+    noun: str = "verdict"
 
     def line(self) -> str:
         """It as a line for people."""
         kappa = "not defined, one word alone" if self.kappa is None else f"{self.kappa:.2f}"
-        return f"{self.what}: {self.share:.1%} of {counted(self.n, 'row')} agreed, kappa {kappa}"
+        return (
+            f"{self.what}: {self.share:.1%} of {counted(self.n, self.noun)} agreed, kappa {kappa}"
+        )
 
 
-def agreement(what: str, pairs: Sequence[tuple[str, str]]) -> Agreement | None:
+def agreement(
+    what: str, pairs: Sequence[tuple[str, str]], noun: str = "verdict"
+) -> Agreement | None:
     """Compare what two said of the same rows; null without a row.
 
     >>> agreement("x", [("a", "a")] * 3 + [("a", "b"), ("b", "a"), ("b", "b")]).kappa
@@ -52,7 +57,7 @@ def agreement(what: str, pairs: Sequence[tuple[str, str]]) -> Agreement | None:
     first, second = (Counter(words) for words in zip(*pairs, strict=True))
     agreed = sum(first[word] * second[word] for word in first)
     kappa = None if agreed == n * n else (share - agreed / n**2) / (1 - agreed / n**2)
-    return Agreement(what, n, share, None if kappa is None else round(kappa, 12))
+    return Agreement(what, n, share, None if kappa is None else round(kappa, 12), noun)
 
 
 def lines(run: Run) -> Iterator[str]:
@@ -131,5 +136,5 @@ def _between(sure: pl.DataFrame) -> Iterator[str]:
                 for name in (one, other)
             )
             both = first.join(second, on="row_id").select("verdict", "verdict_right").rows()
-            if (found := agreement(f"{one} with {other}", both)) is not None:
+            if (found := agreement(f"{one} with {other}", both, "row")) is not None:
                 yield found.line()

@@ -63,7 +63,8 @@ def add(run: Path, marks: list[Mark], sheet: bytes) -> bool:
     if any(one.sheet == digest for one in there.files):
         return False
     make_folder(run / FOLDER)
-    name = f"{len(there.files) + 1:06d}.parquet"
+    number = max((int(Path(one.path).stem) for one in there.files), default=0) + 1
+    name = f"{number:06d}.parquet"
     table = pa.Table.from_pylist([asdict(mark) for mark in marks], SCHEMA)
     entry = store.write_shard(table, run / FOLDER / name, run)
     listed = Read.model_validate(entry.model_dump() | {"path": f"{FOLDER}/{name}", "sheet": digest})

@@ -20,6 +20,7 @@ from pipeline.cli.commands import app
 from pipeline.errors import InputError, RecipeError
 from pipeline.review import agreement, books, cells, sheet
 from pipeline.run.purge import purge
+from pipeline.run.repair import repair
 from pipeline.verify import recount, verify
 from tests.conftest import RunSynth
 from tests.soaked import REASON, SOAK
@@ -228,7 +229,9 @@ def test_a_purged_row_takes_its_verdicts_with_it(small_copy: Path, tmp_path: Pat
         sheet.read(path, open_run(small_copy))
 
 
-def test_verify_finds_verdicts_that_were_changed(small_copy: Path, tmp_path: Path) -> None:
+def test_verify_finds_verdicts_that_were_changed_and_repair_takes_them_out(
+    small_copy: Path, run_synth: RunSynth, tmp_path: Path
+) -> None:
     lines = marked(lines_of(drawn(small_copy, tmp_path)), lambda at: "good")
     path = saved(tmp_path / "all.csv", lines)
     books.add(small_copy, sheet.read(path, open_run(small_copy)), path.read_bytes())
@@ -238,6 +241,13 @@ def test_verify_finds_verdicts_that_were_changed(small_copy: Path, tmp_path: Pat
     said = "\n".join(recount(small_copy).findings)
     assert "reviews/000001.parquet" in said
     assert "reviews/other.parquet: reviews/reviews.json does not list it" in said
+    assert any(
+        "000001.parquet is lost: read the sheet" in line for line in repair(small_copy).lines
+    )
+    run_synth(small_copy, "bootstrap.target=60", "shard_rows=50")
+    verify(small_copy)
+    assert books.add(small_copy, sheet.read(path, open_run(small_copy)), path.read_bytes())
+    assert books.marks(small_copy).height == len(lines)
 
 
 def test_a_run_takes_verdicts_in_and_decides_by_them(
@@ -334,7 +344,7 @@ def test_the_command_writes_reads_and_says_how_far_they_agree(
     path = saved(out / "sheet.csv", lines, ";")
     done = ask.invoke(app, [*given, "--read", str(path), "--reviewer", "Ada"])
     assert done.exit_code == 0, done.output
-    assert f"with the rules (good: kept): 100.0% of {len(lines)} rows agreed, kappa 1.00" in (
+    assert f"with the rules (good: kept): 100.0% of {len(lines)} verdicts agreed, kappa 1.00" in (
         done.stdout
     )
     assert "dropped by bootstrap, not_novel: " in done.stdout
