@@ -56,7 +56,7 @@ requirements.lock: setup
 # a server takes half a minute to start, several times: not among the tests that CI runs for each change
 vllm-test: setup
 	@if PYTHON=$(PYTHON) bash scripts/setup_vllm_cpu.sh .venv-vllm; then \
-	  $(TEST_ENV) SYNTH_VLLM_PYTHON=.venv-vllm/bin/python $(BIN)/pytest -q tests/vllm/test_real_vllm.py; \
+	  $(TEST_ENV) SYNTH_VLLM_PYTHON=.venv-vllm/bin/python $(BIN)/pytest -q tests/vllm/test_real_*.py; \
 	else \
 	  code=$$?; [ $$code -eq 69 ] || exit $$code; echo "vllm-test: skipped, for the reason above"; \
 	fi

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pipeline import redact, seed_tasks
 from pipeline.errors import SynthError
+from pipeline.extras import pip_line
 from pipeline.teacher import uri
 from pipeline.terminal import shorten
 from pipeline.version import VERSION
@@ -40,13 +41,11 @@ def examine(teachers: tuple[str, ...]) -> tuple[str, bool]:
     for name in core:
         found = installed(name)
         is_well = is_well and found is not None
-        lines.append(f"  {name:14} {found or 'missing: pip install synth'}")
+        lines.append(f"  {name:14} {found or f'missing: {pip_line()}'}")
     lines += ["", "extras"]
     for extra, names in extras.items():
         missing = [name for name in names if installed(name) is None]
-        state = (
-            f"lacks {', '.join(missing)}: pip install 'synth[{extra}]'" if missing else "installed"
-        )
+        state = f"lacks {', '.join(missing)}: {pip_line(extra)}" if missing else "installed"
         lines.append(f"  {extra:14} {state}")
     lines += ["", "environment", *_environment()]
     if teachers:
@@ -82,7 +81,7 @@ def _compiled() -> str:
         from filters.compiled import place
         from filters.novelty import kernels
     except ImportError as error:
-        return f"{error.name} is missing: pip install synth"
+        return f"{error.name} is missing: {pip_line()}"
     took = f"ready after {time.monotonic() - began:.1f} s"
     where = place(kernels.stream)
     if where is None:
@@ -183,7 +182,7 @@ def _reach(teacher: uri.TeacherURI, key: str) -> str | None:
         from pipeline.teacher.openai_teacher import OpenAITeacher
         from pipeline.teacher.settings import TeacherSettings
     except ImportError as error:
-        return f"{error.name} is missing: pip install synth"
+        return f"{error.name} is missing: {pip_line()}"
     settings = TeacherSettings(connect_timeout_s=TIMEOUT_S, timeout_s=TIMEOUT_S)
 
     async def check() -> None:

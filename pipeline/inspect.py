@@ -11,11 +11,13 @@ print(run.why("bootstrap-000003-02").as_text())
 from __future__ import annotations
 
 import hashlib
+import html
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pyarrow as pa
@@ -31,6 +33,11 @@ from pipeline.shortage import shortage
 from pipeline.teacher.journal import Record
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.why import History, history
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+    from pipeline.report.plots import Plots
 
 
 def open_run(path: str | Path) -> Run:
@@ -177,6 +184,42 @@ class Run:
         Raises `InputError` with similar ids where there is none.
         """
         return history(self, row_id)
+
+    @cached_property
+    def plot(self) -> Plots:
+        """The run's charts, as Plotly figures: `run.plot.funnel()`; the extra `report`."""
+        from pipeline.report.plots import Plots
+
+        return Plots(self)
+
+    def to_datasets(self, config: str = "messages") -> DatasetDict:
+        """What the run exported, as Hugging Face `datasets` (extra `data`), split by split.
+
+        `config` is `messages` or `alpaca`. A run without an export gives the kept rows of its last
+        stage, with all their columns, as `train`. Raises `RecipeError` where the package is not
+        installed.
+        """
+        from pipeline.to_datasets import of_run
+
+        return of_run(self, config)
+
+    def _repr_html_(self) -> str:
+        """A run as a notebook shows it: what it is, and its funnel."""
+        from pipeline.status import stage_statuses
+
+        state = self.manifest
+        head = "".join(f"<th>{name}</th>" for name in ("stage", "in", "kept", "dropped", "by rule"))
+        lines = []
+        for stage in stage_statuses(self):
+            rules = ", ".join(f"{reason} {n}" for reason, n in stage.dropped_by_reason.items())
+            cells = (stage.name, stage.candidates, stage.kept, stage.dropped, rules)
+            lines.append("".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells))
+        body = "".join(f"<tr>{line}</tr>" for line in lines)
+        said = f"{self.path}: {state.recipe}, {state.status}, {state.kept} rows kept"
+        return (
+            f"<p>{html.escape(said)}</p><table><thead><tr>{head}</tr></thead>"
+            f"<tbody>{body}</tbody></table>"
+        )
 
     @cached_property
     def seeds(self) -> dict[str, SeedTask]:

@@ -191,7 +191,8 @@ class RunManifest(_Manifest):
 
     `answered_as` has the models that replies named where it was not the one that was asked; `texts`
     has the SHA-256 of its recipe and its card, `data` that of each exported file. `ended` is null
-    where nothing went wrong, and where its process was killed.
+    where nothing went wrong, and where its process was killed. `results` are the files of an
+    evaluation, `judge_family` is the family that a judge shares with what it judged.
     """
 
     format: int = FORMAT
@@ -216,6 +217,8 @@ class RunManifest(_Manifest):
     unused_replies: int = 0
     answered_as: list[str] = []
     data: list[FileEntry] = []
+    results: list[FileEntry] = []
+    judge_family: str | None = None
     texts: dict[OwnPath, str] = {}
     digest: str | None = None
 
@@ -227,7 +230,7 @@ class RunManifest(_Manifest):
             for part in stage.parts
             for entry in (part.kept, part.dropped)
         ]
-        lines += [f"{entry.path} {entry.sha256}" for entry in self.data]
+        lines += [f"{entry.path} {entry.sha256}" for entry in (*self.data, *self.results)]
         return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 

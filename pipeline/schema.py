@@ -51,6 +51,27 @@ COMPARISON = pa.struct(
     ]
 )
 
+EVALUATION = pa.struct(
+    [
+        ("model", pa.string()),
+        ("answer", pa.string()),
+        ("tokens", pa.int64()),
+        ("finish", pa.string()),
+        ("loss", pa.float64()),
+        ("loss_tokens", pa.int64()),
+        ("rouge1", pa.float64()),
+        ("rouge2", pa.float64()),
+        ("rougeL", pa.float64()),
+        ("bleu_counts", pa.list_(pa.int64())),
+        ("is_exact", pa.bool_()),
+        ("label", pa.string()),
+        ("repetition", pa.float64()),
+        ("is_continuation", pa.bool_()),
+    ]
+)
+"""What one model made of a row: `base`, `adapter` or `other`, its answer, and what was measured of
+it; nulls where the row has no reference. `label` is that of a classification."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -222,6 +243,24 @@ COLUMNS: dict[str, Column] = {
     "tokens": Column(pa.int64(), "tokens of the row as the model was trained on it (sft)"),
     "learned_tokens": Column(pa.int64(), "those of them that a loss was taken of: the answers'"),
     "held_out": Column(pa.bool_(), "whether the row was held out from training, for validation"),
+    "wanted_label": Column(
+        pa.string(), "the label that is right, of a classification that was evaluated (evaluate)"
+    ),
+    "evaluations": Column(
+        pa.list_(EVALUATION),
+        "what each model of an evaluation answers, and what was measured of it (evaluate); null "
+        "where the row was not asked about",
+    ),
+    "not_evaluated": Column(
+        pa.string(),
+        "why it was not: trained_on, template_refuses or prompt_fills_the_context; null where it "
+        "was",
+    ),
+    "not_judged": Column(
+        pa.string(),
+        "why a judge's verdict on two models' answers is lacking (win-rate); null where there is "
+        "one, and where none was asked for",
+    ),
     "requests": Column(
         pa.list_(REQUEST), "the requests that made the row: stage, journal key, template, model"
     ),

@@ -11,6 +11,7 @@ in `STAGE = ...`, one of
 * `RenderStage`: renders rows into others by templates, no teacher;
 * `ImportStage`: takes rows in from a file;
 * `TrainStage`: trains a model on the rows;
+* `EvaluateStage`: has models answer the rows, and measures it;
 * `ExportStage`: renders the kept rows for other programs.
 """
 
@@ -474,11 +475,36 @@ class TrainStage:
     summary: str = ""
 
 
+@dataclass(frozen=True)
+class EvaluateStage:
+    """A stage that has models answer rows, in a process of its own, and measures the answers.
+
+    `prompt(row)` is what a model is asked and the answer that is there, null without one;
+    `why_not(row)` why a row is not asked about, null where it is. `score(rows, config)` fills in
+    what is measured of the rows' `evaluations`, and the columns that it writes beside them. Every
+    row is kept. `reads`, `may_read` and `measure` are those of a `FilterStage`.
+    """
+
+    name: str
+    version: int
+    config: type[StageConfig]
+    prompt: Callable[[Row], tuple[list[dict[str, str]], str | None]]
+    why_not: Callable[[Row], str | None]
+    score: Callable[[list[Row], Any], None]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    may_read: tuple[str, ...] = ()
+    measure: Callable[[pl.DataFrame, Any], dict[str, Any]] | None = None
+    summary: str = ""
+
+
 RowStage = LLMStage | ChainStage
 """A stage that asks a teacher about every row that it receives."""
 AskingStage = DraftStage | RowStage
 """A stage that asks a teacher."""
-Stage = AskingStage | FilterStage | RenderStage | ImportStage | TrainStage | ExportStage
+ComputedStage = FilterStage | RenderStage | TrainStage | EvaluateStage
+"""A stage whose rows are made of all rows of the stage before, without a teacher."""
+Stage = AskingStage | ComputedStage | ImportStage | ExportStage
 
 
 def columns_read(stage: Stage, config: StageConfig) -> tuple[str, ...]:

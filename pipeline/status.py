@@ -62,7 +62,8 @@ class StageStatus:
     `requests`, tokens and cost come from the stage's books once it is complete, before that from
     the journal. `measures` are the plain numbers of `stage.json`, such as `label_balance`,
     `by_round` what it says of each round of evolution, `not_measured` why rows have no score,
-    `leaderboard` what a judge made of several answers, `rows_by` how many kept rows have each value
+    `leaderboard` what a judge made of several answers, `results` what an evaluation came to by
+    model, `rows_by` how many kept rows have each value
     of a column.
     """
 
@@ -82,6 +83,7 @@ class StageStatus:
     by_round: list[dict[str, float]] = field(default_factory=list)
     not_measured: dict[str, int] = field(default_factory=dict)
     leaderboard: dict[str, dict[str, float]] = field(default_factory=dict)
+    results: dict[str, dict[str, float]] = field(default_factory=dict)
     rows_by: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
@@ -146,7 +148,16 @@ def _status(
         },
         histogram=dict(state.measures.get("histogram", {})),
         by_round=list(state.measures.get("by_round", [])),
-        not_measured=dict(state.measures.get("not_measured", {})),
+        not_measured={
+            why: n
+            for name in ("not_measured", "not_evaluated", "not_judged")
+            for why, n in state.measures.get(name, {}).items()
+        },
+        results=dict(state.measures.get("results", {}))
+        | {
+            f"of {one['share']:g} of the rows": {n: one[n] for n in ("rows_trained", "loss")}
+            for one in state.measures.get("sizes") or ()
+        },
         leaderboard=dict(state.measures.get("leaderboard", {})),
         rows_by=dict(state.measures.get("rows_by", {})),
     )

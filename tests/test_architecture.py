@@ -116,6 +116,12 @@ def test_teachers_know_no_run_stage_or_store() -> None:
             assert not other.startswith(("pipeline.run", "pipeline.stages", "pipeline.store")), name
 
 
+def test_what_is_measured_of_answers_knows_no_run_teacher_or_store() -> None:
+    for name, imported in within("pipeline.evaluate").items():
+        ours = {other for other in imported if other.startswith("pipeline.")}
+        assert all(other.startswith("pipeline.evaluate") for other in ours), name
+
+
 @pytest.mark.parametrize(
     ("package", "home"),
     [("openai", "pipeline.teacher"), ("httpx2", "pipeline.teacher"), ("torch", "pipeline.train"),

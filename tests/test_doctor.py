@@ -67,7 +67,7 @@ def test_every_extra_is_listed_and_a_missing_one_with_its_pip_line() -> None:
     assert "torch" in extras["test"]  # an extra made of others
     for extra, names in extras.items():
         if any(installed(name) is None for name in names):
-            assert f"pip install 'synth[{extra}]'" in line(text, f"  {extra} ")
+            assert f"pip install '.[{extra}]'" in line(text, f"  {extra} ")
         else:
             assert "installed" in line(text, f"  {extra} ")
 

@@ -42,7 +42,7 @@ def leaves(model: Settings, path: str = "") -> set[str]:
         value = getattr(model, name)
         if isinstance(value, Settings):
             found |= leaves(value, f"{path}{name}.")
-        elif value is not None or f"{path}{name}" not in {*GROUPS, CARD, VERDICTS}:
+        elif value is not None or f"{path}{name}" not in {*GROUPS, CARD, VERDICTS, "vllm"}:
             found.add(f"{path}{name}")
     return found
 

@@ -281,6 +281,7 @@ def _row_lines(row: dict[str, Any], width: int, *, full: bool) -> Iterator[str]:
         facts += [("dropped", f"{row['drop_reason']}{detail}"), ("it met", row["drop_ref"])]
     facts += [(name, row.get(name)) for name in (*TEXTS, "reasoning")]
     facts.append(("final answer", row.get("final_answer")))
+    facts += [(f"by {one['model']}", one["answer"]) for one in row.get("evaluations") or ()]
     facts += [
         (name.replace("_", " "), f"{row[name]:.6g}")
         for name in ("rating", "pair_rating", "perplexity", "ifd")
@@ -396,6 +397,11 @@ def status_text(run: Run, stages: list[StageStatus], worker: str | None) -> str:
             f"{stage.name}: {name} {one['rating']:.0f} ({one['comparisons']:g} comparisons: "
             f"{one['won']:g} won, {one['tied']:g} tied, {one['lost']:g} lost)"
             for name, one in stage.leaderboard.items()
+        ]
+        lines += [
+            f"{stage.name}: {model}: "
+            + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in by.items())
+            for model, by in stage.results.items()
         ]
         for column, by in stage.rows_by.items():
             shares = ", ".join(_share(value, n, sum(by.values())) for value, n in by.items())

@@ -67,6 +67,12 @@ LimitOption = Annotated[
     int | None,
     typer.Option("--limit", min=1, help="The target of a generating recipe, else the rows read."),
 ]
+SizesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sizes", help="Train on these shares of the rows too, 0.1,0.3,1: evaluate.sizes."
+    ),
+]
 FromOption = Annotated[
     str | None,
     typer.Option("--from", help="Make a new run (--out) from this one; what it asked is reused."),
@@ -84,6 +90,7 @@ def run(
     seeds: SeedsOption = None,
     settings: SetOption = None,
     limit: LimitOption = None,
+    sizes: SizesOption = None,
     from_: FromOption = None,
     until: UntilOption = None,
     no_stall_stop: Annotated[
@@ -108,6 +115,7 @@ def run(
         seeds=seeds,
         settings=settings or (),
         limit=limit,
+        sizes=sizes,
         made_from=from_,
         until=until,
         may_stall=no_stall_stop,
@@ -121,6 +129,8 @@ def run(
     is_exported = until is None and (prepared.run / "data" / "README.md").is_file()
     data = prepared.run / "data" if is_exported else prepared.run / state.stages[-1] / "kept"
     model = f", a model in {prepared.run / 'model'}" if (prepared.run / "model").is_dir() else ""
+    report = prepared.run / "evaluation" / "report.md"
+    model += f", results in {report}" if state.results else ""
     nothing_left = _nothing_left(prepared.run, state)
     progress.last_word(
         nothing_left
@@ -174,6 +184,8 @@ def _exit_if_empty(nothing_left: str | None) -> None:
 
 def _work(prepared: Prepared, listener: Listener) -> RunManifest:
     """Say who writes, run, and note in the run's log how it began and ended."""
+    from pipeline.evaluate.report import said_of_kin
+    from pipeline.run.evaluated import judge_family
     from pipeline.run.execute import execute
 
     if prepared.is_offline_by_default and not prepared.is_finished and _asks_offline(prepared):
@@ -182,6 +194,9 @@ def _work(prepared: Prepared, listener: Listener) -> RunManifest:
         listener(Message(said))
     for name in prepared.judged_by_teacher:
         listener(Message(f"{name}: no judge is named, so the teacher judges (--judge names one)."))
+    kin = judge_family(prepared.recipe, prepared.models, prepared.evaluated | prepared.bases)
+    if kin is not None:
+        listener(Message(said_of_kin(kin)))
     if prepared.is_finished:
         return execute(prepared, listener)
     log = progress.to_log(prepared.run / "log.jsonl")
@@ -268,25 +283,30 @@ def purge(
     descendants: Annotated[
         bool, typer.Option("--descendants", help="And all rows that were made from it.")
     ] = False,
+    model: Annotated[
+        bool, typer.Option("--model", help="And the model that the run has trained on it.")
+    ] = False,
     masked: Annotated[
         bool,
         typer.Option("--masked", help="Keep the rows; take out replies that the run has masked."),
     ] = False,
 ) -> None:
-    """Take a row out of a run for good: out of shards, journal and data set."""
+    """Take a row out of a run for good: out of shards, journal, models and data set."""
     from pipeline.run.purge import purge as purge_rows
     from pipeline.run.purge_masked import purge_masked
 
     if masked:
-        if row is not None or sha256 is not None or descendants:
-            raise InputError("--masked is for all rows: leave --row, --hash and --descendants out.")
+        if row is not None or sha256 is not None or descendants or model:
+            raise InputError(
+                "--masked is for all rows: leave --row, --hash, --descendants and --model out."
+            )
         n = purge_masked(Path(run))
         replies = counted(n, "reply", "replies")
         said = f"{replies} in the journal held what the rows have masked: taken out."
         sys.stdout.write(f"{said if n else NOTHING_MASKED}\n")
         return
 
-    found = purge_rows(Path(run), row=row, sha256=sha256, descendants=descendants)
+    found = purge_rows(Path(run), row=row, sha256=sha256, descendants=descendants, model=model)
     if found.was_out:
         said = f"{', '.join(found.rows)}: not there any more, purged before: nothing to do."
         sys.stdout.write(safe(said) + "\n")
@@ -310,6 +330,14 @@ def purge(
             if found.has_lost_models
             else []
         ),
+        *(
+            [
+                "model/ is removed: it had learned from the row. synth run sft --input "
+                f"{run} --out NEW trains another on the rows that are left."
+            ]
+            if found.has_lost_trained
+            else []
+        ),
         "Copies may remain in",
         *(f"    {place}" for place in found.copies),
     ]
@@ -326,6 +354,7 @@ def plan(
     seeds: SeedsOption = None,
     settings: SetOption = None,
     limit: LimitOption = None,
+    sizes: SizesOption = None,
     from_: FromOption = None,
     until: UntilOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="The plan as JSON.")] = False,
@@ -344,6 +373,7 @@ def plan(
         seeds=seeds,
         settings=settings or (),
         limit=limit,
+        sizes=sizes,
         made_from=from_,
         until=until,
     )

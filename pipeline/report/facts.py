@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
@@ -42,6 +45,7 @@ TAIL = 0.995
 """Up to this share of the values a distribution is drawn; what is above is in its last bin."""
 MOST_LABELS = 15
 LONGEST_LABEL = 200
+CURVE = "model/metrics.jsonl"
 OPENING_WORDS = 3
 MOST_OPENINGS = 20
 
@@ -67,7 +71,7 @@ class Facts:
 
     A part's counts are (value, rows before, rows after), most first. `openings` are the first words
     of kept instructions with how often they occur, `roots` verb, object and rows, `labels` the most
-    frequent outputs of classification tasks.
+    frequent outputs of classification tasks; `curve` has what a fine-tuning logged, step by step.
     """
 
     name: str
@@ -87,6 +91,7 @@ class Facts:
     roots: list[tuple[str, str | None, int]]
     without_root: int
     rows_dropped: int
+    curve: list[dict[str, float]]
 
 
 def halves(run: Run) -> list[tuple[str, Half]]:
@@ -139,6 +144,7 @@ def of_run(run: Run) -> Facts:
         roots=_most(found),
         without_root=without,
         rows_dropped=dropped.height,
+        curve=_curve(run.path / CURVE),
     )
 
 
@@ -234,6 +240,17 @@ def _label_balance(run: Run) -> float | None:
         if found is not None:
             return float(found)
     return None
+
+
+def _curve(path: Path) -> list[dict[str, float]]:
+    """What a fine-tuning logged; a line that is cut off, as of one at work, is left out."""
+    if not path.is_file():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return found
 
 
 def _openings(instructions: pl.Series) -> list[tuple[str, int]]:

@@ -6,34 +6,52 @@ Text that comes from data is escaped: Plotly reads some tags and links in labels
 from __future__ import annotations
 
 import html
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.extras import pip_line
 from pipeline.report.facts import MEASURES, PARTS, Distribution, Facts
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 PALETTE = (
-    *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999"),
+    *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#44aa99"),
     *("#5b4a9b", "#7fb069", "#a44a3f", "#3d5a80"),
 )
 """Told apart by people who see colours otherwise, too (after Okabe and Ito 2008)."""
-KEPT, BEFORE = PALETTE[0], "#9aa0a6"
+KEPT, GREY = PALETTE[0], "#9aa0a6"
+MISSING = f"charts are drawn with plotly, which is not installed: {pip_line('report')}."
 MOST_REASONS = 10
 LONGEST_LABEL = 60
 
 
+Draw = Callable[[], "go.Figure | None"]
+"""Draws a figure; null where there is nothing to draw."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One chart: the part of the page that it stands in, what it shows, and the figure as JSON."""
+    """One chart: the part of the page that it stands in, what it shows, and the figure."""
 
     section: str
     title: str
     said: str
-    figure: dict[str, Any]
+    figure: go.Figure
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+        return int(self.figure.layout.height)
+
+    def as_json(self) -> dict[str, Any]:
+        """The figure as plain data."""
+        found: dict[str, Any] = json.loads(self.figure.to_json())
+        return found
 
 
 def label(text: object) -> str:
@@ -45,12 +63,40 @@ def label(text: object) -> str:
 
 def charts(runs: Sequence[Facts]) -> list[Chart]:
     """All charts of one run, or of two beside each other."""
-    found = list(_funnels(runs))
-    found += _costs(runs)
-    found += _distributions(runs)
-    found += _sunbursts(runs)
-    found += _parts(runs)
-    return found
+    return [
+        *_of_each(runs, "funnel", "Rows by stage", funnel,
+                  "what each stage kept, and what it dropped by which rule"),
+        *_of_each(runs, "cost", "Tokens by stage", tokens, "as the replies state"),
+        *_of_each(runs, "cost", "Time by stage", seconds),
+        *(
+            Chart("rows", meaning[0].upper() + meaning[1:], _said_of(runs, name), figure)
+            for name, meaning in MEASURES.items()
+            if (figure := distribution(runs, name)) is not None
+        ),
+        *_of_each(runs, "instructions", "Root verbs and their objects", roots, _said_of_roots),
+        *(
+            Chart("parts", f"Rows by {meaning}", "", figure)
+            for name, meaning in PARTS.items()
+            if (figure := part(runs, name)) is not None
+        ),
+        *_of_each(runs, "parts", "Most frequent labels", labels, _said_of_labels),
+        *_of_each(runs, "training", "Loss by step", curve, "of what was trained on, and held out"),
+    ]  # fmt: skip
+
+
+def _of_each(
+    runs: Sequence[Facts],
+    section: str,
+    title: str,
+    draw: Callable[[Facts], go.Figure | None],
+    said: str | Callable[[Facts], str] = "",
+) -> Iterator[Chart]:
+    """A chart of each run that has something to show."""
+    for facts in runs:
+        figure = draw(facts)
+        if figure is not None:
+            told = said if isinstance(said, str) else said(facts)
+            yield Chart(section, f"{title}{_of(facts, runs)}", told, figure)
 
 
 def _of(facts: Facts, runs: Sequence[Facts]) -> str:
@@ -58,229 +104,210 @@ def _of(facts: Facts, runs: Sequence[Facts]) -> str:
     return f" of {facts.name}" if len(runs) > 1 else ""
 
 
-def _funnels(runs: Sequence[Facts]) -> Iterator[Chart]:
+def funnel(facts: Facts) -> go.Figure | None:
+    """What each stage kept, and what it dropped by which rule."""
+    begun = [stage for stage in facts.stages if stage.candidates]
+    if not begun:
+        return None
+    totals: Counter[str] = Counter()
+    for stage in begun:
+        totals.update(stage.dropped_by_reason)
+    most = [reason for reason, _ in totals.most_common(MOST_REASONS)]
+    bars = {"kept": ([stage.kept for stage in begun], KEPT)}
+    for at, reason in enumerate(most):
+        dropped = [stage.dropped_by_reason.get(reason, 0) for stage in begun]
+        bars[f"dropped: {reason}"] = dropped, PALETTE[1 + at % (len(PALETTE) - 1)]
+    if len(totals) > len(most):
+        rest = [
+            sum(n for reason, n in stage.dropped_by_reason.items() if reason not in most)
+            for stage in begun
+        ]
+        bars["dropped: other rules"] = rest, GREY
+    return _bars([stage.name for stage in begun], bars, "rows", barmode="stack")
+
+
+def tokens(facts: Facts) -> go.Figure | None:
+    """Tokens of the requests of each stage that asks, input and output."""
+    asking = [stage for stage in facts.stages if stage.requests]
+    bars = {
+        "input": ([stage.input_tokens for stage in asking], PALETTE[0]),
+        "output": ([stage.output_tokens for stage in asking], PALETTE[1]),
+    }
+    names = [stage.name for stage in asking]
+    return _bars(names, bars, "tokens", barmode="stack") if asking else None
+
+
+def seconds(facts: Facts) -> go.Figure | None:
+    """How long each stage was at work."""
+    timed = [stage for stage in facts.stages if stage.seconds]
+    bars = {"seconds": ([stage.seconds for stage in timed], PALETTE[2])}
+    return _bars([stage.name for stage in timed], bars, "seconds at work") if timed else None
+
+
+def distribution(runs: Sequence[Facts], name: str) -> go.Figure | None:
+    """How a measure is distributed: of one run all rows and those kept, of two what each kept."""
     import plotly.graph_objects as go
 
-    for facts in runs:
-        begun = [stage for stage in facts.stages if stage.candidates]
-        if not begun:
+    figure = go.Figure()
+    for at, facts in enumerate(runs):
+        one = facts.distributions.get(name)
+        if one is None:
             continue
-        names = [label(stage.name) for stage in begun]
-        figure = go.Figure()
-        figure.add_bar(
-            y=names, x=[stage.kept for stage in begun], name="kept", orientation="h",
-            marker_color=KEPT,
-        )  # fmt: skip
-        totals: dict[str, int] = {}
-        for stage in begun:
-            for reason, n in stage.dropped_by_reason.items():
-                totals[reason] = totals.get(reason, 0) + n
-        most = sorted(totals, key=lambda reason: -totals[reason])[:MOST_REASONS]
-        for at, reason in enumerate(most):
-            figure.add_bar(
-                y=names,
-                x=[stage.dropped_by_reason.get(reason, 0) for stage in begun],
-                name=label(reason),
-                orientation="h",
-                marker_color=PALETTE[1 + at % (len(PALETTE) - 1)],
-            )
-        if len(totals) > len(most):
-            rest = [
-                sum(n for reason, n in stage.dropped_by_reason.items() if reason not in most)
-                for stage in begun
-            ]
-            figure.add_bar(
-                y=names, x=rest, name="other rules", orientation="h", marker_color=BEFORE
-            )
-        figure.update_layout(barmode="stack", height=120 + 34 * len(begun))
-        figure.update_yaxes(autorange="reversed")
-        figure.update_xaxes(title="rows")
-        yield Chart(
-            "funnel",
-            f"Rows by stage{_of(facts, runs)}",
-            "what each stage kept, and what it dropped by which rule",
-            _json(figure),
-        )
+        if len(runs) == 1:
+            _add(figure, one, one.before, "all rows", GREY)
+        _add(figure, one, one.after, f"kept{label(_of(facts, runs))}", PALETTE[at])
+    if not figure.data:
+        return None
+    figure.update_layout(barmode="overlay", height=280)
+    return _plain(figure, x=MEASURES[name], y="rows")
 
 
-def _costs(runs: Sequence[Facts]) -> Iterator[Chart]:
-    import plotly.graph_objects as go
-
+def _said_of(runs: Sequence[Facts], name: str) -> str:
+    """What a distribution's chart says in words."""
+    said = []
     for facts in runs:
-        asking = [stage for stage in facts.stages if stage.requests]
-        if asking:
-            names = [label(stage.name) for stage in asking]
-            figure = go.Figure()
-            for at, (name, values) in enumerate(
-                {
-                    "input": [stage.input_tokens for stage in asking],
-                    "output": [stage.output_tokens for stage in asking],
-                }.items()
-            ):
-                figure.add_bar(
-                    y=names, x=values, name=name, orientation="h", marker_color=PALETTE[at]
-                )
-            figure.update_layout(barmode="stack", height=120 + 34 * len(asking))
-            figure.update_yaxes(autorange="reversed")
-            figure.update_xaxes(title="tokens")
-            yield Chart(
-                "cost", f"Tokens by stage{_of(facts, runs)}", "as the replies state", _json(figure)
-            )
-        timed = [stage for stage in facts.stages if stage.seconds]
-        if timed:
-            figure = go.Figure(
-                go.Bar(
-                    y=[label(stage.name) for stage in timed],
-                    x=[stage.seconds for stage in timed],
-                    orientation="h",
-                    marker_color=PALETTE[2],
-                )
-            )
-            figure.update_layout(height=120 + 34 * len(timed))
-            figure.update_yaxes(autorange="reversed")
-            figure.update_xaxes(title="seconds at work")
-            yield Chart("cost", f"Time by stage{_of(facts, runs)}", "", _json(figure))
-
-
-def _distributions(runs: Sequence[Facts]) -> Iterator[Chart]:
-    import plotly.graph_objects as go
-
-    for name, meaning in MEASURES.items():
-        figure, said = go.Figure(), []
-        for at, facts in enumerate(runs):
-            one = facts.distributions.get(name)
-            if one is None:
-                continue
-            of = _of(facts, runs)
-            if len(runs) == 1:
-                _add(figure, one, one.before, "all rows", BEFORE)
-            _add(figure, one, one.after, f"kept{label(of)}", PALETTE[at])
-            mean = "none" if one.mean_after is None else f"{one.mean_after:.4g}"
-            said.append(f"mean {one.mean_before:.4g} before, {mean} after{of}")
-            if one.is_cut:
-                said.append(f"all above {one.edges[-1]:.4g} stand in the last bin")
-        if said:
-            figure.update_layout(barmode="overlay", height=280)
-            figure.update_xaxes(title=meaning)
-            figure.update_yaxes(title="rows")
-            yield Chart("rows", meaning[0].upper() + meaning[1:], "; ".join(said), _json(figure))
+        one = facts.distributions.get(name)
+        if one is None:
+            continue
+        mean = "none" if one.mean_after is None else f"{one.mean_after:.4g}"
+        said.append(f"mean {one.mean_before:.4g} before, {mean} after{_of(facts, runs)}")
+        if one.is_cut:
+            said.append(f"all above {one.edges[-1]:.4g} stand in the last bin")
+    return "; ".join(said)
 
 
 def _add(figure: go.Figure, of: Distribution, counts: list[int], name: str, colour: str) -> None:
-    middles = [(low + high) / 2 for low, high in zip(of.edges, of.edges[1:], strict=False)]
-    ranges = [f"{low:.4g} to {high:.4g}" for low, high in zip(of.edges, of.edges[1:], strict=False)]
+    bins = list(itertools.pairwise(of.edges))
     figure.add_bar(
-        x=middles,
+        x=[(low + high) / 2 for low, high in bins],
         y=counts,
-        width=[(of.edges[1] - of.edges[0]) * 0.96] * len(counts),
+        width=[(high - low) * 0.96 for low, high in bins],
         name=name,
         marker_color=colour,
         opacity=0.75,
-        customdata=ranges,
+        customdata=[f"{low:.4g} to {high:.4g}" for low, high in bins],
         hovertemplate="%{customdata}: %{y} rows",
     )
 
 
-def _sunbursts(runs: Sequence[Facts]) -> Iterator[Chart]:
+def roots(facts: Facts) -> go.Figure | None:
+    """The most frequent root verbs and the objects of each, in two rings."""
     import plotly.graph_objects as go
 
-    for facts in runs:
-        if not facts.roots:
-            continue
-        ids, names, parents, values = [], [], [], []
-        verbs: dict[str, int] = {}
-        for verb, _, n in facts.roots:
-            verbs[verb] = verbs.get(verb, 0) + n
-        for verb, n in verbs.items():
-            ids.append(verb)
-            names.append(label(verb))
-            parents.append("")
-            values.append(n)
-        for verb, what, n in facts.roots:
-            if what is not None:
-                ids.append(f"{verb} {what}")
-                names.append(label(what))
-                parents.append(verb)
-                values.append(n)
-        figure = go.Figure(
-            go.Sunburst(
-                ids=ids,
-                labels=names,
-                parents=parents,
-                values=values,
-                branchvalues="total",
-                insidetextorientation="radial",
-                hovertemplate="%{label}: %{value} rows<extra></extra>",
-            )
+    if not facts.roots:
+        return None
+    verbs = _verbs(facts)
+    pairs = [(verb, what, n) for verb, what, n in facts.roots if what is not None]
+    figure = go.Figure(
+        go.Sunburst(
+            ids=[*verbs, *(f"{verb} {what}" for verb, what, _ in pairs)],
+            labels=[label(one) for one in (*verbs, *(what for _, what, _ in pairs))],
+            parents=[*("" for _ in verbs), *(verb for verb, *_ in pairs)],
+            values=[*verbs.values(), *(n for *_, n in pairs)],
+            branchvalues="total",
+            insidetextorientation="radial",
+            hovertemplate="%{label}: %{value} rows<extra></extra>",
         )
-        figure.update_layout(height=560, sunburstcolorway=list(PALETTE))
-        shown = sum(verbs.values())
-        yield Chart(
-            "instructions",
-            f"Root verbs and their objects{_of(facts, runs)}",
-            f"the {len(verbs)} most frequent verbs, {shown} of {facts.kept} kept rows; "
-            f"{facts.without_root} have none that is known",
-            _json(figure),
-        )
+    )
+    figure.update_layout(height=560, sunburstcolorway=list(PALETTE))
+    return _plain(figure)
 
 
-def _parts(runs: Sequence[Facts]) -> Iterator[Chart]:
+def _verbs(facts: Facts) -> Counter[str]:
+    verbs: Counter[str] = Counter()
+    for verb, _, n in facts.roots:
+        verbs[verb] += n
+    return verbs
+
+
+def _said_of_roots(facts: Facts) -> str:
+    verbs = _verbs(facts)
+    return (
+        f"the {len(verbs)} most frequent verbs, {verbs.total()} of {facts.kept} kept rows; "
+        f"{facts.without_root} have none that is known"
+    )
+
+
+def part(runs: Sequence[Facts], name: str) -> go.Figure | None:
+    """How many rows have each value of a column: of one run before and after, of two after."""
+    bars: dict[str, tuple[list[int], str]] = {}
+    values = list(dict.fromkeys(one for facts in runs for one, *_ in facts.parts.get(name, ())))
+    for at, facts in enumerate(runs):
+        found = {value: counts for value, *counts in facts.parts.get(name, ())}
+        if len(runs) == 1:
+            bars["all rows"] = [found[value][0] for value in values], GREY
+        after = [found.get(value, [0, 0])[1] for value in values]
+        bars[f"kept{_of(facts, runs)}"] = after, PALETTE[at]
+    return _bars(values, bars, "rows", barmode="group", each=40) if values else None
+
+
+def labels(facts: Facts) -> go.Figure | None:
+    """The most frequent outputs of kept classification rows."""
+    bars = {"rows": ([n for _, n in facts.labels], PALETTE[3])}
+    names = [one for one, _ in facts.labels]
+    return _bars(names, bars, "rows", each=30) if names else None
+
+
+def _said_of_labels(facts: Facts) -> str:
+    balance = facts.label_balance
+    more = "" if balance is None else f"; balance of a task's labels {balance:.2f} of 1"
+    return f"outputs of kept classification rows{more}"
+
+
+def curve(facts: Facts) -> go.Figure | None:
+    """The loss of a fine-tuning by step, and that of the rows held out."""
     import plotly.graph_objects as go
 
-    for name, meaning in PARTS.items():
-        figure = go.Figure()
-        n_values = 0
-        for at, facts in enumerate(runs):
-            found = facts.parts.get(name)
-            if found is None:
-                continue
-            n_values = max(n_values, len(found))
-            of = label(_of(facts, runs))
-            values = [label(value) for value, *_ in found]
-            before, after = ([one[which] for one in found] for which in (1, 2))
-            if len(runs) == 1:
-                figure.add_bar(
-                    y=values, x=before, name="all rows", orientation="h", marker_color=BEFORE
-                )
-            figure.add_bar(
-                y=values, x=after, name=f"kept{of}", orientation="h", marker_color=PALETTE[at]
+    figure = go.Figure()
+    for at, (key, name) in enumerate({"loss": "trained on", "eval_loss": "held out"}.items()):
+        logged = [(one["step"], one[key]) for one in facts.curve if key in one]
+        if logged:
+            figure.add_scatter(
+                x=[step for step, _ in logged],
+                y=[loss for _, loss in logged],
+                name=name,
+                mode="lines+markers",
+                line_color=PALETTE[at],
             )
-        if n_values:
-            figure.update_layout(barmode="group", height=130 + 40 * n_values)
-            figure.update_yaxes(autorange="reversed", type="category")
-            figure.update_xaxes(title="rows")
-            yield Chart("parts", f"Rows by {meaning}", "", _json(figure))
-    for facts in runs:
-        if facts.labels:
-            figure = go.Figure(
-                go.Bar(
-                    y=[label(one) for one, _ in facts.labels],
-                    x=[n for _, n in facts.labels],
-                    orientation="h",
-                    marker_color=PALETTE[3],
-                )
-            )
-            figure.update_layout(height=130 + 30 * len(facts.labels))
-            figure.update_yaxes(autorange="reversed", type="category")
-            figure.update_xaxes(title="rows")
-            balance = facts.label_balance
-            yield Chart(
-                "parts",
-                f"Most frequent labels{_of(facts, runs)}",
-                "outputs of kept classification rows"
-                + ("" if balance is None else f"; balance of a task's labels {balance:.2f} of 1"),
-                _json(figure),
-            )
+    if not figure.data:
+        return None
+    figure.update_layout(height=320)
+    return _plain(figure, x="step", y="loss")
 
 
-def _json(figure: go.Figure) -> dict[str, Any]:
-    """A figure as plain data, without a theme of its own."""
+def _bars(
+    names: Sequence[str],
+    bars: Mapping[str, tuple[Sequence[float], str]],
+    unit: str,
+    *,
+    barmode: str = "group",
+    each: int = 34,
+) -> go.Figure:
+    """Horizontal bars, a line a name from above; `bars` by name are values and their colour."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for name, (values, colour) in bars.items():
+        figure.add_bar(
+            y=[label(one) for one in names],
+            x=list(values),
+            name=label(name),
+            orientation="h",
+            marker_color=colour,
+        )
+    figure.update_layout(barmode=barmode, height=120 + each * len(names))
+    figure.update_layout(showlegend=len(bars) > 1)
+    figure.update_yaxes(autorange="reversed", type="category")
+    return _plain(figure, x=unit)
+
+
+def _plain(figure: go.Figure, x: str | None = None, y: str | None = None) -> go.Figure:
+    """A figure without a theme of its own."""
     figure.update_layout(
         template="none",
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
     )
-    figure.update_xaxes(automargin=True)
-    figure.update_yaxes(automargin=True)
-    found: dict[str, Any] = json.loads(figure.to_json())
-    return found
+    figure.update_xaxes(automargin=True, title=x)
+    figure.update_yaxes(automargin=True, title=y)
+    return figure

@@ -10,8 +10,8 @@ import base64
 import gzip
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ SECTIONS = {
     "rows": "Before and after",
     "instructions": "What is asked for",
     "parts": "What there is of what",
+    "training": "Fine-tuning",
 }
 
 
@@ -42,7 +43,7 @@ def render(runs: Sequence[Run], *, most_rows: int = MOST_ROWS) -> str:
     Raises `RecipeError` where the package that draws is not installed.
     """
     plotly = _plotly()
-    found = [facts.of_run(run) for run in runs]
+    found = _told_apart([facts.of_run(run) for run in runs])
     rows = [sample.of_run(run, most_rows // len(runs)) for run in runs]
     drawn = figures.charts(found)
     data = {
@@ -50,7 +51,7 @@ def render(runs: Sequence[Run], *, most_rows: int = MOST_ROWS) -> str:
             {"name": one.name, "rows": its.rows, "total": its.total, "others": its.others}
             for one, its in zip(found, rows, strict=True)
         ],
-        "figures": [chart.figure for chart in drawn],
+        "figures": [chart.as_json() for chart in drawn],
         "scores": list(sample.SCORES),
     }
     script = (HERE / "page.js").read_text(encoding="utf-8")
@@ -69,6 +70,7 @@ def render(runs: Sequence[Run], *, most_rows: int = MOST_ROWS) -> str:
             )
             for name, title in SECTIONS.items()
         ],
+        metrics=_metrics,
         roots_said=roots.method(),
         samples=[
             (one.name, len(its.rows), its.total) for one, its in zip(found, rows, strict=True)
@@ -83,6 +85,14 @@ def render(runs: Sequence[Run], *, most_rows: int = MOST_ROWS) -> str:
     )
 
 
+def _told_apart(found: list[Facts]) -> list[Facts]:
+    """The same, where runs have one name each with its number."""
+    names = [one.name for one in found]
+    if len(set(names)) == len(names):
+        return found
+    return [replace(one, name=f"{one.name} ({at})") for at, one in enumerate(found, start=1)]
+
+
 def _head(one: Facts) -> dict[str, Any]:
     """What the head of the page says of a run."""
     costs = [float(stage.cost_usd) for stage in one.stages if stage.cost_usd is not None]
@@ -93,14 +103,17 @@ def _head(one: Facts) -> dict[str, Any]:
     }
 
 
+def _metrics(found: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The metrics that any model of an evaluation has, each once."""
+    return list(dict.fromkeys(metric for by in found.values() for metric in by))
+
+
 def _plotly() -> str:
     """Plotly's script. Raises `RecipeError` where the package is not there."""
     try:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
-        raise RecipeError(
-            "a report is drawn with plotly, which is not installed: pip install 'synth[report]'."
-        ) from error
+        raise RecipeError(figures.MISSING) from error
     return str(get_plotlyjs())
 
 

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.errors import Problems, RecipeError, SynthError
+from pipeline.extras import pip_line
 from pipeline.recipe import Recipe
 from pipeline.run.roles import Model
 from pipeline.stage import TrainStage
@@ -14,6 +15,8 @@ from pipeline.teacher import uri
 from pipeline.teacher.settings import TeacherSettings
 from pipeline.train.settings import Config
 
+MODEL = "model"
+"""The folder of a run that holds what was trained."""
 NEEDED = ("torch", "transformers", "peft", "trl", "datasets", "accelerate")
 
 
@@ -31,7 +34,7 @@ def find_bases(found: Recipe, problems: Problems) -> dict[str, Model]:
         if step.config.base is None:
             continue
         try:
-            bases[step.name] = _base(f"{step.name}.base", step.config.base)
+            bases[step.name] = base_of(f"{step.name}.base", step.config.base)
         except SynthError as error:
             problems.add(error)
     return bases
@@ -41,12 +44,10 @@ def _check_packages(name: str, config: Config, problems: Problems) -> None:
     needed = {"train": NEEDED, "quant": ("bitsandbytes",) if config.is_quantized else ()}
     for extra, packages in needed.items():
         if missing := [one for one in packages if find_spec(one) is None]:
-            problems.add(
-                RecipeError(f"{name} needs {', '.join(missing)}: pip install 'synth[{extra}]'.")
-            )
+            problems.add(RecipeError(f"{name} needs {', '.join(missing)}: {pip_line(extra)}."))
 
 
-def _base(setting: str, named: str) -> Model:
+def base_of(setting: str, named: str) -> Model:
     """A base as it is named; the digest of its files, where it is a folder."""
     try:
         parsed = uri.parse(f"hf:{named}")

@@ -13,6 +13,7 @@ from pipeline.run.roles import Model
 from pipeline.stage import AskingStage
 
 if TYPE_CHECKING:
+    from pipeline.teacher.vllm.command import Served
     from pipeline.teacher.vllm.engine import Engine
     from pipeline.teacher.vllm.metrics import Load
 
@@ -30,13 +31,19 @@ class Engines:
 
     def of(self, model: Model) -> Engine:
         """The server of a model, which starts when it is first wanted."""
-        from pipeline.teacher.vllm import leftovers
         from pipeline.teacher.vllm.command import Served
+
+        role = next(role for role, one in self._context.prepared.models.items() if one is model)
+        served = Served(model.name, Path(model.uri.folder), model.vllm, role)
+        return self.serving(served, _key(model))
+
+    def serving(self, served: Served, key: str | None = None) -> Engine:
+        """The server of what is served; one with a key is shared by those who give the same."""
+        from pipeline.teacher.vllm import leftovers
         from pipeline.teacher.vllm.engine import Engine
 
-        context = self._context
-        settings = model.vllm
-        key = _key(model)
+        context, role = self._context, served.role
+        key = f"{role} {served.folder}" if key is None else key
         if not self._found:
             marks = leftovers.marks(context.run, "")
             if ended := leftovers.end(leftovers.RUN, marks[leftovers.RUN]):
@@ -45,8 +52,6 @@ class Engines:
                     Message(f"{said} of a vLLM server that this run had left behind: ended.")
                 )
         if key not in self._found:
-            role = next(role for role, one in context.prepared.models.items() if one is model)
-            served = Served(model.name, Path(model.uri.folder), settings, role)
             self._found[key] = Engine(
                 served,
                 context.run,
@@ -54,7 +59,10 @@ class Engines:
                 tell=lambda text: context.listener(Message(text)),
                 show=lambda seconds, said, is_up: context.listener(
                     Starting(
-                        f"vLLM ({role} {model.name})", seconds, said, "done" if is_up else "running"
+                        f"vLLM ({role} {served.name})",
+                        seconds,
+                        said,
+                        "done" if is_up else "running",
                     )
                 ),
             )
@@ -64,6 +72,11 @@ class Engines:
         """How busy the server of a model says that it is, null where there is none."""
         engine = self._found.get(_key(model))
         return None if engine is None else engine.load
+
+    async def end(self, engine: Engine) -> None:
+        """End one that nobody asks any more."""
+        self._found = {key: one for key, one in self._found.items() if one is not engine}
+        await engine.close()
 
     async def release(self, done: int) -> None:
         """End those that no stage after the one at `done` asks: their memory is others' now."""

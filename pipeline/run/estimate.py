@@ -12,6 +12,7 @@ from typing import get_args
 from pipeline.inspect import Run, open_run
 from pipeline.manifest import StageManifest
 from pipeline.recipe import Step
+from pipeline.run.evaluated import own_training
 from pipeline.run.example_requests import (
     BYTES_A_TOKEN,
     EXAMPLES,
@@ -21,12 +22,14 @@ from pipeline.run.example_requests import (
     requests_a_row,
 )
 from pipeline.run.plan import Asking, Estimate
+from pipeline.run.plan_training import about_training
 from pipeline.run.prepare import Prepared
 from pipeline.run.roles import asked_roles
 from pipeline.stage import (
     AskingStage,
     ChainStage,
     DraftStage,
+    EvaluateStage,
     FilterStage,
     ImportStage,
     LLMStage,
@@ -34,6 +37,7 @@ from pipeline.stage import (
     Role,
     RowStage,
     Sampling,
+    TrainStage,
     role_of,
 )
 from pipeline.stages import bootstrap
@@ -52,13 +56,14 @@ def estimate(prepared: Prepared) -> Estimate:
     with (
         JournalReader(journal) if run is not None and journal.is_file() else nullcontext() as reader
     ):
-        stages = tuple(_stages(prepared, run, reader))
+        arriving: dict[str, float] = {}
+        stages = tuple(_stages(prepared, run, reader, arriving))
     return Estimate(
         run=str(prepared.run),
         recipe=prepared.recipe.settings.name,
         teacher=prepared.teacher.model,
         stages=stages,
-        assumptions=tuple(_assumptions(prepared, run, stages)),
+        assumptions=(*_assumptions(prepared, run, stages), *_about_trainings(prepared, arriving)),
         asked=_asked_models(prepared),
     )
 
@@ -84,7 +89,10 @@ def _known(prepared: Prepared) -> Run | None:
     return old if old.manifest.identity == prepared.identity else None
 
 
-def _stages(prepared: Prepared, run: Run | None, reader: JournalReader | None) -> Iterator[Asking]:
+def _stages(
+    prepared: Prepared, run: Run | None, reader: JournalReader | None, arriving: dict[str, float]
+) -> Iterator[Asking]:
+    """What each asking stage asks; `arriving` gets the rows that come to each that trains."""
     rows = Expected(0, 0)
     for index, step in enumerate(prepared.steps):
         stage = step.stage
@@ -108,11 +116,22 @@ def _stages(prepared: Prepared, run: Run | None, reader: JournalReader | None) -
             left_of = _left(step, rows, a_row, asked, begun)
             yield _asking(prepared, index, step, left_of, asked, run, reader)
             rows = _made(step, rows, begun)
+        elif isinstance(stage, TrainStage):
+            arriving[step.name] = rows.usual
         elif isinstance(stage, RenderStage):
             n_made = stage.rows_a_row(step.config)
             rows = Expected(math.ceil(rows.usual * n_made), math.ceil(rows.most * n_made))
+        elif isinstance(stage, EvaluateStage) and begun is None:
+            rows = _held_out(prepared, step, rows)
         elif isinstance(stage, FilterStage) and begun is not None and begun.candidates:
             rows = Expected(rows.usual * begun.kept / begun.candidates, rows.most)
+
+
+def _held_out(prepared: Prepared, step: Step, rows: Expected) -> Expected:
+    """The rows that are evaluated, where the recipe trains and holds a share of them out."""
+    own = own_training(prepared.recipe, step)
+    share = 1.0 if own is None else float(getattr(own.config, "validation", 1.0))
+    return Expected(rows.usual * share, rows.most)
 
 
 def _asked(stage: RowStage, name: str, reader: JournalReader | None) -> int:
@@ -287,6 +306,12 @@ def _about_conversations(step: Step, requests: Expected, asking: Asking) -> Iter
             f"{step.name}: its prompts are those of whole conversations about up to "
             f"{EXAMPLES} rows, with replies that stand in for real ones"
         )
+
+
+def _about_trainings(prepared: Prepared, arriving: dict[str, float]) -> Iterator[str]:
+    for step in prepared.steps:
+        if step.name in arriving:
+            yield from about_training(step, prepared.bases.get(step.name), arriving[step.name])
 
 
 def _about_prices(prepared: Prepared) -> Iterator[str]:

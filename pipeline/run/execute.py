@@ -29,6 +29,8 @@ from pipeline.run.asking import run_row_stage
 from pipeline.run.context import Context
 from pipeline.run.drafting import run_draft_stage
 from pipeline.run.engines import Engines
+from pipeline.run.evaluated import judge_family
+from pipeline.run.evaluating import run_evaluate_stage
 from pipeline.run.events import PROGRESS, Listener, Message
 from pipeline.run.folder import check_links, not_written
 from pipeline.run.importing import run_import_stage
@@ -36,6 +38,7 @@ from pipeline.run.judging import run_export_stage, run_filter_stage
 from pipeline.run.lock import Lease, locked
 from pipeline.run.prepare import Prepared
 from pipeline.run.rendering import run_render_stage
+from pipeline.run.results import REPORT, write_results
 from pipeline.run.reuse import reuse
 from pipeline.run.stalling import BROKEN, STALLED
 from pipeline.run.telling import learn
@@ -45,6 +48,7 @@ from pipeline.signals import Ending
 from pipeline.stage import (
     NOT_ASKED,
     DraftStage,
+    EvaluateStage,
     FilterStage,
     ImportStage,
     RenderStage,
@@ -176,7 +180,7 @@ def _note_drift(context: Context, state: RunManifest) -> None:
 
 def _write_manifest(prepared: Prepared, state: RunManifest, lease: Lease) -> None:
     """Replace `run.json`, unless the run is another's by now."""
-    for name in ("recipe.yaml", "data/README.md"):
+    for name in ("recipe.yaml", "data/README.md", REPORT):
         if (path := prepared.run / name).is_file():
             state.texts[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     with contextlib.suppress(LockedError):
@@ -200,11 +204,14 @@ async def _run_stages(context: Context, state: RunManifest) -> list[FileEntry]:
             run_render_stage(context, index, step)
         elif isinstance(step.stage, TrainStage):
             run_train_stage(context, index, step)
+        elif isinstance(step.stage, EvaluateStage):
+            await run_evaluate_stage(context, index, step)
         else:
             files = run_export_stage(context, index, step)
             text = card.render(context.run, state, context.done, files)
             manifest.replace_bytes(context.run / "data" / "README.md", text.encode())
         state.stages = [done.folder for done in context.done]
+        state.results = write_results(context, state.judge_family)
         manifest.replace(context.run / "run.json", state)
         if context.engines is not None:
             await context.engines.release(index)
@@ -220,6 +227,9 @@ def _open_manifest(prepared: Prepared) -> RunManifest:
         teacher=prepared.teacher.model,
         judge=prepared.judge.uri.model if prepared.judge else None,
         judged_by_teacher=prepared.judged_by_teacher,
+        judge_family=judge_family(
+            prepared.recipe, prepared.models, prepared.evaluated | prepared.bases
+        ),
         started=old.started if old else _now(),
         seconds=old.seconds if old else 0.0,
         identity=prepared.identity,

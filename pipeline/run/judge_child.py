@@ -8,24 +8,18 @@ from __future__ import annotations
 
 import faulthandler
 import json
-import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline import redact, signals
+from pipeline.child_process import given_work, leave, own_stdout
 from pipeline.errors import SynthError
 
 
 def main() -> int:
     """Judge, as told; gives the exit code."""
-    signals.leave_to(int(sys.argv[1]))
-    given: dict[str, Any] = json.load(sys.stdin)
-    for key in given["keys"]:
-        redact.remember(key)
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+    given = given_work()
+    answer = own_stdout()
     faulthandler.register(signal.SIGUSR2, file=answer, all_threads=False)
     try:
         _judge(given)
@@ -49,6 +43,4 @@ def _judge(given: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    os._exit(code)
+    leave(main())

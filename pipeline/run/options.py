@@ -24,6 +24,7 @@ from pipeline.stage import DraftStage, ImportStage
 from pipeline.stages import read_input, seed_rows
 
 SET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+SIZES = "evaluate.sizes"
 SEEDS_STAGE = re.compile(r"(\bstage: *)seed-tasks\b")
 
 
@@ -41,6 +42,7 @@ class Options:
     seeds: str | None = None
     settings: Sequence[str] = ()
     limit: int | None = None
+    sizes: str | None = None
     made_from: str | None = None
     until: str | None = None
     may_stall: bool = False
@@ -120,6 +122,8 @@ def _with_settings(options: Options, old: Path | None, settings: dict[str, Any])
         settings["import.path"] = options.input
     if options.inputs:
         settings["import.sets"] = named_sets(options.inputs)
+    if options.sizes is not None:
+        settings[SIZES] = _shares(options.sizes)
     settings |= {path: in_working_folder(settings[path]) for path in PATHS if path in settings}
     if isinstance(sets := settings.get("import.sets"), dict):
         settings["import.sets"] = {name: set_in_working_folder(one) for name, one in sets.items()}
@@ -146,6 +150,16 @@ def _with_settings(options: Options, old: Path | None, settings: dict[str, Any])
         name = first.name if has_rows else "import"
         settings[f"{name}.target" if is_generating else f"{name}.rows"] = options.limit
     return recipe.parse(text, where=where, settings=settings)
+
+
+def _shares(text: str) -> list[float]:
+    """The shares of `--sizes`: numbers between commas."""
+    try:
+        return [float(share) for share in text.split(",")]
+    except ValueError as error:
+        raise RecipeError(
+            f"--sizes {text}: write shares of the training rows between commas, as in 0.1,0.3,1."
+        ) from error
 
 
 def _begun(name: str, old: Path) -> dict[str, Any]:

@@ -13,12 +13,14 @@ from typing import Any, get_args
 
 from pipeline import manifest, seed_tasks, templates
 from pipeline.errors import InputError, Problems, RecipeError, SynthError
+from pipeline.extras import pip_line
 from pipeline.format_templates import FOLDER, FormatFile
 from pipeline.manifest import RunManifest, StageManifest
 from pipeline.recipe import Recipe, Step, WrongRecipeError
 from pipeline.run import places
 from pipeline.run.bases import check_base, find_bases
 from pipeline.run.columns import columns_of_steps
+from pipeline.run.evaluated import check_bases_fit, find_evaluated
 from pipeline.run.fine_tuning import check_fine_tuning
 from pipeline.run.folder import check_writable, existing_run
 from pipeline.run.formats import check_fields, find_formats
@@ -71,6 +73,7 @@ class Prepared:
     extent: dict[str, Any]
     decision: dict[str, Any]
     bases: dict[str, Model] = field(default_factory=dict)
+    evaluated: dict[str, Model] = field(default_factory=dict)
     is_replay: bool = False
 
     @property
@@ -148,6 +151,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     made = [(run, existing)] if existing is not None else []
     made += [(old, manifest.read(RunManifest, old / "run.json"))] if old is not None else []
     source = _source(options, found, folders, seeds, made, problems)
+    evaluated = find_evaluated(found, source, problems)
     check_offline(found, models, source, problems)
     check_abilities(found, models, problems, needed=needs_key)
     columns = columns_of_steps(found, source, problems)
@@ -160,7 +164,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     if masking.missing:
         problems.add(
             RecipeError(
-                f"mask needs {' and '.join(masking.missing)}: pip install 'synth[{EXTRA}]', or "
+                f"mask needs {' and '.join(masking.missing)}: {pip_line(EXTRA)}, or "
                 "mask other kinds."
             )
         )
@@ -171,11 +175,15 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
     roles = asked_roles(found)
     models = found_on_hub(models, before, may_fetch=roles if needs_key else ())
     bases = found_on_hub(bases, before, may_fetch=bases if options.needs_key else ())
-    for name, base in bases.items():
+    evaluated = found_on_hub(evaluated, before, may_fetch=evaluated if options.needs_key else ())
+    for name, base in ({f"{name}.base": one for name, one in bases.items()} | evaluated).items():
         if base.uri.hub and base.uri.folder:
-            check_base(f"{name}.base", Path(base.uri.folder))
+            check_base(name, Path(base.uri.folder))
+    check_bases_fit(evaluated)
     asked = {role: models[role] for role in roles}
-    settings = settings_of(found, _contents(prompts, formats, seeds, source, asked | bases))
+    settings = settings_of(
+        found, _contents(prompts, formats, seeds, source, asked | bases | evaluated)
+    )
     if existing is not None:
         path = None if source is None else source.path
         check_unchanged(run, existing, settings, source=path, other_versions=options.is_replay)
@@ -205,6 +213,7 @@ def prepare(options: Options, environment: Mapping[str, str] | None = None) -> P
         extent=settings.extent,
         decision=settings.decision,
         bases=bases,
+        evaluated=evaluated,
         is_replay=options.is_replay,
     )
 
@@ -250,7 +259,7 @@ def _check_packages(found: Recipe, problems: Problems) -> None:
             if find_spec(package) is None:
                 problems.add(
                     RecipeError(
-                        f"{step.name}: {what} needs {package}: pip install 'synth[{extra}]', or "
+                        f"{step.name}: {what} needs {package}: {pip_line(extra)}, or "
                         f"leave it out with --set {step.name}.{what}=false."
                     )
                 )
@@ -266,7 +275,7 @@ def _check_classifiers(found: Recipe, problems: Problems) -> None:
             problems.add(RecipeError(f"{step.name} needs a model: --set {setting}=FOLDER."))
             continue
         if missing := [name for name in ("torch", "transformers") if find_spec(name) is None]:
-            needed = f"{setting} needs {', '.join(missing)}: pip install 'synth[train]'."
+            needed = f"{setting} needs {', '.join(missing)}: {pip_line('train')}."
             problems.add(RecipeError(needed))
         try:
             toxicity.classes_of(Path(named))

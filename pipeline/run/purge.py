@@ -24,18 +24,21 @@ from pipeline.counted import counted
 from pipeline.crashpoint import crashpoint
 from pipeline.durable import make_folder, sync_folder, sync_tree
 from pipeline.errors import InputError
+from pipeline.evaluate import report, results
 from pipeline.inspect import Run, open_run
 from pipeline.manifest import HALVES, FileEntry, Half, Part, RunManifest, StageManifest
+from pipeline.model_files import MODEL, PURGED_MODEL, REMOVED
 from pipeline.review import books
 from pipeline.run import card
 from pipeline.run.engines import LOGS
 from pipeline.run.folder import check_links
 from pipeline.run.lock import locked
 from pipeline.run.purge_masked import keys_told
+from pipeline.run.purge_model import check_model, has_learned_from
+from pipeline.run.results import METRICS, REPORT, results_of
 from pipeline.run.sets import sets_of
-from pipeline.run.training import MODEL
 from pipeline.schema import arrow_schema
-from pipeline.stage import FilterStage, RenderStage, Row, RowStage
+from pipeline.stage import EvaluateStage, FilterStage, RenderStage, Row, RowStage
 from pipeline.stages import STAGES
 from pipeline.teacher.blanking import PURGED, blank
 
@@ -52,8 +55,9 @@ class Purged:
     """What was taken out, and where copies may remain.
 
     `has_own_card` says that the data card was changed by hand and was left as it is,
-    `has_lost_models` that its tiny models, which had learned from the rows, were removed, `was_out`
-    that the rows were purged before, so that nothing was done.
+    `has_lost_models` that its tiny models, which had learned from the rows, were removed,
+    `has_lost_trained` that what it had trained was, `was_out` that the rows were purged before, so
+    that nothing was done.
     """
 
     rows: list[str]
@@ -62,16 +66,22 @@ class Purged:
     copies: list[str] = field(default_factory=list)
     has_own_card: bool = False
     has_lost_models: bool = False
+    has_lost_trained: bool = False
     was_out: bool = False
 
 
 def purge(
-    path: Path, *, row: str | None = None, sha256: str | None = None, descendants: bool = False
+    path: Path,
+    *,
+    row: str | None = None,
+    sha256: str | None = None,
+    descendants: bool = False,
+    model: bool = False,
 ) -> Purged:
     """Take a row out, by its id or by the SHA-256 of one of its texts.
 
     Raises `InputError` where neither is given or there is no such row, and where it has descendants
-    that are not to go too.
+    or a trained `model` has learned from it that are not to go too.
     """
     if row is None and sha256 is None:
         raise InputError(
@@ -91,6 +101,7 @@ def purge(
             wanted = _wanted(run, rows, row, sha256, descendants=descendants)
             if wanted <= _out(rows):
                 return Purged(sorted(wanted), was_out=True)
+            check_model(run, wanted, may_go=model)
             _prepare(run, rows, wanted)
         plan = json.loads((folder / "plan.json").read_bytes())
         return _carry_out(path, plan, lease.epoch)
@@ -164,6 +175,9 @@ def _prepare(run: Run, rows: pl.DataFrame, wanted: set[str]) -> None:
     parents = (
         dict(rows.select("row_id", "parent_id").iter_rows()) if "parent_id" in rows.columns else {}
     )
+    has_learned = [
+        state.index for state in run.stage_manifests if has_learned_from(run, state, wanted)
+    ]
     stays = {one for one in wanted if parents.get(one) not in wanted}
     files: list[str] = []
     keys: set[str] = set()
@@ -177,6 +191,8 @@ def _prepare(run: Run, rows: pl.DataFrame, wanted: set[str]) -> None:
             if state.exported is not None
             else _stage(run, state, wanted, lines, gone, keys, files)
         )
+        if state.index in has_learned:
+            new.measures = new.measures | {REMOVED: PURGED_MODEL}
         if new.exported is not None and before is not None:
             new = new.model_copy(update={"exported": before.kept})
         new.input_digest = _input_digest(new, before)
@@ -194,6 +210,7 @@ def _prepare(run: Run, rows: pl.DataFrame, wanted: set[str]) -> None:
         "files": files,
         "own_card": has_own_card,
         "models": (run.path / SCORER).is_dir(),
+        "trained": bool(has_learned),
     }
     sync_tree(folder)
     manifest.replace_bytes(folder / "plan.json", json.dumps(plan, indent=1).encode())
@@ -240,11 +257,14 @@ def _stage(
 def _measures(run: Run, state: StageManifest) -> dict[str, Any]:
     """What the stage says of the rows that are left, where its code still measures the same."""
     kind = next((kind for kind in STAGES if kind.name == state.stage), None)
-    if not isinstance(kind, RowStage | FilterStage | RenderStage) or kind.version != state.version:
+    measuring = RowStage | FilterStage | RenderStage | EvaluateStage
+    if not isinstance(kind, measuring) or kind.version != state.version:
         return state.measures
     if kind.measure is None:
         return state.measures
     kept = store.read_frame(_shards_now(run, state))
+    if isinstance(kind, EvaluateStage):  # of a curve the losses stay: they are no row's own
+        return state.measures | kind.measure(kept, kind.config.model_validate(state.settings))
     if isinstance(kind, FilterStage | RenderStage):
         return kind.measure(kept, kind.config.model_validate(state.settings))
     return kind.measure(kept)
@@ -343,6 +363,9 @@ def _write_run(
     """
     texts = dict(run.manifest.texts)
     new = run.manifest.model_copy(update={"data": data, "kept": states[-1].kept, "texts": texts})
+    if new.results:
+        new.results = [_results(run, states, files)]
+        texts[REPORT] = _sha256(folder / REPORT)
     card_there = run.path / CARD
     is_as_written = card_there.is_file() and texts.get(CARD) == _sha256(card_there)
     if is_as_written:
@@ -356,6 +379,16 @@ def _write_run(
     return card_there.is_file() and not is_as_written
 
 
+def _results(run: Run, states: list[StageManifest], files: list[str]) -> FileEntry:
+    """What the rows that are left come to, and the report of it."""
+    found = results_of(states, lambda state: _shards_now(run, state))
+    entry = _shard(run, METRICS, results.table(found), files)
+    text = report.render(found, run=run.path.name, kin=run.manifest.judge_family)
+    manifest.replace_bytes(run.path / FOLDER / REPORT, text.encode())
+    files.append(REPORT)
+    return entry.model_copy(update={"path": METRICS})
+
+
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -366,6 +399,7 @@ def _carry_out(path: Path, plan: dict[str, Any], epoch: int) -> Purged:
     done = Purged(rows=list(plan["rows"]), files=list(plan["files"]))
     done.has_own_card = bool(plan.get("own_card"))
     done.has_lost_models = bool(plan.get("models"))
+    done.has_lost_trained = bool(plan.get("trained"))
     journal = path / "journal.sqlite"
     if journal.is_file():
         done.replies = blank(journal, [bytes.fromhex(key) for key in plan["keys"]], epoch)
@@ -377,6 +411,9 @@ def _carry_out(path: Path, plan: dict[str, Any], epoch: int) -> Purged:
             crashpoint("purge_moved")
     if (path / SCORER).is_dir():  # its vocabulary holds words of the row, its weights learned them
         shutil.rmtree(path / SCORER)
+        sync_folder(path)
+    if done.has_lost_trained and (path / MODEL).is_dir():
+        shutil.rmtree(path / MODEL)
         sync_folder(path)
     done.copies = _copies(path)
     (folder / "plan.json").unlink()
@@ -391,8 +428,6 @@ def _copies(path: Path) -> list[str]:
     found = [str(one) for one in sorted(path.glob("export.*"))]
     said_by_servers = sorted((path / LOGS).glob("*"))
     found += [f"{one} (what a server said, which may quote)" for one in said_by_servers]
-    if (path / MODEL).is_dir():
-        found.append(f"{path / MODEL} (a model that learned from the rows: train another)")
     found += [f"{_near(one.path)} (a run that this one came from)" for one in run.ancestors[1:]]
     said = run.manifest.input or {}
     for source in (sets_of(said) or said).values():

@@ -19,9 +19,10 @@ from pipeline.durable import make_folder, sync_folder, sync_tree
 from pipeline.errors import DamagedError, SynthError
 from pipeline.inspect import Run, open_run
 from pipeline.manifest import HALVES, RunManifest, StageManifest
+from pipeline.model_files import MODEL, faults, trains
 from pipeline.review import books
 from pipeline.run.lock import locked
-from pipeline.stage import FilterStage, RenderStage
+from pipeline.stage import ComputedStage
 from pipeline.teacher import salvage
 from pipeline.teacher.journal import BESIDE, REPAIRED
 from pipeline.teacher.journal_reader import JournalReader
@@ -199,9 +200,12 @@ class _Repair:
             if parts is None and report.findings:
                 parts = 0
                 self.done.lines.append(report.findings[0])
+            if parts is None and trains(state) and (wrong := next(faults(self.run, state), None)):
+                parts = 0
+                self.done.lines.append(f"{': '.join(wrong)}: it is trained again.")
             if sure_rows is not None:
                 held = sum(part.next_slot <= sure_rows for part in state.parts)
-                if isinstance(stage.kind, FilterStage | RenderStage) or state.exported is not None:
+                if isinstance(stage.kind, ComputedStage) or state.exported is not None:
                     held = 0
                 parts = held if parts is None else min(held, parts)
             if parts is not None:
@@ -226,6 +230,8 @@ class _Repair:
 
     def _cut(self, state: StageManifest, parts: int) -> None:
         """List no part from the one numbered `parts` on, then put their shards away."""
+        if trains(state) and (self.run / MODEL).exists():
+            self._put_away(self.run / MODEL)
         gone = [part.half(half).path for part in state.parts[parts:] for half in HALVES]
         state.parts = state.parts[:parts]
         state.next_slot = state.parts[-1].next_slot if state.parts else 0

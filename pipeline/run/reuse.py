@@ -13,6 +13,7 @@ from pipeline import manifest, store
 from pipeline.durable import sync_folder, sync_tree
 from pipeline.errors import DamagedError
 from pipeline.manifest import StageManifest
+from pipeline.model_files import LISTED, MODEL, faults, trains
 from pipeline.run.context import Context
 from pipeline.run.prepare import Prepared
 from pipeline.stage import NOT_ASKED
@@ -32,7 +33,9 @@ def _is_same(state: StageManifest, prepared: Prepared, index: int) -> bool:
     """Whether a stage is whole, and what the run would make of it."""
     is_whole = state.complete and not state.dropped_by_reason.get(NOT_ASKED)
     is_meant = state.fingerprint == prepared.fingerprints[index]
-    return is_whole and is_meant and state.exported is None
+    assert prepared.old_run is not None
+    has_model = not trains(state) or (prepared.old_run / MODEL / LISTED).is_file()
+    return is_whole and is_meant and has_model and state.exported is None
 
 
 async def reuse(context: Context, index: int) -> None:
@@ -57,6 +60,8 @@ async def reuse(context: Context, index: int) -> None:
         for entry in (part.kept, part.dropped):
             if store.describe(copy / entry.path).sha256 != entry.sha256:
                 raise DamagedError(f"{old / entry.path} is not what its stage.json lists.")
+    if trains(state):
+        _copy_model(context, state)
     await _copy_records(context, name)
     for part in state.parts:
         part.journal = context.journal.committed
@@ -66,6 +71,17 @@ async def reuse(context: Context, index: int) -> None:
     new.parent.mkdir(exist_ok=True)
     copy.replace(new)
     sync_folder(new.parent)
+
+
+def _copy_model(context: Context, state: StageManifest) -> None:
+    """Copy what a stage trained, and look whether the copy is what its books list."""
+    assert context.prepared.old_run is not None
+    old, new = context.prepared.old_run / MODEL, context.prepared.run / MODEL
+    shutil.rmtree(new, ignore_errors=True)  # of a process that was cut off
+    shutil.copytree(old, new)
+    for where, what in faults(context.prepared.run, state):
+        raise DamagedError(f"{old.parent / where}: {what}.")
+    sync_tree(new)
 
 
 async def _copy_records(context: Context, stage: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar, get_args
 
 from pipeline.errors import Problems, RecipeError, SynthError, TeacherError
+from pipeline.extras import pip_line
 from pipeline.manifest import RunManifest
 from pipeline.recipe import Recipe
 from pipeline.run.source import Source
@@ -227,9 +228,7 @@ def check_abilities(
         if missing:
             named = f"{parsed.scheme}:{parsed.place}" if parsed.place else parsed.scheme
             problems.add(
-                RecipeError(
-                    f"the {role} {named} needs {', '.join(missing)}: pip install 'synth[train]'."
-                )
+                RecipeError(f"the {role} {named} needs {', '.join(missing)}: {pip_line('train')}.")
             )
 
 
@@ -244,8 +243,8 @@ def _check_vllm(model: Model, role: Role, problems: Problems) -> None:
     if model.uri.hub and find_spec("huggingface_hub") is None:
         problems.add(
             RecipeError(
-                f"the {role} vllm:{model.uri.hub} needs huggingface_hub: pip install "
-                "'synth[train]', or name a folder."
+                f"the {role} vllm:{model.uri.hub} needs huggingface_hub: "
+                f"{pip_line('train')}, or name a folder."
             )
         )
 

@@ -26,8 +26,10 @@ import pyarrow.parquet as pq
 
 from pipeline import errors, manifest, redact, store
 from pipeline.errors import InterruptedRunError, SynthError
+from pipeline.model_files import DIGEST, MODEL, write_list
 from pipeline.recipe import Step
 from pipeline.run import model_card
+from pipeline.run.base_named import name_base
 from pipeline.run.context import Context
 from pipeline.run.engines import LOGS
 from pipeline.run.events import Message
@@ -40,8 +42,7 @@ from pipeline.terminal import safe
 from pipeline.train import sft_child
 from pipeline.train.settings import Config
 
-MODEL = "model"
-"""The folder of a run that holds what was trained."""
+CHILD = "pipeline.train.sft_child"
 BATCH = 2048
 ROWS = pa.schema(
     [
@@ -72,14 +73,14 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
     made_of.write_text(wanted, encoding="utf-8")
     staging = context.run / ".staging" / "train"
     staging.mkdir(parents=True, exist_ok=True)
-    _write_rows(context, step, staging / "rows.parquet")
+    write_rows(context, step, staging / "rows.parquet")
     base = context.prepared.bases.get(step.name)
     given = {
         "base": _folder_of(base),
         "named": base.uri.place if base is not None else None,
         "rows": str(staging / "rows.parquet"),
         "out": str(out.resolve()),
-        "config": _config(step.config),
+        "config": given_config(step.config),
         "seed": context.prepared.recipe.settings.seed,
         "keys": redact.remembered(),
     }
@@ -92,7 +93,7 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
     elif step.config.distributed is not None and step.config.distributed.by_hand:
         raise _to_be_started(step, given)
     else:
-        heard = _said(given, log, context.ending)
+        heard = said_by(CHILD, given, log, context.ending)
     for said in heard:
         if "verdicts" in said:
             verdicts = said["verdicts"]
@@ -125,18 +126,22 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
         run=context.run.name,
         rows=str(folder.state.input_digest),
     )
+    name_base(out / "adapter", base)
     manifest.replace_bytes(out / "README.md", card.encode())
     for name in ("adapter", "full", "merged"):  # where PEFT leaves a form that nobody has filled in
         if (out / name).is_dir():
             (out / name / "README.md").write_text(card, encoding="utf-8")
+    passing = (sft_child.JOB, sft_child.OUTCOME)
+    digest = write_list(out, without=passing)
+    folder.state.measures = (folder.state.measures or {}) | {DIGEST: digest}
     publish_verdicts(context, step, folder, frame, step.stage.writes)
     context.seal(folder, total, total)
-    for name in (sft_child.JOB, sft_child.OUTCOME):
+    for name in passing:
         (out / name).unlink(missing_ok=True)
     shutil.rmtree(staging)  # the rows once more, in a place that a purge does not look into
 
 
-def _config(config: Config) -> dict[str, Any]:
+def given_config(config: Config) -> dict[str, Any]:
     """The settings as a process takes them, which may be started in another folder."""
     found = config.model_dump(mode="json")
     if config.plain is not None:
@@ -161,7 +166,7 @@ def _folder_of(base: Model | None) -> str | None:
     return None if base is None else str(Path(base.uri.folder).resolve())
 
 
-def _write_rows(context: Context, step: Step, path: Path) -> None:
+def write_rows(context: Context, step: Step, path: Path) -> None:
     """One row of the stage before after the other, as it is learned."""
     assert isinstance(step.stage, TrainStage)
     seed = context.prepared.recipe.settings.seed
@@ -194,8 +199,10 @@ def _batched(rows: Iterator[Row]) -> Iterator[list[Row]]:
         yield batch
 
 
-def _said(given: dict[str, Any], log: Path, ending: Ending) -> Iterator[dict[str, Any]]:
-    """What the process says, one thing after the other, until it has ended well.
+def said_by(
+    module: str, given: dict[str, Any], log: Path, ending: Ending
+) -> Iterator[dict[str, Any]]:
+    """What a process of a module says, one thing after the other, until it has ended well.
 
     Raises the error that it ended with, and `InterruptedRunError` once a signal has come.
     """
@@ -203,7 +210,7 @@ def _said(given: dict[str, Any], log: Path, ending: Ending) -> Iterator[dict[str
     places = [str(Path(errors.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     with log.open("ab") as file:
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pipeline.train.sft_child", str(os.getpid())],
+            [sys.executable, "-P", "-m", module, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=file,
@@ -215,7 +222,8 @@ def _said(given: dict[str, Any], log: Path, ending: Ending) -> Iterator[dict[str
         child.stdin.write(json.dumps(given))
         child.stdin.close()
     heard: SimpleQueue[str | None] = SimpleQueue()
-    threading.Thread(target=_listen, args=(child, heard), daemon=True).start()
+    listening = threading.Thread(target=_listen, args=(child, heard), daemon=True)
+    listening.start()
     try:
         while True:
             ending.check()
@@ -237,12 +245,14 @@ def _said(given: dict[str, Any], log: Path, ending: Ending) -> Iterator[dict[str
     finally:
         child.kill()
         child.wait()
+        listening.join()  # at the end of what was said
 
 
 def _listen(child: subprocess.Popen[str], heard: SimpleQueue[str | None]) -> None:
     assert child.stdout is not None
-    for line in child.stdout:
-        heard.put(line)
+    with child.stdout:
+        for line in child.stdout:
+            heard.put(line)
     heard.put(None)
 
 
@@ -254,6 +264,6 @@ def _fallen(code: int, log: Path) -> SynthError:
     if code == -signal.SIGKILL:
         how += ", as the system does where memory runs out"
     return SynthError(
-        f"the process that trains ended with {how}. It said last:{said}\n"
+        f"the process that works on a model ended with {how}. It said last:{said}\n"
         f"All that it said is in {log}."
     )

@@ -14,6 +14,7 @@ from pipeline.stages import (
     dedup,
     difficulty,
     embed,
+    evaluate,
     evolve,
     export,
     instances,
@@ -35,6 +36,7 @@ from pipeline.stages import (
     teacher_tag,
     toxicity,
     unnatural,
+    win_rate,
 )
 from pipeline.stages import filter as filter_stage
 from pipeline.stages import format as format_stage
@@ -72,5 +74,7 @@ STAGES: tuple[Stage, ...] = (
     order.STAGE,
     format_stage.STAGE,
     sft.STAGE,
+    evaluate.STAGE,
+    win_rate.STAGE,
     export.STAGE,
 )

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.errors import RecipeError
+from pipeline.extras import pip_line
 
 PACKAGE = "choix"
-MISSING = "a leaderboard of more than two answers needs choix: pip install 'synth[elo]'."
+MISSING = f"a leaderboard of more than two answers needs choix: {pip_line('elo')}."
 PRIOR = 0.5
 """Wins of each over each other that are counted beside the real ones: one more tie a pair. Who won
 all comparisons, or was never compared with some, has a finite rating by it; among hundreds of

@@ -44,6 +44,9 @@ def arguments(
     every = min((stopping and stopping.every) or max(steps // 10, 1), steps)
     processes = sharing.state().num_processes
     device_batch = sharing.device_batch(config, processes)
+    in_16_bits = is_bf16(config)
+    # what is trained stays whole, and FSDP takes weights of one kind alone
+    holds_16_bits = in_16_bits and config.method != "full" and config.distributed is None
     return SFTConfig(
         output_dir=str(folder),
         max_steps=steps,
@@ -60,7 +63,8 @@ def arguments(
         packing=config.packing,
         neftune_noise_alpha=config.neftune_alpha,
         gradient_checkpointing=config.checkpointing,
-        bf16=is_bf16(config),
+        bf16=in_16_bits,
+        model_init_kwargs={"dtype": "bfloat16" if holds_16_bits else "float32"},
         use_cpu=not has_gpu,
         dataloader_pin_memory=has_gpu,
         eval_strategy="steps" if n_measured else "no",

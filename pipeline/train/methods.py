@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.train.arguments import is_bf16
 from pipeline.train.groups import Bottleneck
 from pipeline.train.settings import BOTTLENECKS, Config
 
@@ -169,5 +170,5 @@ def quantization(config: Config) -> Any:  # noqa: ANN401 - of transformers, or n
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16 if config.bf16 else torch.float32,
+        bnb_4bit_compute_dtype=torch.bfloat16 if is_bf16(config) else torch.float32,
     )

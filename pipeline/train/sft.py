@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import InputError
 from pipeline.train import curve, sharing, tiny
 from pipeline.train.arguments import arguments, is_bf16
+from pipeline.train.checks import about_context, check_kind, check_room, check_rows
 from pipeline.train.curve import Tell
 from pipeline.train.encoding import ANSWERS, Encoded, Encoder
 from pipeline.train.loading import loading
@@ -81,8 +82,10 @@ def run(job: Job, tell: Tell) -> None:
     _quiet()
     sharing.check(job.config)
     rows = pq.read_table(job.rows).to_pylist()
+    check_rows(rows)
     with sharing.first_before_others():
         base = job.base or _tiny(job, rows, tell)
+    check_kind(base)
     tokenizer = _tokenizer(base)
     most = _context(base, job.config)
     _check_layers(base, job.config)
@@ -100,7 +103,7 @@ def run(job: Job, tell: Tell) -> None:
     if not to_train:
         raise InputError(
             f"of {len(rows)} rows none is left to train on: "
-            f"{_reasons(verdicts) or 'all are held out'}. Raise sft.max_length where they are cut."
+            f"{_reasons(verdicts) or 'all are held out'}. {about_context(rows, encoder, most)}"
         )
     pieces = None
     if (plain := job.config.plain) is not None:
@@ -155,7 +158,7 @@ def _tiny(job: Job, rows: Sequence[dict[str, Any]], tell: Tell) -> Path:
     tell({"said": "The base is 'tiny', a small model made for this run; it shows the way only."})
     trained = [row["turns"] for row in rows if not row["held_out"]]
     texts = [turn["content"] for turns in trained for turn in turns if turn["content"]]
-    size = tiny.Size()
+    size = tiny.Size(tied=False)
     tokenizer = tiny.make_tokenizer(texts, size)
     model = tiny.make_model(tokenizer, size, job.seed)
     answers = [
@@ -256,6 +259,7 @@ def _train(
     metrics = job.out / CURVE
     dataset = _dataset(plan.examples)
     longest = max(len(one.ids) for one in plan.examples)
+    check_room(base, config, longest)
     if config.packing:
         plan.packs = len(pack_dataset(dataset, longest))
     steps = plan.steps(config.batch, config.max_steps)

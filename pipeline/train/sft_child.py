@@ -18,7 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import redact, signals
+from pipeline import signals
+from pipeline.child_process import given_work, leave, own_stdout
 from pipeline.errors import SynthError
 
 JOB, OUTCOME = "job.json", "outcome.json"
@@ -36,10 +37,7 @@ def main() -> int:
         if os.environ.get(OURS):
             signals.leave_to(os.getppid())
         return _train(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    signals.leave_to(int(sys.argv[1]))
-    given: dict[str, Any] = json.load(sys.stdin)
-    for key in given.pop("keys"):
-        redact.remember(key)
+    given = given_work()
     if given["config"]["processes"] == 1:
         return _train(given)
     return _launch(write(given), given["config"]["processes"])
@@ -78,8 +76,7 @@ def _launch(job: Path, processes: int) -> int:
 
 def _train(given: dict[str, Any]) -> int:
     is_first = os.environ.get("RANK", "0") == "0"
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+    answer = own_stdout()
     told: list[dict[str, Any]] = []
 
     def tell(said: dict[str, Any]) -> None:
@@ -116,6 +113,4 @@ def _train(given: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    os._exit(code)
+    leave(main())

@@ -1,4 +1,4 @@
-"""A small causal language model, made from a configuration: no download, 200,000 weights.
+"""A small causal language model made from a configuration: no download, 200,000 or 340,000 weights.
 
 It measures difficulty where no model is named, and stands in for a real one wherever only the
 machinery matters. Byte-level BPE, so that any text can be written; a chat template with generation
@@ -27,12 +27,18 @@ TEMPLATE = (
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large: words in the vocabulary, width, layers, and the most tokens that are read."""
+    """How large: words in the vocabulary, width, layers, and the most tokens that are read.
+
+    `tied` says that a token is read and written by the same weights. A model that is pre-trained on
+    answers alone pushes all other tokens away, and where it is tied reads them as one and the same:
+    nothing that it is told can be learned afterwards.
+    """
 
     vocabulary: int = 2048
     width: int = 64
     layers: int = 2
     context: int = 512
+    tied: bool = True
 
 
 def make_tokenizer(texts: Iterable[str], size: Size) -> PreTrainedTokenizerFast:
@@ -77,7 +83,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast, size: Size, seed: int) -> Pre
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
-        tie_word_embeddings=True,
+        tie_word_embeddings=size.tied,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

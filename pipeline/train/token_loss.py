@@ -63,7 +63,7 @@ def conversation_losses(
         n = sum(len(answer) for _, answer in measured)
         cut = sum(len(example.answer) for example in answers) - n
         halves.append((*both, n, cut))
-    sums = iter(_sums(model, passes))
+    sums = iter(summed_losses(model, passes))
     found = []
     for given, alone, n, cut in halves:
         shown = sum(len(ids) for ids, _ in given + alone)
@@ -80,8 +80,8 @@ def _fit(example: Example, context: int) -> list[int]:
     return list(example.answer[: max(context - len(example.prompt), 0)])
 
 
-def _sums(model: PreTrainedModel, sequences: Sequence[Pass]) -> list[float]:
-    """The summed loss of the tokens that count, a pass each."""
+def summed_losses(model: PreTrainedModel, sequences: Sequence[Pass]) -> list[float]:
+    """The summed loss of the tokens that count, in nats, a pass each."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -103,12 +103,12 @@ def _sums(model: PreTrainedModel, sequences: Sequence[Pass]) -> list[float]:
                     labels[row, start:end] = ids[row, start:end]
             logits = model(
                 input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
-            ).logits
+            ).logits  # virtual tokens of an adapter have theirs before
             wanted = labels[:, 1:].to(device)
             is_answer = wanted != -100
             lost = torch.zeros(wanted.shape, dtype=torch.float64, device=device)
             lost[is_answer] = cross_entropy(
-                logits[:, :-1][is_answer].float(), wanted[is_answer], reduction="none"
+                logits[:, -width:-1][is_answer].float(), wanted[is_answer], reduction="none"
             ).double()
             for at, total in zip(batch, lost.sum(dim=1).tolist(), strict=True):
                 found[at] = total

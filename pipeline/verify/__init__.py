@@ -19,10 +19,12 @@ from pipeline.status import holder
 from pipeline.verify.finished import (
     check_export,
     check_inputs,
+    check_results,
     check_reviews,
     check_run_manifest,
 )
 from pipeline.verify.journal import check_journal
+from pipeline.verify.model import check_model
 from pipeline.verify.report import Report
 from pipeline.verify.stage import CountedStage
 
@@ -74,7 +76,9 @@ def recount(path: str | Path) -> Report:
         check_run_manifest(run, report)
         check_export(run, counted, report)
         check_inputs(run, report)
+        check_results(run, report)
         check_reviews(run, report)
+    check_model(run, report)
     return report
 
 

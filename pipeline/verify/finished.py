@@ -7,9 +7,12 @@ import hashlib
 import polars as pl
 import pyarrow as pa
 
+from pipeline import store
 from pipeline.errors import DamagedError
+from pipeline.evaluate import results
 from pipeline.inspect import Run
 from pipeline.review import books
+from pipeline.run.results import results_of
 from pipeline.stages import export
 from pipeline.verify import shard
 from pipeline.verify.report import Report
@@ -78,6 +81,19 @@ def check_export(run: Run, counted: list[CountedStage], report: Report) -> None:
                     f"data/{form}/{side}-*.parquet",
                     f"{len(found)} rows, not the {len(ids)} that {source.state.folder} has for it",
                 )
+
+
+def check_results(run: Run, report: Report) -> None:
+    """`evaluation/`: the results are what the rows of the stages come to."""
+    for entry in run.manifest.results:
+        names = results.SCHEMA.names
+        held = shard.read(run.path, entry.path, entry, results.SCHEMA, names, report)
+        if held is None or report.findings:
+            continue  # rows that are damaged come to nothing
+        states = run.stage_manifests
+        found = results_of(states, lambda state: store.shards(run.path / state.folder, state))
+        if not held.equals(results.table(found)):
+            report.find(entry.path, "not what the rows of the run come to")
 
 
 def _with_sides(rows: pl.DataFrame, seed: int, config: export.Config) -> pl.DataFrame:

@@ -14,8 +14,8 @@ from pipeline.inspect import Run
 from pipeline.manifest import HALVES, FileEntry, Half, Part, StageManifest
 from pipeline.stage import (
     ChainStage,
+    ComputedStage,
     DraftStage,
-    FilterStage,
     ImportStage,
     RenderStage,
     RowStage,
@@ -192,7 +192,7 @@ class CountedStage:
             return
         received = before.state.kept
         if (
-            isinstance(self.kind, FilterStage | RenderStage)
+            isinstance(self.kind, ComputedStage)
             and self.state.input_digest != before.state.kept_digest
         ):
             if is_finished:

@@ -92,6 +92,11 @@ def test_two_runs_stand_side_by_side(small_run: Path, tmp_path: Path) -> None:
     assert len(second["rows"]) == 150
 
 
+def test_two_runs_of_one_name_are_told_apart(small_run: Path) -> None:
+    runs = unpacked(page.render([open_run(small_run), open_run(small_run)], most_rows=10))["runs"]
+    assert [one["name"] for one in runs] == ["run (1)", "run (2)"]
+
+
 def test_nothing_of_the_data_is_html(tmp_path: Path) -> None:
     text = page.render([open_run(hostile_run(tmp_path))])
     static, _, _ = text.partition('<script type="text/plain"')

@@ -386,8 +386,8 @@ def test_packages_that_are_missing_are_named_before_anything_runs(
 
     with pytest.raises(RecipeError) as error:
         prepare(options("mask=all", "clean.personal_data=true"), {})
-    assert "mask needs phonenumbers and stdnum: pip install 'synth[clean]'" in str(error.value)
-    assert "clean: personal_data needs stdnum: pip install 'synth[clean]'" in str(error.value)
+    assert "mask needs phonenumbers and stdnum: pip install '.[clean]'" in str(error.value)
+    assert "clean: personal_data needs stdnum: pip install '.[clean]'" in str(error.value)
     assert prepare(options("mask=[email, secrets, ip_address]"), {}).masking
     flag = "clean.personal_data={action: flag, kinds: [email, ip_address]}"
     assert prepare(options(flag), {}).columns[-1][-1] == "personal_data"

@@ -1,6 +1,8 @@
 """`synth run sft`: rows in, a model out; what is refused; what a kill or a signal leaves."""
 
+import functools
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -12,9 +14,10 @@ import pytest
 
 pytest.importorskip("trl", reason="the extra 'train' is not installed")
 
+from pipeline.verify import recount, verify
 from tests.run import books
 from tests.security.command import environment, line, synth
-from tests.soaked import soaked
+from tests.soaked import REASON, SOAK, soaked
 
 FEW = ("--set", "sft.max_steps=12", "--set", "sft.save_every=2", "--set", "sft.batch=8")
 
@@ -113,17 +116,102 @@ def test_the_same_command_again_does_nothing_and_verify_finds_it_whole(
     assert synth("verify", str(trained)).returncode == 0
 
 
-def test_rows_are_kept_once_and_a_purge_names_the_model_that_learned_from_them(
-    trained: Path, tmp_path: Path
-) -> None:
+def copied(trained: Path, tmp_path: Path) -> Path:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
+    return run
+
+
+def test_rows_are_kept_once_and_a_purge_takes_the_model_that_learned_from_them(
+    rows: Path, trained: Path, tmp_path: Path
+) -> None:
+    run = copied(trained, tmp_path)
     assert not list((run / ".staging").iterdir())
-    row = books.rows(run, "sft")[0]["row_id"]
-    done = synth("purge", str(run), "--row", row)
+    kept = books.rows(run, "sft")
+    learned, held_out = (
+        next(row["row_id"] for row in kept if row["held_out"] is is_out) for is_out in (False, True)
+    )
+    done = synth("purge", str(run), "--row", held_out)  # its loss was measured, no more
     assert done.returncode == 0, done.stderr
-    assert f"{run}/model (a model that learned from the rows" in done.stdout.decode()
-    assert synth("verify", str(run)).returncode == 0
+    assert (run / "model").is_dir()
+    before = books.all_files(run)
+    done = synth("purge", str(run), "--row", learned)
+    assert done.returncode == 2
+    assert f"{run}/model has learned from it, and goes with it: take --model" in str(done.stderr)
+    after = books.all_files(run)
+    assert {n: b for n, b in after.items() if n != "lock"} == {
+        n: b for n, b in before.items() if n != "lock"
+    }
+    done = synth("purge", str(run), "--row", learned, "--model")
+    assert done.returncode == 0, done.stderr
+    assert f"synth run sft --input {run} --out NEW trains another" in done.stdout.decode()
+    assert not (run / "model").exists()
+    done = synth("verify", str(run))
+    assert done.returncode == 0, done.stderr
+    assert b"model/ is not there any more: a purge took it away" in done.stdout + done.stderr
+    again = synth(*command(rows, run))
+    assert b"a model in" not in again.stderr
+
+
+def test_a_file_of_a_model_that_was_changed_or_lost_is_found(trained: Path, tmp_path: Path) -> None:
+    run = copied(trained, tmp_path)
+    assert verify(run).findings == []
+    weights = run / "model" / "adapter" / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert found(run).startswith("model/adapter/adapter_model.safetensors: SHA-256 is ")
+    weights.write_bytes(whole[:-1])
+    assert found(run) == (
+        f"model/adapter/adapter_model.safetensors: {len(whole) - 1} bytes, {len(whole)} are listed"
+    )
+    weights.unlink()
+    assert found(run).endswith("adapter_model.safetensors: listed, and cannot be read: "
+                               "No such file or directory")  # fmt: skip
+    weights.write_bytes(whole)
+    listed = run / "model" / "files.json"
+    listed.write_text(listed.read_text().replace("adapter/", "elsewhere/"))
+    assert found(run) == "model/files.json: it is not what the run wrote"
+    shutil.rmtree(run / "model")
+    assert found(run) == "model/files.json: cannot be read: No such file or directory"
+
+
+def found(run: Path) -> str:
+    """The one thing that is wrong with a run."""
+    (finding,) = recount(run).findings
+    return finding
+
+
+def test_a_model_goes_along_where_a_stage_is_taken_over(
+    rows: Path, trained: Path, tmp_path: Path
+) -> None:
+    new = tmp_path / "new"
+    done = synth("run", "sft", "--from", str(trained), "--out", str(new), *FEW)
+    assert done.returncode == 0, done.stderr
+    assert b"The base is 'tiny'" not in done.stderr, "nothing was trained again"
+    ours, theirs = (
+        {path.relative_to(run): path.read_bytes() for path in (run / "model").rglob("*.*")}
+        for run in (new, trained)
+    )
+    assert ours == theirs
+    assert verify(new).findings == []
+
+
+def test_a_damaged_model_is_put_aside_by_a_repair_and_trained_again(
+    rows: Path, trained: Path, tmp_path: Path
+) -> None:
+    run = copied(trained, tmp_path)
+    weights = run / "model" / "adapter" / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(b"damaged")
+    done = synth("repair", str(run))
+    assert done.returncode == 0, done.stderr
+    assert b"adapter_model.safetensors: 7 bytes" in done.stdout
+    assert not (run / "model").exists()
+    assert (run / "before-repair-1/model/adapter/adapter_model.safetensors").is_file()
+    done = synth(*command(rows, run), timeout=180, variables={"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    assert weights.read_bytes() == whole
+    assert verify(run).findings == []
 
 
 def curve(run: Path) -> list[tuple[int, float]]:
@@ -245,4 +333,70 @@ def test_rows_of_which_none_can_be_learned_end_the_run_before_a_step(tmp_path: P
     source.write_text('{"instruction": "Add.", "output": ""}\n' * 3)
     done = synth(*command(source, tmp_path / "run"), timeout=120)
     assert done.returncode == 2
-    assert "none is left to train on: no_answer 3" in done.stderr.decode()
+    assert "none of 3 rows has an answer to learn. Where answers have" in done.stderr.decode()
+
+
+def refused(folder: Path, given: list[dict[str, object]], *more: str) -> str:
+    """What is said of rows that nothing can be learned from; no base is made, and none loaded."""
+    path = folder / "given.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in given))
+    done = synth(*command(path, folder / "run", *more), variables={"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 2, done.stderr
+    assert not (folder / "run/model/adapter").exists()
+    assert not list((folder / "run").glob("model/checkpoints/*"))
+    return done.stderr.decode()
+
+
+long = functools.partial(pytest.param, marks=pytest.mark.skipif(not SOAK, reason=REASON))
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"asked": "a", "told": "b"}, "its fields 'asked', 'told' have no shape that is known"),
+        long({"instruction": "Say it."}, "none of 1 rows has an answer to learn. Where answers"),
+        long({"instruction": "Say it.", "output": 3}, "there is no row to train on: those that"),
+        long({"messages": "hello"}, "there is no row to train on: those that were"),
+    ],
+)
+def test_a_missing_or_wrong_column_is_said(
+    tmp_path: Path, row: dict[str, object], told: str
+) -> None:
+    said = refused(tmp_path, [row])
+    assert told in said
+    assert said.count("synth: ") == 1
+    assert "The base is 'tiny'" not in said
+
+
+def test_a_context_shorter_than_the_shortest_row_is_said(trained: Path, tmp_path: Path) -> None:
+    row = {"instruction": "Say something that is rather long, please.", "output": "No."}
+    base = f"sft.base={trained / 'model' / 'base'}"
+    more = ("--set", base, "--set", "sft.max_length=8", "--set", "sft.validation=0")
+    said = refused(tmp_path, [row], *more)
+    assert "prompt_fills_the_context 1. The base and sft.max_length let 8 tokens of a row" in said
+    assert re.search(r"be read, and the shortest row has \d\d\.", said)
+
+
+@pytest.mark.parametrize("part", ["adapter", "base"])
+def test_a_base_that_is_none_or_cannot_chat_is_said(
+    trained: Path, tmp_path: Path, part: str
+) -> None:
+    folder = Path(shutil.copytree(trained / "model" / part, tmp_path / part))
+    for name in ("chat_template.jinja", "tokenizer_config.json"):
+        (folder / name).unlink(missing_ok=True)
+    row = {"instruction": "Say it.", "output": "It."}
+    said = refused(tmp_path, [row], "--set", f"sft.base={folder}")
+    told = {"adapter": "is an adapter: name the base that it was", "base": "has no chat template"}
+    assert told[part] in said
+
+
+def test_a_plan_says_what_would_be_trained(rows: Path, trained: Path, tmp_path: Path) -> None:
+    base = trained / "model" / "base"
+    said = synth("plan", *command(rows, tmp_path / "run", "--set", f"sft.base={base}")[1:])
+    text = said.stdout.decode()
+    assert "* sft: about 57 rows to train on and 3 held out, 12 steps of 8 rows, method" in text
+    trainable = books.stage_json(trained, "sft")["measures"]["trainable"]
+    assert f"weights, and {trainable:,} numbers beside them are trained" in text
+    assert re.search(r"at least \d+ MiB in bfloat16, as on a GPU, or \d+ MiB in float32", text)
+    without = synth("plan", *command(rows, tmp_path / "run")[1:]).stdout.decode()
+    assert "no base is named (sft.base): a tiny one is made for the run" in without

@@ -102,5 +102,5 @@ def test_without_the_package_the_line_to_install_it_is_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "choix", None)
-    with pytest.raises(RecipeError, match=r"pip install 'synth\[elo\]'"):
+    with pytest.raises(RecipeError, match=r"pip install '\.\[elo\]'"):
         leaderboard([Outcome("a", "b", "a")])

@@ -157,7 +157,7 @@ def test_a_missing_package_is_refused_with_the_line_that_installs_it(
     wanted = Options(
         "clean", out=str(tmp_path / "run"), input=str(rows), settings=["clean.language=true"]
     )
-    with pytest.raises(RecipeError, match=r"pip install 'synth\[clean\]'"):
+    with pytest.raises(RecipeError, match=r"pip install '\.\[clean\]'"):
         prepare(wanted)
     assert not (tmp_path / "run").exists()
 

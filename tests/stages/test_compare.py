@@ -299,6 +299,6 @@ def test_a_leaderboard_without_its_package_is_refused_before_anybody_is_asked(
 ) -> None:
     monkeypatch.setattr("pipeline.run.prepare.find_spec", lambda name: None)
     given = answers | {"judge": f"openai:j@{server.url}", "out": str(tmp_path / "run")}
-    with pytest.raises(RecipeError, match=r"pip install 'synth\[elo\]'"):
+    with pytest.raises(RecipeError, match=r"pip install '\.\[elo\]'"):
         prepare(Options(settings=[NAMED], **given))
     assert server.history("request") == []

@@ -85,7 +85,7 @@ def test_a_package_that_is_missing_is_said_with_what_to_install(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preparing, "find_spec", lambda name: None)
-    with pytest.raises(RecipeError, match=r"needs sklearn: pip install 'synth\[quality\]'"):
+    with pytest.raises(RecipeError, match=r"needs sklearn: pip install '\.\[quality\]'"):
         prepare(options(folder, "run"))
     assert Config.model_validate({"labelled": False}).labelled is None
 

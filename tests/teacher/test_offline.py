@@ -312,3 +312,19 @@ def test_importing_the_teacher_is_quick_and_brings_only_the_standard_library() -
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_of_two_texts_the_one_with_more_of_a_right_answer_is_preferred() -> None:
+    rng = Random(4)
+    won = Counter[str]()
+    for _ in range(100):
+        task = grammar.draft(rng)
+        source, right = task.family.instance(task.slots, rng)
+        values = {"instruction": task.instruction, "input": source}
+        for first, second, best in ((right, "Nothing.", "A"), ("Nothing.", right, "B")):
+            said = answer("prefer", {**values, "first": first, "second": second}, rng).text
+            won[f"{best} {said.splitlines()[0]}"] += 1
+    assert won["A A"] > 80
+    assert won["B B"] > 75
+    other = {"instruction": "Was ist das?", "input": "", "first": "a", "second": "b"}
+    assert answer("prefer", other, rng).text == REFUSAL

@@ -211,7 +211,7 @@ def test_without_the_extra_the_line_to_install_it_is_said(
     given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.run.roles.find_spec", lambda name: None)
-    with pytest.raises(RecipeError, match=r"pip install 'synth\[train\]'"):
+    with pytest.raises(RecipeError, match=r"pip install '\.\[train\]'"):
         prepare(Options(out=str(tmp_path / "run"), **given), {})
 
 

@@ -256,5 +256,5 @@ def test_without_the_extra_the_line_to_install_it_is_said(
     home: Path, given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.run.roles.find_spec", lambda name: None)
-    with pytest.raises(RecipeError, match=r"the scorer hf:some-org/some.model needs .*synth\[tr"):
+    with pytest.raises(RecipeError, match=r"the scorer hf:some-org/some.model needs .*\.\[tr"):
         prepare(Options(out=str(tmp_path / "run"), scorer=f"hf:{NAME}", **given))

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed (synth[train])")
+torch = pytest.importorskip("torch", reason="needs the extra 'train'")
 
 from pipeline.teacher.answer_passes import given_passes  # noqa: E402 - torch has to be there first
 from pipeline.train import tiny  # noqa: E402 - torch has to be there first

@@ -1,4 +1,4 @@
-"""Write the instruction that a text of the grammar answers, and rate an instruction with a text."""
+"""Write the instruction that a text of the grammar answers; rate and compare such answers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pipeline.teacher.offline.families import FAMILIES
 from pipeline.teacher.offline.family import Family
 from pipeline.teacher.offline.phrasing import Phrasing, parse
 from pipeline.teacher.offline.reply import REFUSAL, Answer
+from pipeline.teacher.offline.solving import solve
 from pipeline.teacher.offline.whole_tasks import filled
 
 SAMPLES = 16  # answers of each family from which the words that they share are learnt
@@ -26,6 +27,10 @@ CUT_RATE = 0.01
 # of a reply to "rate-pair"
 OFF_BY_ONE_RATE = 0.08
 NO_NUMBER_RATE = 0.015
+# of a reply to "prefer"
+FIRST_RATE = 0.04  # whatever stands first, so that some verdicts turn with the order
+NO_VERDICT_RATE = 0.01
+AS_NEAR = 0.02
 
 WORD = re.compile(r"\w+")
 WHOLE = re.compile(r"(?<![\d.])[1-9]\d*(?!\d|\.\d)")
@@ -70,6 +75,23 @@ def rate_pair(values: Mapping[str, Any], rng: Random) -> Answer:
     if chance > 1 - NO_NUMBER_RATE:
         return Answer(GROUNDS[rating], "stop")
     return Answer(f"{GROUNDS[rating]}\nScore: {rating}", "stop")
+
+
+def prefer(values: Mapping[str, Any], rng: Random) -> Answer:
+    """Which of two texts is nearer to the answer of the grammar; a task of others is refused."""
+    task = grammar.recognise(values["instruction"])
+    if task is None:
+        return Answer(REFUSAL, "stop")
+    right = solve(task, values["input"] or "", rng) or task.family.instance(task.slots, rng)[1]
+    wanted = _counts(right)
+    first, second = (_f1(wanted, _counts(values[name])) for name in ("first", "second"))
+    if rng.random() < NO_VERDICT_RATE:
+        return Answer("Both answers have something to say for them.", "stop")
+    if rng.random() < FIRST_RATE or first > second + AS_NEAR:
+        return Answer(f"A\nIt has {first:.2f} of the words of a right answer.", "stop")
+    if second > first + AS_NEAR:
+        return Answer(f"B\nIt has {second:.2f} of the words of a right answer.", "stop")
+    return Answer("Tie\nBoth have as many words of a right answer.", "stop")
 
 
 def family_of(output: str, rng: Random) -> Family | None:

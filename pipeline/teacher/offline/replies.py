@@ -98,5 +98,6 @@ TEMPLATES: dict[str, Callable[[Mapping[str, Any], Random], Answer]] = {
     "reformulate": whole_tasks.reformulate,
     "backtranslate": pairs.backtranslate,
     "rate-pair": pairs.rate_pair,
+    "prefer": pairs.prefer,
     "rate": rate,
 }

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline import redact
 from pipeline.errors import RecipeError
+from pipeline.extras import pip_line
 from pipeline.teacher.settings import BASE, VLLMSettings
 
 MODULE = "vllm.entrypoints.openai.api_server"
@@ -132,7 +133,7 @@ def check_installed(settings: VLLMSettings, role: str) -> None:
     version = asked.stdout.strip()
     if not version:
         raise RecipeError(
-            f"the {role} needs vLLM, and {python} has none: pip install 'synth[vllm]', or name the "
+            f"the {role} needs vLLM, and {python} has none: {pip_line('vllm')}, or name the "
             f"interpreter that has it with --set {named}=PATH."
         )
     if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < OLDEST:

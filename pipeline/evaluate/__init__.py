@@ -1,0 +1,1 @@
+"""What is measured of the answers of models: pure functions over texts and numbers."""
