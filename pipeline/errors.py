@@ -51,6 +51,12 @@ class TeacherError(SynthError):
     exit_code = 5
 
 
+class HubError(SynthError):
+    """The Hugging Face hub refuses for good: bad token, no right to write there."""
+
+    exit_code = 5
+
+
 class DamagedError(SynthError):
     """Something in the run directory is not what was written."""
 

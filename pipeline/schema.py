@@ -228,6 +228,11 @@ COLUMNS: dict[str, Column] = {
         pa.list_(pa.string()),
         "the kinds of secrets in the row's texts, where the rule flags; empty where none is",
     ),
+    "verdict": Column(
+        pa.string(), "what people said of the row (synth review): good, bad or unsure"
+    ),
+    "reviewer": Column(pa.string(), "who said so, all of them"),
+    "verdict_time": Column(pa.string(), "when the last of them did, ISO 8601"),
     "copies": Column(
         pa.int64(), "how many times the row stands in the mixture (mix), and so in data/"
     ),
@@ -270,6 +275,10 @@ COLUMNS: dict[str, Column] = {
 }
 
 DROP_COLUMNS = ("drop_reason", "drop_detail", "drop_ref", "drop_similarity")
+
+
+VERDICT_COLUMNS = ("verdict", "reviewer", "verdict_time")
+"""What `import` adds to the rows of a run that people have marked."""
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -111,6 +111,11 @@ SHOWN: tuple[tuple[str, str], ...] = (
     ),
     ("One file instead of a data set.", "synth export runs/demo --format jsonl"),
     (
+        "What would go to the Hugging Face hub; without `--dry-run` it goes, as one commit "
+        "(extra `hub`, below).",
+        "synth push runs/demo my-org/instructions --dry-run",
+    ),
+    (
         "Rate what is there, with a judge of its own, and keep the best.",
         "synth run curate --input runs/demo --judge offline --out runs/rated",
     ),

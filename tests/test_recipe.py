@@ -29,6 +29,10 @@ def builtin(name: str = "self-instruct", **settings: object) -> Recipe:
 
 GROUPS = {"bottleneck", "stopping", "curriculum", "plain", "phases", "distributed"}
 """Of `sft`: null, they say nothing of a run that was made before there were any."""
+CARD = "card"
+"""Of `export`, the same."""
+VERDICTS = "verdicts"
+"""Of `keep`."""
 
 
 def leaves(model: Settings, path: str = "") -> set[str]:
@@ -38,7 +42,7 @@ def leaves(model: Settings, path: str = "") -> set[str]:
         value = getattr(model, name)
         if isinstance(value, Settings):
             found |= leaves(value, f"{path}{name}.")
-        elif value is not None or f"{path}{name}" not in GROUPS | {"vllm"}:
+        elif value is not None or f"{path}{name}" not in {*GROUPS, CARD, VERDICTS, "vllm"}:
             found.add(f"{path}{name}")
     return found
 
@@ -84,6 +88,10 @@ def test_a_group_that_is_given_says_what_a_run_is_known_by() -> None:
     assert classified["curriculum.by"] == (DECISION, "rating")
     assert classified["plain.file"][0] == OPERATIONAL
     assert classified["phases"][0] == DECISION
+    config = by_name["export"].config.model_validate({CARD: {"license": "mit"}})
+    assert dict(recipe.classified_settings(config))["card.license"] == (DECISION, "mit")
+    config = by_name["keep"].config.model_validate({VERDICTS: {}})
+    assert dict(recipe.classified_settings(config))["verdicts.keep_unmarked"] == (DECISION, True)
 
 
 def test_a_setting_without_class_or_with_two_is_found() -> None:

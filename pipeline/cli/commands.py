@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pipeline import redact
-from pipeline.cli import differ, look, make, pages, tell, watch
+from pipeline.cli import differ, look, make, pages, people, tell, watch
 from pipeline.errors import StorageError, SynthError
 from pipeline.shortage import shortage
 from pipeline.terminal import safe
@@ -57,6 +57,8 @@ app.command("show")(look.show)
 app.command("why")(look.why)
 app.command("report")(pages.report)
 app.command("diff")(differ.diff)
+app.command("review")(people.review)
+app.command("push")(people.push)
 app.command("verify")(look.verify)
 app.command("repair")(make.repair)
 app.command("stages")(tell.stages)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import yaml
 
 from filters.decontaminate import read_benchmarks
 from pipeline import store, yaml_text
 from pipeline.errors import DamagedError
 from pipeline.manifest import FileEntry, RunManifest, StageManifest
 from pipeline.package_data import PROMPTS
+from pipeline.recipe import classified_settings
+from pipeline.run import card_header
+from pipeline.run.teacher_terms import terms_of
 from pipeline.seed_tasks import BUILTIN
-from pipeline.stages import decontaminate
+from pipeline.stage import OPERATIONAL
+from pipeline.stages import STAGES, decontaminate, export
 from pipeline.templates import parse
 from pipeline.terminal import shorten
 
@@ -25,6 +31,9 @@ SOURCES = 20
 LANGUAGE = r"^[a-z]{2,3}$"
 LANGUAGES = 50
 LONGEST = 200
+OUR_LICENCE = "apache-2.0"
+"""Of the seed tasks and the grammar that ship with synth."""
+IN_A_FOLDER = re.compile(r"([a-z]+:)?/(?:[^/]*/)*([^/]*)")
 TEMPLATE = PROMPTS / "dataset_card.md"
 
 
@@ -34,47 +43,68 @@ def render(
     stages: Sequence[StageManifest],
     files: Sequence[FileEntry],
     shards: Sequence[Path] | None = None,
+    ahead: Path | None = None,
 ) -> str:
     """The text of `data/README.md`, with the YAML header that the `datasets` package reads.
 
-    `shards` are those of the exported rows where they are not in their place yet.
+    `shards` are those of the exported rows where they are not in their place yet, and `ahead` is a
+    folder that holds exported files which are not.
     """
     template = parse(TEMPLATE.read_text(encoding="utf-8"), where=str(TEMPLATE))
     recipe = _recipe(run)
-    last = stages[-2]  # the export itself has no shards
+    last, of_export = stages[-2:]  # the export itself has no shards
+    config = export.Config.model_validate(of_export.settings)
+    said = config.card or export.Card()
     exported = store.shards(run / last.folder, last) if shards is None else shards
     writers = _writers(exported, last)
-    sources, has_teacher = _sources(exported, last)
+    sources, teachers, has_others = _sources(exported, last)
     seeds_sha256 = state.identity.get("seeds")
-    seeds = str(recipe.get("seeds", "builtin"))
+    has_our_seeds = bool(seeds_sha256) and str(recipe.get("seeds", "builtin")) == "builtin"
+    seeds = BUILTIN if has_our_seeds else Path(str(recipe.get("seeds", "")))
     rows = {
         side: sum(entry.rows for entry in files if entry.path.startswith(f"data/messages/{side}-"))
-        for side in ("train", "validation")
+        for side in card_header.SIDES
     }
+    licence = said.license or _licence(
+        sources, teachers, has_our_seeds=has_our_seeds, has_others=has_others
+    )
+    languages = _languages(exported, last) or [recipe.get("language", "en")]
+    header = card_header.render(
+        languages=languages,
+        licence=licence,
+        is_synthetic=bool(teachers),
+        categories=_categories(exported, last),
+        size=_size_category(sum(rows.values())),
+        files=files,
+        in_memory={entry.path: _in_memory(entry, run, ahead) for entry in files},
+        schemas=export.schemas(last.columns, config),
+    )
     return template.render(
         {
+            "header": header.rstrip("\n"),
             "recipe": state.recipe,
             "description": recipe.get("description", ""),
-            "languages": _languages(exported, last) or [recipe.get("language", "en")],
             "writers": [{"name": name, "rows": n} for name, n in writers],
             "has_offline": any(name == OFFLINE for name, _ in writers),
-            "seeds": (BUILTIN if seeds == "builtin" else Path(seeds)).name
-            if seeds_sha256
-            else None,
+            "seeds": seeds.name if seeds_sha256 else None,
+            "seeds_licence": OUR_LICENCE if has_our_seeds else _code(said.seeds_license),
             "seeds_sha256": seeds_sha256,
             "input": Path(state.input["path"]).name if state.input else None,
             "sources": sources,
             "scorer": state.identity.get("scorer.model"),
+            "licence": _code(licence),
+            "is_own_word": said.license is not None,
             "depends_on": _depends_on(
-                has_seeds=bool(seeds_sha256), has_sources=bool(sources), has_teacher=has_teacher
+                has_seeds=bool(seeds_sha256), has_sources=bool(sources), has_teacher=bool(teachers)
             ),
+            "terms": _terms(teachers),
             "judge": state.judge,
             "judged_by_teacher": state.judged_by_teacher,
             "teacher": state.teacher,
             "looked_for": _looked_for(state, stages),
             "rows": rows,
             "has_completion": any(entry.path.startswith("data/completion/") for entry in files),
-            "size": _size_category(sum(rows.values())),
+            "settings": _settings(state, stages, has_teacher=bool(teachers)),
             "stages": [
                 {
                     "name": stage.name,
@@ -85,8 +115,18 @@ def render(
                 }
                 for stage in stages
             ],
+            "limits": _limits(state, stages, languages, teachers),
         }
     )
+
+
+def _in_memory(entry: FileEntry, run: Path, ahead: Path | None) -> int:
+    """The bytes of an exported file as an Arrow table."""
+    path = run / entry.path
+    if ahead is not None and (ahead / entry.path).is_file():
+        path = ahead / entry.path
+    with store.opened(path) as file:
+        return sum(batch.nbytes for batch in file.iter_batches(batch_size=store.ROW_GROUP))
 
 
 def _recipe(run: Path) -> dict[str, Any]:
@@ -109,8 +149,8 @@ def _languages(shards: Sequence[Path], last: StageManifest) -> list[str]:
     named = store.read_frame(shards, ["language"]).drop_nulls()
     codes = named.filter(pl.col("language").str.contains(LANGUAGE))
     counts = codes.group_by("language").len().sort(["len", "language"], descending=[True, False])
-    codes_only = counts["language"].to_list()[:LANGUAGES]
-    return [f'"{code}"' if code == "no" else code for code in codes_only]  # no is false in YAML
+    found: list[str] = counts["language"].to_list()[:LANGUAGES]
+    return found
 
 
 def _writers(shards: Sequence[Path], last: StageManifest) -> list[tuple[str, int]]:
@@ -126,20 +166,28 @@ def _writers(shards: Sequence[Path], last: StageManifest) -> list[tuple[str, int
     return [(str(name), int(n)) for name, n in counts.iter_rows()]
 
 
-def _sources(shards: Sequence[Path], last: StageManifest) -> tuple[list[dict[str, object]], bool]:
-    """The sources that the exported rows name, each with its licence, and whether any is written.
+def _sources(
+    shards: Sequence[Path], last: StageManifest
+) -> tuple[list[dict[str, object]], list[str], bool]:
+    """The sources that the exported rows name, each with its licence; the teachers; whether others.
 
     Most rows first; of more than `SOURCES` the rest is one entry. What a row says is data: it comes
-    on one line, with no mark in it that ends a piece of code.
+    on one line, with no mark in it that ends a piece of code. The others are rows of which neither
+    a teacher nor a licence is named.
     """
     names = [name for name in ("source", "license", "teacher") if name in last.columns]
     if not shards or not names:
-        return [], False
+        return [], [], bool(shards)
     frame = store.read_frame(shards, names)
-    has_teacher = "teacher" in names and frame["teacher"].null_count() < frame.height
+    of_known = [pl.col(name).is_not_null() for name in names if name != "source"]
+    has_others = bool(frame.select((~pl.any_horizontal(pl.lit(False), *of_known)).any()).item())
+    teachers: list[str] = []
+    if "teacher" in names:
+        counted = frame["teacher"].drop_nulls().value_counts()
+        teachers = counted.sort(["count", "teacher"], descending=[True, False])["teacher"].to_list()
     by = [name for name in names if name != "teacher"]
     if not by:
-        return [], has_teacher
+        return [], teachers, has_others
     said = frame.filter(pl.any_horizontal(pl.col(by).is_not_null()))
     counts = said.group_by(by).len().sort(["len", *by], descending=[True, *(False for _ in by)])
     found: list[dict[str, object]] = [
@@ -153,7 +201,125 @@ def _sources(shards: Sequence[Path], last: StageManifest) -> tuple[list[dict[str
     ]
     if rest := int(counts["len"].slice(SOURCES).sum()):
         found.append({"name": None, "licence": None, "rows": rest, "more": counts.height - SOURCES})
-    return found, has_teacher
+    return found, teachers, has_others
+
+
+def _licence(
+    sources: Sequence[dict[str, object]],
+    teachers: Sequence[str],
+    *,
+    has_our_seeds: bool,
+    has_others: bool,
+) -> str | None:
+    """The licence of the whole, where it follows from what is known; else null.
+
+    It does where all rows are of one licence and no teacher wrote any, and where the offline
+    teacher wrote them all from the seed tasks that ship with synth.
+    """
+    named = {source["licence"] for source in sources}
+    if teachers:
+        is_ours = list(teachers) == [OFFLINE] and has_our_seeds and named <= {None}
+        return OUR_LICENCE if is_ours else None
+    is_one = len(named) == 1 and not has_others and all(not source["more"] for source in sources)
+    only = next(iter(named)) if is_one else None
+    return only if isinstance(only, str) else None
+
+
+def _terms(teachers: Sequence[str]) -> list[dict[str, str | None]]:
+    """What is known of the terms of each teacher but the one that ships with synth."""
+    found: list[dict[str, str | None]] = []
+    for name in teachers[:SOURCES]:
+        if name == OFFLINE:
+            continue
+        terms = terms_of(name)
+        known = {} if terms is None else {"said": terms.said, "read": terms.read}
+        family = None if terms is None else terms.family
+        found.append({"name": _code(name), "family": family, **known})
+    return found
+
+
+def _categories(shards: Sequence[Path], last: StageManifest) -> list[str]:
+    """The hub's names of what the rows are for: classification only where most rows are that."""
+    categories = ["text-generation"]
+    if shards and "is_classification" in last.columns:
+        share = store.read_frame(shards, ["is_classification"])["is_classification"].mean()
+        if isinstance(share, float) and share > 0.5:
+            categories.append("text-classification")
+    return categories
+
+
+def _settings(state: RunManifest, stages: Sequence[StageManifest], *, has_teacher: bool) -> str:
+    """The recipe as YAML: each stage with what was set otherwise than by default.
+
+    Left out is what does not reach a row (addresses, prices, concurrency); of a file or folder of
+    this machine its name alone stands there.
+    """
+    steps: list[dict[str, Any]] = []
+    for stage in stages:
+        kind = next((kind for kind in STAGES if kind.name == stage.stage), None)
+        given = stage.settings
+        if kind is not None and kind.version == stage.version:
+            default = kind.config()
+            silent = {p for p, (c, _) in classified_settings(default) if c is OPERATIONAL}
+            usual = default.model_dump(mode="json")
+            given = {
+                name: value
+                for name, value in stage.settings.items()
+                if name not in silent and value != usual.get(name)
+            }
+        own = {name: _without_folders(value) for name, value in given.items() if name != "card"}
+        steps.append({stage.name: own})
+    whole = {
+        "recipe": state.recipe,
+        "synth": state.synth,
+        "seed": state.identity.get("seed"),
+        **({"teacher": state.teacher} if has_teacher else {}),
+        "stages": steps,
+    }
+    return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True).replace("```", "~~~").strip()
+
+
+def _without_folders(value: Any) -> Any:  # noqa: ANN401 - any setting
+    """A setting without the folders of this machine that its texts name.
+
+    >>> _without_folders({"/home/me/own.py:short": ["hf:/models/small", "a/b"], "most": 3})
+    {'own.py:short': ['hf:small', 'a/b'], 'most': 3}
+    """
+    if isinstance(value, dict):
+        return {_without_folders(name): _without_folders(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_folders(one) for one in value]
+    if isinstance(value, str) and (found := IN_A_FOLDER.fullmatch(value)) is not None:
+        return f"{found[1] or ''}{found[2]}"
+    return value
+
+
+def _limits(
+    state: RunManifest,
+    stages: Sequence[StageManifest],
+    languages: Sequence[str],
+    teachers: Sequence[str],
+) -> list[str]:
+    """What this data set lacks, as far as the run can tell."""
+    names = {stage.stage for stage in stages}
+    rated = names & {"rate", "compare", "keep", "teacher-tag"}
+    found = []
+    if teachers:
+        found.append("What a teacher gets wrong, or leans to, is in the rows that it wrote.")
+    if state.judged_by_teacher:
+        found.append("The teacher rated what it had written itself: judges favour their own.")
+    elif not rated:
+        found.append("No judge has rated the rows.")
+    if decontaminate.STAGE.name not in names:
+        found.append("Prompts of benchmarks may be among the rows: nobody looked for them.")
+    looked_at = set(stages[-2].columns)
+    if not looked_at & {"masked", "personal_data"}:
+        found.append("Personal data and secrets were not looked for.")
+    if "toxicity" not in looked_at:
+        found.append("Toxic text was not looked for.")
+    if len(languages) == 1:
+        found.append(f"All rows are taken to be in one language ({languages[0]}).")
+    return found
 
 
 def _code(text: str | None) -> str | None:

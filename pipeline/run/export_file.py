@@ -20,11 +20,9 @@ from pipeline import store
 from pipeline.durable import replacing
 from pipeline.errors import RecipeError, StorageError
 from pipeline.inspect import Run, open_run
+from pipeline.review.cells import FORMULA_STARTS
 from pipeline.schema import arrow_schema
 from pipeline.stage import Row
-
-FORMULA_STARTS = frozenset("=+-@\t\r\n\0＝＋－＠")
-"""What makes a spreadsheet run a cell, or is stepped over by one (OWASP, "CSV injection")."""
 
 LINE_BREAKS = str.maketrans({mark: f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"})
 

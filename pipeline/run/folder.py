@@ -21,7 +21,7 @@ BEFORE_RUN_JSON = {"lock", ".staging", "inputs", "recipe.yaml"}
 """What a run writes before it says that it is one: all that a process killed then leaves."""
 
 OWN = (*sorted(BEFORE_RUN_JSON), "run.json", "stages", "data", ".index", "log.jsonl", "logs",
-       "model",
+       "model", "reviews",
        *(f"journal.sqlite{end}"
          for end in ("", "-wal", "-shm", "-journal", "-reserve", "-repaired")))  # fmt: skip
 """All that a run writes into its folder."""

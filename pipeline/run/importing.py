@@ -78,7 +78,7 @@ def _take_shards(context: Context, folder: StageFolder, source: Source, span: Sp
         at += table.num_rows
         if at > folder.next_slot and table.num_rows:
             kept = table.slice(max(folder.next_slot - at + table.num_rows, 0))
-            kept = context.masking.with_column(kept)
+            kept = context.masking.with_column(source.with_verdicts(kept))
             kept = renamed_table(kept, span.name, schema)
             folder.publish_tables(kept, none, next_slot=at, journal=0)
             context.tell(folder, span.total, at)

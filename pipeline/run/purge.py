@@ -28,6 +28,7 @@ from pipeline.evaluate import report, results
 from pipeline.inspect import Run, open_run
 from pipeline.manifest import HALVES, FileEntry, Half, Part, RunManifest, StageManifest
 from pipeline.model_files import MODEL, PURGED_MODEL, REMOVED
+from pipeline.review import books
 from pipeline.run import card
 from pipeline.run.engines import LOGS
 from pipeline.run.folder import check_links
@@ -199,6 +200,7 @@ def _prepare(run: Run, rows: pl.DataFrame, wanted: set[str]) -> None:
         states.append(new)
         before = new if state.exported is None else before
     data = [_data_file(run, entry, wanted, files) for entry in run.manifest.data]
+    files += books.without(run, wanted, folder)
     has_own_card = _write_run(run, states, data, folder, files)
     kinds = run.manifest.identity.get("mask") or []
     keys |= {key.hex() for key in keys_told(run.path, kinds)}
@@ -367,7 +369,7 @@ def _write_run(
     card_there = run.path / CARD
     is_as_written = card_there.is_file() and texts.get(CARD) == _sha256(card_there)
     if is_as_written:
-        text = card.render(run.path, new, states, data, _shards_now(run, states[-2]))
+        text = card.render(run.path, new, states, data, _shards_now(run, states[-2]), folder)
         (folder / CARD).parent.mkdir(parents=True, exist_ok=True)
         manifest.replace_bytes(folder / CARD, text.encode())
         files.append(CARD)
@@ -434,6 +436,7 @@ def _copies(path: Path) -> list[str]:
     return [
         *found,
         "runs made from this one (--from, --input), and models that were trained on it",
+        "sheets that  synth review  wrote, reports, what  synth push  put on the hub",
         "backups, copies of data/, and whatever the teacher's provider keeps",
     ]
 

@@ -20,6 +20,7 @@ from pipeline.errors import DamagedError, SynthError
 from pipeline.inspect import Run, open_run
 from pipeline.manifest import HALVES, RunManifest, StageManifest
 from pipeline.model_files import MODEL, faults, trains
+from pipeline.review import books
 from pipeline.run.lock import locked
 from pipeline.stage import ComputedStage
 from pipeline.teacher import salvage
@@ -91,6 +92,7 @@ class _Repair:
         self._put_away_broken_stages()
         found = open_run(self.run)
         self._mend_journal(found)
+        self._mend_reviews()
         self._take_back(found)
         self._reopen(found.manifest)
 
@@ -125,6 +127,28 @@ class _Repair:
         except (SynthError, OSError):
             return False
         return True
+
+    def _mend_reviews(self) -> None:
+        """Verdicts of people that are not as they were read are put away, and their sheet named."""
+        folder = self.run / books.FOLDER
+        try:
+            there = books.books(self.run)
+        except DamagedError:
+            self._put_away(folder)
+            self.done.lines.append(f"{books.FOLDER}/ cannot be read: read all sheets again.")
+            return
+        whole = [entry for entry in there.files if is_whole(self.run, entry)]
+        names = {self.run / books.LIST, *(self.run / entry.path for entry in whole)}
+        for path in sorted(set(folder.glob("*")) - names):
+            self._put_away(path)
+        for entry in there.files:
+            if entry not in whole:
+                self.done.lines.append(
+                    f"{entry.path} is lost: read the sheet with SHA-256 {entry.sheet} again."
+                )
+        if len(whole) < len(there.files):
+            kept = there.model_copy(update={"files": whole})
+            manifest.replace(self.run / books.LIST, kept)
 
     def _mend_journal(self, found: Run) -> None:
         path, new = self.run / JOURNAL, self.run / f"{JOURNAL}{REPAIRED}"

@@ -5,13 +5,18 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import manifest, store
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import manifest, schema, store
 from pipeline.errors import InputError
 from pipeline.manifest import RunManifest, StageManifest
+from pipeline.review import books
 from pipeline.run.inputs import text
 from pipeline.run.inputs.columns import (
     COLUMNS,
@@ -23,7 +28,7 @@ from pipeline.run.inputs.columns import (
     unreadable,
 )
 from pipeline.run.inputs.files import TEXT, InputFile, fingerprint, input_files, licence_beside
-from pipeline.schema import DROP_COLUMNS, in_order
+from pipeline.schema import DROP_COLUMNS, VERDICT_COLUMNS, in_order
 from pipeline.stage import Drop, Row
 from pipeline.stages import read_input
 from pipeline.stages.input_shapes import OF_EVERY_SHAPE, Shape, of_every_shape, recognise
@@ -41,7 +46,8 @@ class Source:
 
     `is_columns` says that the columns which are read hold texts alone, so that no row needs a dict,
     `taken_from` names the run, this one or the one it is made from, that has taken the shards in,
-    `left_out` the fields of files that no row takes in.
+    `left_out` the fields of files that no row takes in, `verdicts` what people said of rows of a
+    run.
     """
 
     path: Path
@@ -57,6 +63,21 @@ class Source:
     how: Reading | None = None
     taken_from: Path | None = None
     left_out: tuple[str, ...] = ()
+    verdicts: pl.DataFrame | None = field(default=None, compare=False, repr=False)
+
+    def with_verdicts(self, table: pa.Table) -> pa.Table:
+        """Rows of a run with what people said of them, where they said something."""
+        if self.verdicts is None:
+            return table
+        ids = pl.DataFrame({"row_id": pl.Series(table["row_id"].to_pylist(), dtype=pl.String)})
+        found = ids.join(self.verdicts, on="row_id", how="left", maintain_order="left")
+        for name in VERDICT_COLUMNS:
+            values = found[name].to_arrow().cast(schema.COLUMNS[name].type)
+            if name in table.column_names:  # said in a run before
+                values = pc.coalesce(values, table[name])
+                table = table.drop_columns([name])
+            table = table.append_column(name, values)
+        return table
 
     @property
     def config(self) -> Config:
@@ -329,4 +350,9 @@ def _open_run(run: Path, stage: str | None, config: Config) -> Source:
     found = manifest.read(StageManifest, run / folder / "stage.json")
     shards = tuple(store.shards(run / folder, found))
     columns = tuple(name for name in found.columns if name not in DROP_COLUMNS)
-    return Source(run, columns, found.kept_digest, found.kept, config.rows, shards)
+    said = books.verdicts(run)
+    if not said.height:
+        return Source(run, columns, found.kept_digest, found.kept, config.rows, shards)
+    columns = in_order((*columns, *VERDICT_COLUMNS))
+    stands_for = f"{found.kept_digest} {books.digest(run)}"
+    return Source(run, columns, stands_for, found.kept, config.rows, shards, verdicts=said)

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from pipeline.stage import DECISION, ExportStage, Row, StageConfig
+from pipeline.stage import DECISION, ExportStage, Row, Settings, StageConfig
 from pipeline.stages.conversations import whole_conversation
 from pipeline.stages.finetune_encoding import END, encode, rewrite_colon
 
@@ -36,19 +36,28 @@ CARRIED = "curriculum"
 READ_TOO = ("messages", "copies", CARRIED)
 
 
+class Card(Settings):
+    """What the card says that the run cannot know: the licence of the whole, and of own seeds."""
+
+    license: Annotated[str | None, Field(min_length=1, max_length=100), DECISION] = None
+    seeds_license: Annotated[str | None, Field(min_length=1, max_length=100), DECISION] = None
+
+
 class Config(StageConfig):
     """Settings of `export`: the share of root tasks that goes to validation, and other forms.
 
     `completion` writes prompts and completions too, laid out as Self-Instruct does: each row in a
     layout that is drawn for it, or all in a fixed one; `end` closes each completion (null:
     <|endoftext|>). Of a share of rows, `colon_rewrite`, the input loses the name of its field in
-    these, of one half there: it damages addresses and ratios, so that it is off.
+    these, of one half there: it damages addresses and ratios, so that it is off. `card` is what the
+    card in `data/` says of licences.
     """
 
     validation: Annotated[float, Field(ge=0, lt=1), DECISION] = 0.05
     completion: Annotated[Literal["drawn", "fixed"] | None, DECISION] = None
     end: Annotated[str | None, DECISION] = None
     colon_rewrite: Annotated[float | None, Field(ge=0, le=1), DECISION] = None
+    card: Card | None = None
 
 
 DEFAULT = Config()

@@ -20,6 +20,7 @@ from pipeline.verify.finished import (
     check_export,
     check_inputs,
     check_results,
+    check_reviews,
     check_run_manifest,
 )
 from pipeline.verify.journal import check_journal
@@ -76,6 +77,7 @@ def recount(path: str | Path) -> Report:
         check_export(run, counted, report)
         check_inputs(run, report)
         check_results(run, report)
+        check_reviews(run, report)
     check_model(run, report)
     return report
 

@@ -8,8 +8,10 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline import store
+from pipeline.errors import DamagedError
 from pipeline.evaluate import results
 from pipeline.inspect import Run
+from pipeline.review import books
 from pipeline.run.results import results_of
 from pipeline.stages import export
 from pipeline.verify import shard
@@ -125,3 +127,18 @@ def check_inputs(run: Run, report: Report) -> None:
             continue
         if found != digest:
             report.find(name, "not what the run was made with: its SHA-256 differs")
+
+
+def check_reviews(run: Run, report: Report) -> None:
+    """`reviews/`: every sheet that was read is there as it was written, and nothing else."""
+    try:
+        listed = books.books(run.path).files
+    except DamagedError as error:
+        report.find(books.LIST, str(error))
+        return
+    for entry in listed:
+        shard.read(run.path, entry.path, entry, books.SCHEMA, ("row_id",), report)
+    names = {books.LIST, *(entry.path for entry in listed)}
+    for path in sorted((run.path / books.FOLDER).glob("*")):
+        if (name := path.relative_to(run.path).as_posix()) not in names:
+            report.find(name, f"{books.LIST} does not list it")

@@ -21,9 +21,19 @@ from tests.run import books
 ROW = {"row_id": "a", "root_id": "r", "instruction": "Do it.", "input": "this", "output": "done"}
 LOAD = """
 import sys
-from datasets import load_dataset
+from datasets import Features, load_dataset
+from huggingface_hub import DatasetCard
+card = DatasetCard.load(sys.argv[1] + "/README.md").data.to_dict()
+named = {info["config_name"]: info for info in card["dataset_info"]}
 for name in ((), ("messages",), ("alpaca",)):
     data = load_dataset(sys.argv[1], *name, cache_dir=sys.argv[2])
+    info = named["".join(name) or "messages"]
+    features = Features._from_yaml_list(info["features"])
+    for side in info["splits"]:
+        found = data[side["name"]]
+        assert (found.features, found.num_rows) == (features, side["num_examples"]), side
+        assert found.info.splits[side["name"]].num_bytes == side["num_bytes"], side
+    assert list(data) == [side["name"] for side in info["splits"]], list(data)
     print(*name, {side: (data[side].num_rows, data[side].column_names) for side in data})
 """
 
@@ -194,7 +204,7 @@ def test_the_card_names_the_languages_that_rows_are_tagged_with(
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     run_synth(tmp_path / "run", recipe="curate", input=str(tmp_path / "rows.jsonl"))
     card = (tmp_path / "run/data/README.md").read_text("utf-8")
-    assert card.startswith("---\nlanguage:\n- zh\n- en\ntask_categories:\n")
+    assert card.startswith("---\nlanguage:\n- zh\n- en\nlicense: unknown\ntask_categories:\n")
 
 
 def test_the_card_names_a_few_of_many_sources(run_synth: RunSynth, tmp_path: Path) -> None:

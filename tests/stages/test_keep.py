@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.stages.keep import Config, judge
+from pipeline.stages.keep import Config, columns, judge
 
 RATINGS = st.lists(st.none() | st.sampled_from([0, 2.5, 3, 3.5, 4, 4.5, 5.0]), max_size=30)
 
@@ -76,3 +76,31 @@ def test_a_share_keeps_at_least_one_row_and_loses_none_to_binary_numbers() -> No
 def test_a_number_and_a_share_at_once_are_refused() -> None:
     with pytest.raises(ValidationError, match="two ways"):
         Config.model_validate({"keep_top": 3, "keep_share": 0.5})
+
+
+def by_people(said: list[str | None], **settings: object) -> list[str | None]:
+    frame = pl.DataFrame(
+        {"row_id": [str(n) for n in range(len(said))], "verdict": said, "rating": 4.0},
+        schema_overrides={"verdict": pl.String},
+    )
+    return judge(frame, Config.model_validate(settings))["reason"].to_list()
+
+
+def test_what_people_said_decides_and_ratings_only_where_they_are_set_too() -> None:
+    said = ["good", "bad", "unsure", None]
+    assert by_people(said, verdicts={}) == [None, "marked_bad", None, None]
+    assert by_people(said, verdicts={"drop": ["bad", "unsure"], "keep_unmarked": False}) == [
+        None, "marked_bad", "marked_unsure", "not_marked"
+    ]  # fmt: skip
+    low = [None, "marked_bad", None, None]
+    assert by_people(said, verdicts={}, keep_at_least=4) == low
+    assert by_people(said, verdicts={}, keep_at_least=4.5) == [
+        "rated_low", "marked_bad", "rated_low", "rated_low"
+    ]  # fmt: skip
+
+
+def test_only_what_decides_is_read() -> None:
+    assert columns(Config()) == ("row_id", "rating")
+    assert columns(Config.model_validate({"verdicts": {}})) == ("row_id", "verdict")
+    both = Config.model_validate({"verdicts": {}, "keep_top": 3})
+    assert columns(both) == ("row_id", "rating", "verdict")
