@@ -23,6 +23,7 @@ from filters.novelty import Nearest, NoveltyIndex, Verdicts, novelty
 from filters.novelty.index import Engine
 from filters.novelty.words import Vocabulary
 from filters.rouge import Rule, Tokens, f_measure, is_duplicate, tokens
+from tests.soaked import REASON, SOAK
 
 Verdict = tuple[bool, int, int]  # accepted, nearest entry, LCS
 
@@ -232,6 +233,7 @@ def test_numpy_answers_while_the_compiler_is_at_work(tmp_path: Path) -> None:
     assert compared(tmp_path).endswith("ScanSearch 1")  # read, not compiled
 
 
+@pytest.mark.skipif(not SOAK, reason=REASON)
 def test_two_processes_compile_at_once_and_a_third_reads_what_they_left(tmp_path: Path) -> None:
     with ThreadPoolExecutor() as pool:
         both = [*pool.map(compared, [tmp_path] * 2)]
@@ -240,6 +242,7 @@ def test_two_processes_compile_at_once_and_a_third_reads_what_they_left(tmp_path
     assert not [*tmp_path.rglob("*.tmp.*")]
 
 
+@pytest.mark.skipif(not SOAK, reason=REASON)
 def test_compiled_code_is_read_from_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     cache, home = tmp_path / "cache", tmp_path / "home"
     source, clean = Path(novelty_package.__file__).parents[1], shutil.ignore_patterns("__pycache__")

@@ -288,6 +288,7 @@ def test_a_base_that_the_hub_has_not_is_named_as_it_was_given(rows: Path, tmp_pa
     assert "sft.base=nobody/nothing: there is no such folder here" in done.stderr.decode()
 
 
+@pytest.mark.skipif(not SOAK, reason=REASON)
 def test_what_was_trained_by_hand_is_taken_in_by_the_same_command(
     rows: Path, tmp_path: Path
 ) -> None:
