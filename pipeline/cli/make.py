@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import sys
 from pathlib import Path
@@ -199,6 +200,7 @@ def _work(prepared: Prepared, listener: Listener) -> RunManifest:
         listener(Message(said_of_kin(kin)))
     if prepared.is_finished:
         return execute(prepared, listener)
+    gc.freeze()  # what was imported stays: it is not to be gone through again and again
     log = progress.to_log(prepared.run / "log.jsonl")
     try:
         state = execute(prepared, to_all(listener, log))

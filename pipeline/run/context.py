@@ -40,7 +40,7 @@ from pipeline.usage import priced
 if TYPE_CHECKING:
     from pipeline.run.engines import Engines
 
-TELL_EVERY_S = 0.25
+TELL_EVERY_S = 0.5
 NOTE_EVERY_S = 1.0
 
 
@@ -177,7 +177,7 @@ class Context:
         of: str = "",
         now: bool = False,
     ) -> None:
-        """Say how far a stage is, at most four times a second unless `now`.
+        """Say how far a stage is, at most twice a second unless `now`.
 
         `of` is what is counted where that is not rows.
 
