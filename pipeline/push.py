@@ -21,6 +21,7 @@ import polars as pl
 from pipeline import redact, yaml_text
 from pipeline.counted import counted
 from pipeline.errors import DamagedError, HubError, InputError, InterruptedRunError, RecipeError
+from pipeline.extras import pip_line
 from pipeline.inspect import Run, open_run
 from pipeline.schema import DROP_COLUMNS
 from pipeline.teacher.blanking import PURGED
@@ -177,7 +178,7 @@ def push(parcel: Parcel, repository: str, *, is_public: bool = False) -> str:
         from huggingface_hub.utils.tqdm import disable_progress_bars
     except ImportError as error:
         raise RecipeError(
-            "synth push takes the package huggingface_hub: pip install 'synth[hub]'."
+            f"synth push takes the package huggingface_hub: {pip_line('hub')}."
         ) from error
     if not sys.stderr.isatty():
         disable_progress_bars()

@@ -276,7 +276,7 @@ def test_without_the_package_the_extra_is_named(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(RecipeError, match=r"pip install 'synth\[hub\]'"):
+    with pytest.raises(RecipeError, match=r"pip install '\.\[hub\]'"):
         push(pack(small_run), NAME)
 
 

@@ -281,7 +281,10 @@ def _row_lines(row: dict[str, Any], width: int, *, full: bool) -> Iterator[str]:
         facts += [("dropped", f"{row['drop_reason']}{detail}"), ("it met", row["drop_ref"])]
     facts += [(name, row.get(name)) for name in (*TEXTS, "reasoning")]
     facts.append(("final answer", row.get("final_answer")))
-    facts += [(f"by {one['model']}", one["answer"]) for one in row.get("evaluations") or ()]
+    facts += [
+        (safe(f"by {one['model']}", keep_lines=False), one["answer"])
+        for one in row.get("evaluations") or ()
+    ]
     facts += [
         (name.replace("_", " "), f"{row[name]:.6g}")
         for name in ("rating", "pair_rating", "perplexity", "ifd")

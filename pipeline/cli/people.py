@@ -52,7 +52,10 @@ def review(
     run: RunArgument,
     sample: Annotated[int, typer.Option("--sample", min=1, help="So many rows at most.")] = 200,
     stage: Annotated[
-        str | None, typer.Option("--stage", help="What this stage kept and dropped; else all.")
+        str | None,
+        typer.Option(
+            "--stage", help="What this stage kept and dropped, also with --read; else all."
+        ),
     ] = None,
     pairs: Annotated[
         bool, typer.Option("--pairs", help="Two answers to one instruction, which is better.")
@@ -74,7 +77,7 @@ def review(
 
     found = open_run(run)
     if read is not None:
-        _read(found, read, reviewer)
+        _read(found, read, reviewer, stage)
         return
     kind: sheet.Kind = "pair" if pairs else "row"
     rows = sheet.draw(found, kind, sample, seed, stage)
@@ -88,7 +91,7 @@ def review(
     )
 
 
-def _read(run: Run, path: Path, reviewer: str | None) -> None:
+def _read(run: Run, path: Path, reviewer: str | None, stage: str | None) -> None:
     """Take a marked sheet in, and say how far all that was marked agrees."""
     from pipeline.review import agreement, books, sheet
     from pipeline.run.folder import check_links
@@ -96,7 +99,7 @@ def _read(run: Run, path: Path, reviewer: str | None) -> None:
 
     if run.manifest.status != "finished":
         raise InputError(f"{run.path} is not finished: its rows may still change. Finish it first.")
-    marks = sheet.read(path, run, reviewer)
+    marks = sheet.read(path, run, reviewer, stage)
     if not marks:
         raise InputError(f"{path} has no verdict: fill in the column verdict.")
     with locked(run.path):

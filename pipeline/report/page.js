@@ -174,7 +174,7 @@
         button.addEventListener("click", () => open(row));
         item.append(button, ` ${(row.instruction || "").slice(0, 200)}`);
       } else {
-        const text = others[run][id];
+        const text = Object.hasOwn(others[run], id) ? others[run][id] : undefined;
         item.append(element("strong", id), text === undefined ? "" : ` ${text}`);
       }
       return item;

@@ -76,6 +76,8 @@ def ended(run: Run, stage: str | None = None) -> pl.DataFrame:
         frames.append(
             frame.with_columns(stage=pl.lit(name), is_kept=pl.lit(half == "kept")).collect()
         )
+    if not frames:
+        raise InputError(f"{run.path} has published no rows yet: there is nothing to mark.")
     found = pl.concat([frame for frame in frames if "row_id" in frame.columns], how="diagonal")
     missing = [name for name in COLUMNS if name not in found.columns]
     return found.with_columns(pl.lit(None, pl.String).alias(name) for name in missing)
@@ -146,15 +148,16 @@ def write(folder: Path, rows: pl.DataFrame, kind: Kind, seed: int) -> list[Path]
     return paths
 
 
-def read(path: Path, run: Run, reviewer: str | None = None) -> list[Mark]:
+def read(path: Path, run: Run, reviewer: str | None = None, stage: str | None = None) -> list[Mark]:
     """The marks of a sheet, all checked against the run; rows without a verdict give none.
 
+    A sheet of a `stage` is checked against what that kept and dropped.
     Raises one `InputError` that names line and column of all that is wrong, `MOST_PROBLEMS` at
     most: ids that the run has not, texts that are not its own, words that are no verdict.
     """
     kind, lines = _lines(path)
     ids = {row["row_id"] for _, row in lines}
-    rows = ended(run).filter(pl.col("row_id").is_in(list(ids)))
+    rows = ended(run, stage).filter(pl.col("row_id").is_in(list(ids)))
     known = {row["row_id"]: row for row in rows.iter_rows(named=True)}
     problems: list[str] = []
     marks: list[Mark] = []

@@ -50,6 +50,7 @@ async def run_evaluate_stage(context: Context, index: int, step: Step) -> None:
     folder = open_computed(context, index, step)
     total = context.input_rows()
     if folder.state.complete:
+        shutil.rmtree(context.run / FOLDER / WORK, ignore_errors=True)  # a kill may have left it
         context.done.append(folder.state)
         return
     work = _work_folder(context, folder)

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import errors, manifest, redact, store
+from pipeline.durable import sync_tree
 from pipeline.errors import InterruptedRunError, SynthError
 from pipeline.model_files import DIGEST, MODEL, write_list
 from pipeline.recipe import Step
@@ -133,6 +134,7 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
             (out / name / "README.md").write_text(card, encoding="utf-8")
     passing = (sft_child.JOB, sft_child.OUTCOME)
     digest = write_list(out, without=passing)
+    sync_tree(out)
     folder.state.measures = (folder.state.measures or {}) | {DIGEST: digest}
     publish_verdicts(context, step, folder, frame, step.stage.writes)
     context.seal(folder, total, total)
@@ -214,7 +216,8 @@ def said_by(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=file,
-            text=True,
+            encoding="utf-8",
+            errors="replace",  # a launcher of other libraries' prints there too
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))},
         )
     assert child.stdin is not None

@@ -16,6 +16,7 @@ the mixture, `phases` are those that take it. Needs no polars.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -325,11 +326,22 @@ def _settle(model: Any) -> None:  # noqa: ANN401 - PEFT's
     model.train()
 
 
+def _take_out_parts(checkpoints: Path) -> None:
+    """Remove checkpoints that a kill cut off: the trainer writes its state as their last file."""
+    for folder in checkpoints.glob("checkpoint-*"):
+        try:
+            json.loads((folder / "trainer_state.json").read_bytes())
+        except (OSError, ValueError):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _go_on(trainer: Any, config: Config, checkpoints: Path, metrics: Path, steps: int) -> None:  # noqa: ANN401 - TRL's
     """Train from the last checkpoint there is; where no step is left, take what it holds."""
     from transformers import TrainerState
     from transformers.trainer_utils import get_last_checkpoint
 
+    with sharing.first_before_others():
+        _take_out_parts(checkpoints)
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None  # type: ignore[no-untyped-call]
     if last is None:
         with sharing.first_before_others():

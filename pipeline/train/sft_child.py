@@ -20,6 +20,7 @@ from typing import Any
 
 from pipeline import signals
 from pipeline.child_process import given_work, leave, own_stdout
+from pipeline.durable import sync_tree
 from pipeline.errors import SynthError
 
 JOB, OUTCOME = "job.json", "outcome.json"
@@ -106,6 +107,7 @@ def _train(given: dict[str, Any]) -> int:
         tell({"error": type(error).__name__, "text": str(error)})
         return error.exit_code
     if is_first:
+        sync_tree(job.out)  # who finds the outcome finds the files
         new = job.out / f"{OUTCOME}.new"
         new.write_text(json.dumps(told), encoding="utf-8")
         new.replace(job.out / OUTCOME)

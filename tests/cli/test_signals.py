@@ -15,6 +15,7 @@ import pytest
 from pipeline.signals import ENDING
 from tests.run import books
 from tests.security.command import environment, line
+from tests.soaked import soaked
 
 DEADLINE_S = 90
 ENDING_BITS = sum(1 << (number - 1) for number in ENDING)
@@ -114,11 +115,11 @@ def curate(source: Path, out: Path) -> list[str]:
 
 @pytest.mark.parametrize("reached", [
     "stages/01-import/kept/part-00003.parquet",
-    "stages/02-filter/stage.json",
-    "stages/02-filter/kept/part-00002.parquet",
-    "stages/03-clean/stage.json",
+    soaked("stages/02-filter/stage.json"),
+    soaked("stages/02-filter/kept/part-00002.parquet"),
+    soaked("stages/03-clean/stage.json"),
     "stages/04-dedup/stage.json",
-    "data/alpaca",
+    soaked("data/alpaca"),
 ])  # fmt: skip
 def test_stages_without_a_teacher_end_and_go_on(
     curated: tuple[Path, Path], tmp_path: Path, reached: str

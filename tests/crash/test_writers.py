@@ -11,6 +11,7 @@ import pytest
 
 from tests.crash import campaign, hosts, planted, published
 from tests.crash.workload import ROOT, Workload
+from tests.soaked import soaked
 from tests.teacher_server.process import Server, running_server
 
 WORKLOAD = Workload(target=15, concurrency=8, shard_rows=10, median_s=0.05)
@@ -44,7 +45,7 @@ def wait_for_requests(server: Server, n: int, process: campaign.Process) -> None
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("n", [2, 8])
+@pytest.mark.parametrize("n", [soaked(2), 8])
 def test_of_several_starts_at_once_one_works_and_the_others_ask_nothing(
     server: Server, clean: dict[str, str], tmp_path: Path, n: int
 ) -> None:

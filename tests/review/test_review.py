@@ -127,6 +127,19 @@ def test_verdicts_are_read_kept_and_counted(small_copy: Path, tmp_path: Path, ma
     assert (after.files, after.rows) == (before.files + 1, before.rows + len(marks))
 
 
+def test_a_sheet_of_a_stage_is_read_as_one(small_copy: Path, tmp_path: Path) -> None:
+    run = open_run(small_copy)
+    sheet.write(tmp_path, sheet.draw(run, "row", 30, 1, "bootstrap"), "row", 1)
+    given = marked(lines_of(tmp_path / "sheet.csv"), lambda at: "good")
+    path = saved(tmp_path / "marked.csv", given)
+    marks = sheet.read(path, run, stage="bootstrap")
+    assert len(marks) == len(given) > 20
+    with pytest.raises(InputError, match="nothing of it was taken"):
+        sheet.read(path, run)
+    assert books.add(small_copy, marks, path.read_bytes())
+    recount(small_copy)
+
+
 def test_parquet_is_read_as_well(small_run: Path, tmp_path: Path) -> None:
     drawn(small_run, tmp_path)
     table = pq.read_table(tmp_path / "sheet.parquet")

@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import RunSynth, run_and_recount
 from tests.run import books, processes
+from tests.soaked import REASON, SOAK
 from tests.teacher_server.process import Server, running_server
 
 SMALL = ("bootstrap.target=60", "shard_rows=50")
@@ -110,7 +111,10 @@ def test_drafts_are_shown_once_the_window_has_passed_and_never_before(
             assert all(int(shown.split("-")[1]) <= slot - window for shown in drafts)
 
 
-@pytest.mark.parametrize(("window", "seed"), [(64, 1), (8, 2)])
+@pytest.mark.parametrize(
+    ("window", "seed"),
+    [(64, 1), pytest.param(8, 2, marks=pytest.mark.skipif(not SOAK, reason=REASON))],
+)
 def test_a_killed_run_asks_nothing_twice_that_its_journal_holds_and_ends_the_same(
     over_http: dict[int, Path], server: Server, tmp_path: Path, window: int, seed: int
 ) -> None:

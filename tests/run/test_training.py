@@ -198,6 +198,7 @@ def test_a_model_goes_along_where_a_stage_is_taken_over(
     assert verify(new).findings == []
 
 
+@pytest.mark.skipif(not SOAK, reason=REASON)
 def test_a_damaged_model_is_put_aside_by_a_repair_and_trained_again(
     rows: Path, trained: Path, tmp_path: Path
 ) -> None:

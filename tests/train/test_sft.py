@@ -385,3 +385,15 @@ def test_the_base_made_for_a_run_reads_no_row_that_is_held_out(
     trained = [row["turns"] for row in rows if not row["held_out"]]
     assert read[0] == [turn["content"] for turns in trained for turn in turns]
     assert len(read[1]) == len(trained) == 18
+
+
+def test_a_checkpoint_that_a_kill_cut_off_is_not_gone_on_from(tmp_path: Path, base: Path) -> None:
+    half = tmp_path / "out" / "checkpoints" / "checkpoint-3"
+    half.mkdir(parents=True)
+    (half / "adapter_model.safetensors").write_bytes(b"half")
+    cut = half.with_name("checkpoint-2")
+    cut.mkdir()
+    (cut / "trainer_state.json").write_text('{"global_step": 2, "log_hist')
+    found, told = train(tmp_path, base)
+    assert found["steps"] == 4
+    assert [one["step"] for one in told if "step" in one] == [1, 2, 3, 4]
