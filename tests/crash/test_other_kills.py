@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.crash import campaign, checker
 from tests.crash.workload import Workload, curating, evolving
+from tests.soaked import REASON, SOAK
 from tests.teacher_server.process import running_server
 
 
@@ -34,6 +37,7 @@ def test_conversations_that_are_killed_go_on_where_they_were(tmp_path: Path) -> 
     assert sum(history.in_flight(death) > 0 for history, death in deaths) >= 5
 
 
+@pytest.mark.skipif(not SOAK, reason=REASON)
 def test_a_run_without_a_teacher_that_is_killed_ends_with_the_same_files(tmp_path: Path) -> None:
     workload = curating(tmp_path)
     with running_server(tmp_path / "server.jsonl") as server:
