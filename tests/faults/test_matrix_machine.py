@@ -427,7 +427,7 @@ def test_a_run_without_memory_ends_and_loses_nothing(
     """Wherever it is that memory ends, in Python or in a library, which may crash the process."""
     whole = address_space(command(tmp_path / "whole", server))
     codes = []
-    for share in (16, 20, 24, 42):
+    for share in (16, 20, 24, 36, 42, 60):
         most = whole * share // 100
         done = finish(
             command(tmp_path / "run", server),
