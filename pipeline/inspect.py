@@ -23,13 +23,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import manifest, seed_tasks, store
-from pipeline.errors import DamagedError, InputError, SynthError
-from pipeline.manifest import Half, RunManifest, StageManifest
-from pipeline.readable import check_folders, not_permitted
+from pipeline import manifest, seed_tasks, store, whole
+from pipeline.errors import DamagedError, InputError, InterruptedRunError, SynthError
+from pipeline.manifest import FileEntry, Half, RunManifest, StageManifest
+from pipeline.readable import check_folders
 from pipeline.schema import arrow_schema
 from pipeline.seed_tasks import SeedTask
-from pipeline.shortage import shortage
 from pipeline.teacher.journal import Record
 from pipeline.teacher.journal_reader import JournalReader
 from pipeline.why import History, history
@@ -96,11 +95,39 @@ class Run:
         return self._rows(stage, "dropped")
 
     def scan(self, stage: str | None, half: Half) -> pl.LazyFrame:
-        """One half of a stage as a lazy frame: only what is asked of it is read."""
+        """One half of a stage as a lazy frame: only what is asked of it is held.
+
+        Every shard is read once before, and compared with its SHA-256: a lazy frame checks nothing.
+        Raises as `shards` does, and `DamagedError` where a shard is not what was written.
+        """
+        state = self.stage(stage)
         shards = self.shards(stage, half)
         if not shards:
-            return _frame(_empty(self.stage(stage), half)).lazy()
-        return pl.scan_parquet(shards)
+            return _frame(_empty(state, half)).lazy()
+        for path, part in zip(shards, state.parts, strict=True):
+            if path not in self._whole:
+                try:
+                    whole.check(path, part.half(half).sha256, self.path)
+                except DamagedError as error:
+                    raise self._outdated(state, part.half(half)) or error from error
+                self._whole.add(path)
+        return pl.scan_parquet(shards, glob=False)
+
+    @cached_property
+    def _whole(self) -> set[Path]:
+        """The shards that were found to be what was written."""
+        return set()
+
+    def _outdated(self, state: StageManifest, entry: FileEntry) -> InterruptedRunError | None:
+        """What to raise of a shard that is listed otherwise since the run was opened; else null."""
+        folder = self.path / state.folder
+        listed = manifest.read(StageManifest, folder / "stage.json").parts
+        if any(entry in (part.kept, part.dropped) for part in listed):
+            return None
+        return InterruptedRunError(
+            f"{folder / entry.path} was written anew since {self.path} was opened: open it again, "
+            "or start the same command again."
+        )
 
     def _rows(self, stage: str | None, half: Half) -> pl.DataFrame:
         state = self.stage(stage)
@@ -111,14 +138,11 @@ class Run:
                 content = path.read_bytes()
                 # page checksums leave the footer and the page headers out
                 if hashlib.sha256(content).hexdigest() != entry.sha256:
-                    raise DamagedError(f"{path} is damaged: its SHA-256 is not the one listed.")
+                    problem = whole.damaged(path, whole.CHANGED, self.path)
+                    raise self._outdated(state, entry) or problem
                 tables.append(pq.read_table(pa.BufferReader(content)))
             except (pa.ArrowException, OSError) as error:
-                if shortage(error):
-                    raise  # it says nothing about the file
-                if (refused := not_permitted(error, path)) is not None:
-                    raise refused from error
-                raise DamagedError(f"{path} cannot be read: {error}") from error
+                raise whole.unreadable(path, error, self.path) from error
         return _frame(pa.concat_tables(tables, promote_options="default"))
 
     def shards(self, stage: str | None, half: Half) -> list[Path]:
@@ -130,9 +154,11 @@ class Run:
         if state.exported is not None:
             raise InputError(f"stage {state.name} has no rows of its own: they are in data/.")
         shards = store.shards(self.path / state.folder, state, half)
-        for path in shards:
+        for path, part in zip(shards, state.parts, strict=True):
             if not path.is_file():
-                raise DamagedError(f"{path} is listed in stage.json and is not there.")
+                said = "is listed in stage.json and is not there"
+                problem = whole.damaged(path, said, self.path)
+                raise self._outdated(state, part.half(half)) or problem
         return shards
 
     def funnel(self) -> pl.DataFrame:
@@ -195,9 +221,9 @@ class Run:
     def to_datasets(self, config: str = "messages") -> DatasetDict:
         """What the run exported, as Hugging Face `datasets` (extra `data`), split by split.
 
-        `config` is `messages` or `alpaca`. A run without an export gives the kept rows of its last
-        stage, with all their columns, as `train`. Raises `RecipeError` where the package is not
-        installed.
+        `config` is `messages`, `alpaca` or, where it was exported, `completion`. A run without an
+        export gives the kept rows of its last stage, with all their columns, as `train`. Raises
+        `RecipeError` where the package is not installed, `InputError` for what was not exported.
         """
         from pipeline.to_datasets import of_run
 

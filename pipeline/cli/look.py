@@ -194,17 +194,19 @@ def _rows(
     import polars as pl
 
     stages = " or ".join(scans)
+    frame = whole = pl.concat(scans.values(), how="diagonal")
+    if where is not None:
+        frame = frame.filter(_condition(frame, where))
     try:
-        frame = pl.concat(scans.values(), how="diagonal")
-        if where is not None:
-            frame = frame.filter(_condition(frame, where))
         total = frame.select(pl.len()).collect().item()
         if sample is None:
             return frame.slice(before, limit).collect(), total
         chosen = sorted(Random(SAMPLE_SEED).sample(range(total), min(sample, total)))
         frame = frame.with_row_index("at").filter(pl.col("at").is_in(chosen)).drop("at")
         return frame.collect(), total
-    except (pl.exceptions.ComputeError, OSError) as error:
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if where is not None and not isinstance(error, OSError):  # the shards are whole
+            raise _refused(where, error, whole) from error
         if (refused := not_permitted(error, f"a shard of {stages}")) is not None:
             raise refused from error
         raise DamagedError(
@@ -220,15 +222,20 @@ def _condition(frame: pl.LazyFrame, where: str) -> pl.Expr:
     try:
         condition = pl.sql_expr(where)
         kind = columns.to_frame().select(condition).to_series().dtype
-        problem = None if kind == pl.Boolean else f"it gives {kind}, not yes or no"
     except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
-        problem = str(error).split("\n")[0].partition("; valid columns")[0][:200]
-    if problem is not None:
-        raise RecipeError(
-            f"--where {where}: {problem}. Write a condition in SQL, such as "
-            f"\"row_id LIKE '%-00'\"; the columns are {', '.join(columns)}."
-        )
+        raise _refused(where, error, frame) from error
+    if kind != pl.Boolean:
+        raise _refused(where, f"it gives {kind}, not yes or no", frame)
     return condition
+
+
+def _refused(where: str, problem: object, frame: pl.LazyFrame) -> RecipeError:
+    """What to say of a condition that cannot be used; of what polars says, what it is about."""
+    said = str(problem).partition("\n\nThis error occurred")[0].partition("; valid columns")[0]
+    return RecipeError(
+        f"--where {shorten(where, 200)}: {shorten(said, 200)}. Write a condition in SQL, such as "
+        f"\"row_id LIKE '%-00'\"; the columns are {', '.join(frame.collect_schema())}."
+    )
 
 
 NARROWEST, WIDEST_NUMBER = 8, 12

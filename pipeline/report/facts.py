@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
 from pipeline.inspect import Run
 from pipeline.manifest import Half
-from pipeline.report import roots
+from pipeline.report import curve, roots
 from pipeline.status import StageStatus, asked, stage_statuses
 
 MEASURES = {
@@ -45,7 +42,6 @@ TAIL = 0.995
 """Up to this share of the values a distribution is drawn; what is above is in its last bin."""
 MOST_LABELS = 15
 LONGEST_LABEL = 200
-CURVE = "model/metrics.jsonl"
 OPENING_WORDS = 3
 MOST_OPENINGS = 20
 
@@ -144,7 +140,7 @@ def of_run(run: Run) -> Facts:
         roots=_most(found),
         without_root=without,
         rows_dropped=dropped.height,
-        curve=_curve(run.path / CURVE),
+        curve=curve.of_run(run),
     )
 
 
@@ -240,17 +236,6 @@ def _label_balance(run: Run) -> float | None:
         if found is not None:
             return float(found)
     return None
-
-
-def _curve(path: Path) -> list[dict[str, float]]:
-    """What a fine-tuning logged; a line that is cut off, as of one at work, is left out."""
-    if not path.is_file():
-        return []
-    found = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        with suppress(ValueError):
-            found.append(json.loads(line))
-    return found
 
 
 def _openings(instructions: pl.Series) -> list[tuple[str, int]]:

@@ -16,6 +16,7 @@ from pipeline.errors import DamagedError, InputError, RecipeError
 from pipeline.run.execute import execute
 from pipeline.run.lock import locked
 from pipeline.run.prepare import Options, prepare
+from tests.cli import here
 
 EVIL = "Name \x1b]0;x\x07 a \u202eriver\x9b31m [bold]now[/bold]."
 
@@ -203,6 +204,27 @@ def test_a_condition_that_cannot_be_used_is_refused_with_the_columns(
         look.show(str(small_run), where=where)
     assert caught.value.exit_code == 2
     assert str(caught.value).count("nearest_id") == 1
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "CAST(instruction AS INT) > 3",
+        "instruction > 5",
+        "requests = 'a'",
+        "shown = 3",
+        "CAST(instruction AS DATE) > '2020-01-01'",
+        "not instruction",
+        "UNNEST(shown) = 'x'",
+        "STRPTIME(instruction, '%Q') > 3",
+    ],
+)
+def test_a_condition_that_fails_on_values_is_no_damage(small_run: Path, where: str) -> None:
+    done = here.synth("show", small_run, "--where", where)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"synth: --where {where}: ")
+    assert done.err.count("\n") == 1
+    assert "the columns are row_id, origin" in done.err
 
 
 def test_a_sample_comes_from_all_over_and_is_the_same_each_time(
