@@ -406,4 +406,4 @@ def export(
     from pipeline.run.export_file import write
 
     path = write(Path(run), form, Path(out) if out else None, stage)
-    sys.stdout.write(f"{path}\n")
+    sys.stdout.write(f"{safe(str(path))}\n")

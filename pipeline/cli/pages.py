@@ -26,15 +26,16 @@ def report(
     ] = 20_000,
 ) -> None:
     """Make one HTML file of a run: funnel, distributions, and its rows to be looked through."""
-    from pipeline.durable import replacing
+    from pipeline import outside
     from pipeline.inspect import open_run
     from pipeline.report import page
 
     runs = [open_run(one) for one in (run, other) if one is not None]
     name = "-and-".join(one.path.resolve().name for one in runs)
     path = out or Path(f"report-{name}.html")
+    outside.check_file(path)
     content = page.render(runs, most_rows=rows).encode(errors="replace")
-    with replacing(path) as file:
+    with outside.replacing(path) as file:
         file.write(content)
     sys.stdout.write(f"{safe(str(path))}\n")
     sys.stderr.write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -80,14 +81,15 @@ def review(
         _read(found, read, reviewer, stage)
         return
     kind: sheet.Kind = "pair" if pairs else "row"
-    rows = sheet.draw(found, kind, sample, seed, stage)
     folder = out or Path(f"review-{found.path.resolve().name}")
+    sheet.check_place(folder)
+    rows = sheet.draw(found, kind, sample, seed, stage)
     for path in sheet.write(folder, rows, kind, seed):
         sys.stdout.write(f"{safe(str(path))}\n")
     sys.stderr.write(
         f"{counted(rows.height, 'row')} to be marked: put {', '.join(sheet.WORDS[kind])} or "
         "nothing into the column verdict of one of the two, then  "
-        f"synth review {safe(run)} --read SHEET\n"
+        f"synth review {safe(shlex.quote(run))} --read SHEET\n"
     )
 
 

@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.durable import replacing
+from pipeline import outside
 from pipeline.errors import InputError, RecipeError
 from pipeline.inspect import Run
 from pipeline.report.facts import halves, strata
@@ -123,27 +123,39 @@ def shown(row: Mapping[str, Any], kind: Kind, seed: int = 0) -> dict[str, str]:
     return texts | {"output": row["output"] or "", "conversation": talk}
 
 
-def write(folder: Path, rows: pl.DataFrame, kind: Kind, seed: int) -> list[Path]:
-    """Write `sheet.csv` and `sheet.parquet`, to be marked; gives their paths.
+def check_place(folder: Path) -> list[Path]:
+    """The paths of a sheet in a folder, before anything is drawn.
 
-    Raises `RecipeError` where one is there: somebody may have marked it.
+    Raises `RecipeError` where one is there, which somebody may have marked, and `StorageError`
+    where the folder cannot be written in.
     """
+    outside.check_folder(folder)
     paths = [folder / "sheet.csv", folder / "sheet.parquet"]
     for path in paths:
         if path.exists():
             raise RecipeError(
                 f"{path} is there, and may be marked: name another folder with --out."
             )
+    return paths
+
+
+def write(folder: Path, rows: pl.DataFrame, kind: Kind, seed: int) -> list[Path]:
+    """Write `sheet.csv` and `sheet.parquet`, to be marked; gives their paths.
+
+    Raises as `check_place` does, and `StorageError` where they cannot be written.
+    """
+    paths = check_place(folder)
     names = ("row_id", *TEXTS[kind], *MARKS)
     whole = [
         {"row_id": row["row_id"], **shown(row, kind, seed), **dict.fromkeys(MARKS, "")}
         for row in rows.iter_rows(named=True)
     ]
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(paths[0]) as file:
+    with outside.translated(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with outside.replacing(paths[0]) as file:
         file.write(cells.write(names, ([cells.cell(row[n]) for n in names] for row in whole)))
     table = pa.Table.from_pylist(whole, pa.schema([(name, pa.string()) for name in names]))
-    with replacing(paths[1]) as file, pq.ParquetWriter(file, table.schema) as out:
+    with outside.replacing(paths[1]) as file, pq.ParquetWriter(file, table.schema) as out:
         out.write_table(table)
     return paths
 

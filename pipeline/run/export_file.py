@@ -16,9 +16,8 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import store
-from pipeline.durable import replacing
-from pipeline.errors import RecipeError, StorageError
+from pipeline import outside, store
+from pipeline.errors import RecipeError
 from pipeline.inspect import Run, open_run
 from pipeline.review.cells import FORMULA_STARTS
 from pipeline.schema import arrow_schema
@@ -38,8 +37,7 @@ def write(run: Path, form: str, out: Path | None = None, stage: str | None = Non
     found = open_run(run)
     name = found.stage(stage).name
     target = out if out is not None else run / f"export.{form}"
-    if target.is_dir():
-        raise RecipeError(f"--out {target} is a folder: name a file.")
+    outside.check_file(target)
     inside = target.resolve().parent == run.resolve()
     if inside and (not target.name.startswith("export.") or target.parent.name == "stages"):
         raise RecipeError(
@@ -47,11 +45,8 @@ def write(run: Path, form: str, out: Path | None = None, stage: str | None = Non
         )
     if run.resolve() in target.resolve().parents and not inside:
         raise RecipeError(f"--out {target} is inside the run: name a file elsewhere.")
-    try:
-        with replacing(target) as file:
-            WRITERS[form](file, found, name)
-    except OSError as error:
-        raise StorageError(f"{target} cannot be written: {error.strerror or error}.") from error
+    with outside.replacing(target) as file:
+        WRITERS[form](file, found, name)
     return target
 
 
