@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import open_run
-from pipeline.errors import InputError
+from pipeline.errors import DamagedError, InputError
+from tests.conftest import run_and_recount
 from tests.report.runs import hostile_run
 
 go = pytest.importorskip("plotly.graph_objects", reason="the extra 'report' is not installed")
@@ -55,8 +56,32 @@ def test_exported_splits_come_as_datasets(small_run: Path) -> None:
     assert found["train"][0]["messages"][0]["role"] == "user"
     assert "instruction" in run.to_datasets("alpaca")["train"].column_names
     assert isinstance(found, datasets.DatasetDict)
-    with pytest.raises(InputError, match="no config 'chat'"):
+    with pytest.raises(InputError, match="no config 'chat'; there are messages, alpaca, comp"):
         run.to_datasets("chat")
+    with pytest.raises(InputError, match=r"has no export.completion. There are alpaca, messages"):
+        run.to_datasets("completion")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_form_that_was_exported_comes_as_datasets(tmp_path: Path) -> None:
+    pytest.importorskip("datasets", reason="the extra 'data' is not installed")
+    lines = [{"instruction": f"Say {word}.", "output": word} for word in ("yes", "no")]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    given = ("export.completion=fixed", "export.validation=0")
+    run_and_recount(
+        tmp_path / "run", *given, recipe="curate", input=str(tmp_path / "rows.jsonl")
+    )
+    run = open_run(tmp_path / "run")
+    found = run.to_datasets("completion")["train"]
+    assert found["prompt"][:] == ["Say yes.\n\n\n\n", "Say no.\n\n\n\n"]
+    assert found["row_id"][:] == run.kept()["row_id"].to_list()
+    path = run.path / "data/completion/train-00000.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DamagedError, match="completion/train-00000"):
+        run.to_datasets("completion")
+    path.unlink()
+    with pytest.raises(DamagedError, match="cannot be read"):
+        run.to_datasets("completion")
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -23,18 +23,21 @@ LOAD = """
 import sys
 from datasets import Features, load_dataset
 from huggingface_hub import DatasetCard
-card = DatasetCard.load(sys.argv[1] + "/README.md").data.to_dict()
-named = {info["config_name"]: info for info in card["dataset_info"]}
-for name in ((), ("messages",), ("alpaca",)):
-    data = load_dataset(sys.argv[1], *name, cache_dir=sys.argv[2])
-    info = named["".join(name) or "messages"]
-    features = Features._from_yaml_list(info["features"])
-    for side in info["splits"]:
-        found = data[side["name"]]
-        assert (found.features, found.num_rows) == (features, side["num_examples"]), side
-        assert found.info.splits[side["name"]].num_bytes == side["num_bytes"], side
-    assert list(data) == [side["name"] for side in info["splits"]], list(data)
-    print(*name, {side: (data[side].num_rows, data[side].column_names) for side in data})
+cache, *folders = sys.argv[1:]
+for folder in folders:
+    card = DatasetCard.load(folder + "/README.md").data.to_dict()
+    named = {info["config_name"]: info for info in card["dataset_info"]}
+    assert list(named) == [config["config_name"] for config in card["configs"]], named
+    for name in ((), *((config,) for config in named)):
+        data = load_dataset(folder, *name, cache_dir=cache)
+        info = named["".join(name) or "messages"]
+        features = Features._from_yaml_list(info["features"])
+        for side in info["splits"]:
+            found = data[side["name"]]
+            assert (found.features, found.num_rows) == (features, side["num_examples"]), side
+            assert found.info.splits[side["name"]].num_bytes == side["num_bytes"], side
+        assert list(data) == [side["name"] for side in info["splits"]], list(data)
+        print(*name, {side: (data[side].num_rows, data[side].column_names) for side in data})
 """
 
 
@@ -98,13 +101,14 @@ def halved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.conftest import run_and_recount
 
     out = tmp_path_factory.mktemp("halved") / "run"
-    run_and_recount(out, "bootstrap.target=60", "export.validation=0.3")
+    more = ("export.validation=0.3", "export.completion=drawn")
+    run_and_recount(out, "bootstrap.target=60", *more)
     return out
 
 
 def test_no_root_is_on_both_sides(halved: Path) -> None:
     root_of = {row["row_id"]: row["root_id"] for row in books.rows(halved, "dedup")}
-    for form in ("messages", "alpaca"):
+    for form in ("messages", "alpaca", "completion"):
         found = sides(halved, form)
         roots = {side: {root_of[row_id] for row_id in ids} for side, ids in found.items()}
         assert not roots["train"] & roots["validation"]
@@ -113,33 +117,40 @@ def test_no_root_is_on_both_sides(halved: Path) -> None:
     assert max(map(len, sides(halved, "alpaca").values())) > len(set(root_of.values())) * 0.4
 
 
-@pytest.mark.parametrize("share", ["0.3", "0", "no row in train"])
 def test_the_folder_is_a_data_set_for_load_dataset(
-    run_synth: RunSynth, halved: Path, tmp_path: Path, share: str
+    run_synth: RunSynth, halved: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("datasets", reason="the extra 'data' is not installed")
-    run = halved
-    if share == "0":
-        run = tmp_path / "run"
-        run_synth(run, "bootstrap.target=20", "export.validation=0")
-    elif share == "no row in train":
-        run = tmp_path / "run"
-        run_synth(run, "bootstrap.target=20", "export.validation=0.9999")
+    small = ("bootstrap.target=20", "export.completion=fixed")
+    run_synth(tmp_path / "no validation", *small, "export.validation=0")
+    run_synth(tmp_path / "no train", "bootstrap.target=20", "export.validation=0.9999")
+    runs = [halved, tmp_path / "no validation", tmp_path / "no train"]
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "HF_DATASETS_OFFLINE": "1"}
+    folders = [str(run / "data") for run in runs]
     done = subprocess.run(
-        [sys.executable, "-c", LOAD, str(run / "data"), str(tmp_path / "cache")],
+        [sys.executable, "-c", LOAD, str(tmp_path / "cache"), *folders],
         env=os.environ | offline,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = {side: len(ids) for side, ids in sides(run, "messages").items() if ids}
-    assert ("train" in found) is (share != "no row in train")
-    messages = {side: (n, ["messages", "row_id"]) for side, n in found.items()}
-    alpaca = {side: (n, ["instruction", "input", "output", "row_id"]) for side, n in found.items()}
-    expected = [f"{messages}", f"messages {messages}", f"alpaca {alpaca}"]
-    assert done.stdout.splitlines() == expected
+    columns = {
+        "messages": ["messages", "row_id"],
+        "alpaca": ["instruction", "input", "output", "row_id"],
+        "completion": ["prompt", "completion", "row_id"],
+    }
+    wanted = [{"train", "validation"}, {"train"}, {"validation"}]
+    lines = []
+    for run, names in zip(runs, wanted, strict=True):
+        found = {side: len(ids) for side, ids in sides(run, "messages").items() if ids}
+        assert found.keys() == names
+        forms = [form for form in columns if (run / "data" / form).is_dir()]
+        assert ("completion" in forms) is (run.name != "no train")
+        for form in ("", *forms):
+            shown = {side: (n, columns[form or "messages"]) for side, n in found.items()}
+            lines.append(f"{form} {shown}".strip())
+    assert done.stdout.splitlines() == lines
 
 
 def test_without_rows_there_is_no_data_file_and_the_card_names_none(
