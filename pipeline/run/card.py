@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ SOURCES = 20
 LANGUAGE = r"^[a-z]{2,3}$"
 LANGUAGES = 50
 LONGEST = 200
+LONGEST_REASON = 80
+OF_OURS = re.compile(r"[a-z0-9_]{1,80}")
+"""How the reasons of the rules that ship with synth look."""
 OUR_LICENCE = "apache-2.0"
 """Of the seed tasks and the grammar that ship with synth."""
 IN_A_FOLDER = re.compile(r"([a-z]+:)?/(?:[^/]*/)*([^/]*)")
@@ -83,24 +87,26 @@ def render(
         {
             "header": header.rstrip("\n"),
             "recipe": state.recipe,
-            "description": recipe.get("description", ""),
-            "writers": [{"name": name, "rows": n} for name, n in writers],
+            "description": _plain(str(recipe.get("description") or "")),
+            "writers": [{"name": _code(name), "rows": n} for name, n in writers[:SOURCES]],
+            "more_writers": max(len(writers) - SOURCES, 0),
+            "rows_of_more": sum(n for _, n in writers[SOURCES:]),
             "has_offline": any(name == OFFLINE for name, _ in writers),
-            "seeds": seeds.name if seeds_sha256 else None,
+            "seeds": _code(seeds.name) if seeds_sha256 else None,
             "seeds_licence": OUR_LICENCE if has_our_seeds else _code(said.seeds_license),
             "seeds_sha256": seeds_sha256,
-            "input": Path(state.input["path"]).name if state.input else None,
+            "input": _code(Path(state.input["path"]).name) if state.input else None,
             "sources": sources,
-            "scorer": state.identity.get("scorer.model"),
+            "scorer": _code(state.identity.get("scorer.model")),
             "licence": _code(licence),
             "is_own_word": said.license is not None,
             "depends_on": _depends_on(
                 has_seeds=bool(seeds_sha256), has_sources=bool(sources), has_teacher=bool(teachers)
             ),
             "terms": _terms(teachers),
-            "judge": state.judge,
+            "judge": _code(state.judge),
             "judged_by_teacher": state.judged_by_teacher,
-            "teacher": state.teacher,
+            "teacher": _code(state.teacher),
             "looked_for": _looked_for(state, stages),
             "rows": rows,
             "has_completion": any(entry.path.startswith("data/completion/") for entry in files),
@@ -111,7 +117,7 @@ def render(
                     "candidates": stage.candidates,
                     "kept": stage.kept,
                     "dropped": stage.dropped,
-                    "reasons": ", ".join(f"{k} {n}" for k, n in stage.dropped_by_reason.items()),
+                    "reasons": _reasons(stage.dropped_by_reason),
                 }
                 for stage in stages
             ],
@@ -324,7 +330,35 @@ def _limits(
 
 def _code(text: str | None) -> str | None:
     """A text of a row as it may stand between backticks."""
-    return None if text is None else shorten(" ".join(text.split()).replace("`", "'"), LONGEST)
+    if text is None:
+        return None
+    return shorten(" ".join(text.split()).replace("`", "'"), LONGEST) or "(blank)"
+
+
+def _plain(text: str) -> str:
+    """A text of a recipe as it may stand in a line of Markdown, and means what it says."""
+    line = shorten(text, LONGEST)
+    return re.sub(r"[\\`*<>\[\]|#&]", lambda sign: f"\\{sign[0]}", line)
+
+
+def _reasons(dropped: Mapping[str, int]) -> str:
+    """Rules and their rows as a cell of a table, most first; a rule of one's own may say anything.
+
+    >>> _reasons({"not_novel": 3, "a|b\\n<i>": 2})
+    'not_novel 3, `a\\\\|b <i>` 2'
+    """
+    counts = Counter(dropped).most_common()
+    named = [f"{_reason(name)} {n}" for name, n in counts[:SOURCES]]
+    if rest := counts[SOURCES:]:
+        named.append(f"{len(rest)} others {sum(n for _, n in rest)}")
+    return ", ".join(named)
+
+
+def _reason(name: str) -> str:
+    if OF_OURS.fullmatch(name):
+        return name
+    quoted = shorten((_code(name) or "").replace("\\", "/"), LONGEST_REASON)
+    return f"`{quoted}`".replace("|", "\\|")
 
 
 def _looked_for(state: RunManifest, stages: Sequence[StageManifest]) -> list[dict[str, object]]:

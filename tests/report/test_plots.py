@@ -68,9 +68,7 @@ def test_every_form_that_was_exported_comes_as_datasets(tmp_path: Path) -> None:
     lines = [{"instruction": f"Say {word}.", "output": word} for word in ("yes", "no")]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     given = ("export.completion=fixed", "export.validation=0")
-    run_and_recount(
-        tmp_path / "run", *given, recipe="curate", input=str(tmp_path / "rows.jsonl")
-    )
+    run_and_recount(tmp_path / "run", *given, recipe="curate", input=str(tmp_path / "rows.jsonl"))
     run = open_run(tmp_path / "run")
     found = run.to_datasets("completion")["train"]
     assert found["prompt"][:] == ["Say yes.\n\n\n\n", "Say no.\n\n\n\n"]

@@ -1,17 +1,20 @@
 """The card of the exported data: a header that the hub reads, licences, terms, recipe, limits."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 
 from pipeline import open_run
 from pipeline.run import card
 from pipeline.run.card_header import licence_lines
 from pipeline.run.teacher_terms import FAMILIES, terms_of
 from tests.conftest import RunSynth
+from tests.report.payloads import PAYLOADS
 from tests.teacher_server.process import Server
 
 OWN_SEEDS = (
@@ -171,3 +174,52 @@ def test_limits_are_those_of_the_run(small_run: Path) -> None:
     assert "Prompts of benchmarks may be among the rows" in limits
     assert "No judge has rated the rows." in limits
     assert "in one language (en)" in limits
+
+
+RULE_OF_ANY_NAME = '''
+import polars as pl
+
+def odd(instruction: pl.Series) -> pl.DataFrame:
+    """Drop every third row; its own text is the rule."""
+    frame = pl.DataFrame({"said": instruction}).with_row_index("at")
+    said = pl.when(pl.col("at") % 3 == 0).then(pl.col("said"))
+    return frame.select(reason=said, detail=said)
+'''
+MARKDOWN = ("![x](http://h/p.png)", "[x](http://h)", "a | b | c", "x\n\n# head\n\n| a |", "``` `` `",
+            "\\| x \\", "<http://h>", "  ", "**b**", "q" * 5000)  # fmt: skip
+
+
+def test_text_of_rows_is_no_markup_in_the_card_and_no_more_than_it_has_room_for(
+    run_synth: RunSynth, tmp_path: Path
+) -> None:
+    texts = [*MARKDOWN, *PAYLOADS[::3]]
+    lines = [
+        {"instruction": f"{text} {side}", "output": "yes", "source": text}
+        for side in "abc"
+        for text in texts
+    ]
+    rows = tmp_path / "<b>`|[x](y).jsonl"
+    rows.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "odd.py").write_text(RULE_OF_ANY_NAME)
+    recipe = tmp_path / "odd.yaml"
+    recipe.write_text(
+        "name: odd\ndescription: '<script>1</script> [x](y) a | b'\nstages:\n  - stage: import\n"
+        f"  - {{stage: filter, filters: {{{json.dumps(f'{tmp_path}/odd.py:odd')}: {{}}}}}}\n"
+        "  - stage: export\n"
+    )
+    run_synth(tmp_path / "run", recipe=str(recipe), input=str(rows))
+    text = text_of(tmp_path / "run")
+    body = text.split("---\n", 2)[2]
+    reader = MarkdownIt("commonmark").enable("table")
+    found = [one for block in reader.parse(body) for one in (block, *(block.children or ()))]
+    kinds = {one.type for one in found}
+    assert not kinds & {"html_block", "html_inline", "image", "link_open", "strong_open"}
+    assert [one.tag for one in found if one.type == "heading_open"].count("h1") == 1
+    assert sum(one.type == "th_open" for one in found) == 5
+    assert sum(one.type == "tr_open" for one in found) == 4
+    assert sum(one.type == "td_open" for one in found) == 15
+    assert re.search(r"\* Written by \d+ more: \d+ rows\.\n", body)
+    assert re.search(r", \d+ others \d+ \|\n", body)
+    assert max(map(len, body.splitlines())) < 20 * (card.LONGEST_REASON + 10)
+    assert len(text) < 20_000
+    assert not [sign for sign in body if not sign.isprintable() and sign != "\n"]
