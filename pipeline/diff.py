@@ -1,13 +1,18 @@
 """What differs between two runs, row by row: gained, lost, changed, by id and by text.
 
-Compared are the rows that the last stage of each kept. A row of the one is in the other where that
-has its id, with the same texts (`same`) or with others (`changed`); or where it has its texts under
-another id (`renamed`). All others are `gained` or `lost`; of a lost one it is told which stage of
-the second run dropped the row of its id, or of its texts, by which rule.
+Compared are the rows that the last stage of each kept, by all their texts: instruction, input,
+output, reasoning, the other output of a pair, and a conversation whole. A row of the one is in the
+other where that has its id, with the same texts (`same`); or where it has its texts under another
+id (`renamed`); or where it has its id and still its instruction, or another text of some length
+(`changed`). An id says a place, in the input or among the requests: where no text is the same,
+another row has come to that place. All others are `gained` or `lost`; of a lost one it is told
+which stage of the second run dropped the row of its texts, or the one that it was changed to, by
+which rule.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,14 +22,19 @@ import polars as pl
 
 from pipeline.inspect import Run
 
-TEXTS = ("instruction", "input", "output")
+CONVERSATION = "messages"
+TEXTS = ("instruction", "input", "output", "reasoning", "other_output", CONVERSATION)
+"""The columns that are compared; a conversation as JSON, a turn a line."""
+NEW = "new_"
+LEAST = 20
+"""Characters of a text, other than an instruction, that two rows do not share by chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
     """Rows that differ, in the order of their run.
 
-    `gained` and `lost` have row_id and the texts, `lost` also `stage`, `drop_reason` and
+    `gained` and `lost` have row_id and `TEXTS`, `lost` also `stage`, `drop_reason` and
     `drop_detail` of where it went in the second run, null where it was never there; `changed` has
     each text as it was (`instruction`) and as it is (`new_instruction`); `renamed` has row_id and
     new_row_id.
@@ -48,7 +58,7 @@ class Difference:
         """In how many changed rows each text is another."""
         return {
             name: int(
-                self.changed.select(pl.col(name).ne_missing(pl.col(f"new_{name}")).sum()).item()
+                self.changed.select(pl.col(name).ne_missing(pl.col(f"{NEW}{name}")).sum()).item()
             )
             for name in TEXTS
         }
@@ -57,23 +67,22 @@ class Difference:
 def difference(first: Run, second: Run) -> Difference:
     """Compare what two runs kept. Raises as `Run.scan` does."""
     old, new = _kept(first), _kept(second)
-    both = old.join(new, on="row_id", how="inner", suffix="_of_new", maintain_order="left")
-    is_same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_of_new")) for name in TEXTS)
-    changed = both.filter(~is_same).rename({f"{name}_of_new": f"new_{name}" for name in TEXTS})
-    only_old = old.join(new, on="row_id", how="anti", maintain_order="left")
-    only_new = new.join(old, on="row_id", how="anti", maintain_order="left")
-    renamed = _numbered(only_old).join(
-        _numbered(only_new).rename({"row_id": "new_row_id"}),
+    is_same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{NEW}{name}")) for name in TEXTS)
+    same = _by_id(old, new).filter(is_same)
+    old, new = _without(old, same["row_id"]), _without(new, same["row_id"])
+    renamed = _numbered(old).join(
+        _numbered(new).rename({"row_id": "new_row_id"}),
         on=[*TEXTS, "nth"],
         how="inner",
         nulls_equal=True,
         maintain_order="left",
     )
-    gained = only_new.filter(~pl.col("row_id").is_in(renamed["new_row_id"].implode()))
-    lost = only_old.filter(~pl.col("row_id").is_in(renamed["row_id"].implode()))
+    old, new = _without(old, renamed["row_id"]), _without(new, renamed["new_row_id"])
+    changed = _by_id(old, new).filter(_is_still_the_row())
+    lost = _without(old, changed["row_id"])
     return Difference(
-        same=both.height - changed.height,
-        gained=gained,
+        same=same.height,
+        gained=_without(new, changed["row_id"]),
         lost=_with_reasons(lost, second),
         changed=changed,
         renamed=renamed.select("row_id", "new_row_id", *TEXTS),
@@ -87,13 +96,37 @@ def _kept(run: Run) -> pl.DataFrame:
 
 def _texts(scan: pl.LazyFrame) -> pl.LazyFrame:
     there = scan.collect_schema().names()
+    lines = pl.col(CONVERSATION).list.eval(pl.element().struct.json_encode()).list.join("\n")
     return scan.select(
         "row_id",
         *(
-            (pl.col(name) if name in there else pl.lit(None, pl.String).alias(name))
+            pl.lit(None, pl.String).alias(name)
+            if name not in there
+            else lines
+            if name == CONVERSATION
+            else pl.col(name)
             for name in TEXTS
         ),
     )
+
+
+def _by_id(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """The rows of both that have the same id, in the order of the old; the new texts as `new_`."""
+    named = new.rename({name: f"{NEW}{name}" for name in TEXTS})
+    return old.join(named, on="row_id", how="inner", maintain_order="left")
+
+
+def _is_still_the_row() -> pl.Expr:
+    """Whether the old row and the new, of one id, still share a text that tells them."""
+    return pl.any_horizontal(
+        (pl.col(name) == pl.col(f"{NEW}{name}")).fill_null(value=False)
+        & (pl.col(name).str.len_chars() >= (1 if name == "instruction" else LEAST))
+        for name in TEXTS
+    )
+
+
+def _without(frame: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
+    return frame.filter(~pl.col("row_id").is_in(ids.implode()))
 
 
 def _numbered(frame: pl.DataFrame) -> pl.DataFrame:
@@ -102,7 +135,7 @@ def _numbered(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_reasons(lost: pl.DataFrame, run: Run) -> pl.DataFrame:
-    """Where each row went in a run, by its id there or, first, by its texts."""
+    """Where each row went in a run: by its texts there, else by its id and some of them."""
     dropped = list(_dropped(run))
     empty = {name: pl.lit(None, pl.String).alias(name) for name in WENT}
     if lost.is_empty() or not dropped:
@@ -112,13 +145,20 @@ def _with_reasons(lost: pl.DataFrame, run: Run) -> pl.DataFrame:
     by_id = there.unique("row_id", keep="first", maintain_order=True)
     found = lost.join(
         by_text.drop("row_id"), on=[*TEXTS], how="left", nulls_equal=True, maintain_order="left"
-    ).join(by_id.drop(TEXTS), on="row_id", how="left", suffix="_by_id", maintain_order="left")
+    ).join(
+        by_id.rename({name: f"{NEW}{name}" for name in TEXTS}),
+        on="row_id",
+        how="left",
+        suffix="_by_id",
+        maintain_order="left",
+    )
     return found.select(
         *lost.columns,
         *(
             pl.when(pl.col("stage").is_not_null())
             .then(pl.col(name))
-            .otherwise(pl.col(f"{name}_by_id"))
+            .when(_is_still_the_row())
+            .then(pl.col(f"{name}_by_id"))
             .alias(name)
             for name in WENT
         ),
@@ -136,6 +176,18 @@ def _dropped(run: Run) -> Iterator[pl.DataFrame]:
             yield _texts(scan).collect().hstack(reasons).with_columns(stage=pl.lit(state.name))
 
 
+def as_shown(text: str | None, column: str) -> str | None:
+    """A compared text as people read it: a conversation turn by turn, under its roles.
+
+    >>> as_shown('{"role":"user","content":"Hello."}', "messages")
+    'user: Hello.'
+    """
+    if text is None or column != CONVERSATION:
+        return text
+    turns = [json.loads(line) for line in text.split("\n")] if text else []
+    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
+
+
 def as_tree(found: Difference, limit: int | None = None) -> dict[str, Any]:
     """As plain data; `limit` rows of each kind at most."""
     frames = {"gained": found.gained, "lost": found.lost, "changed": found.changed,
@@ -146,7 +198,13 @@ def as_tree(found: Difference, limit: int | None = None) -> dict[str, Any]:
         "lost_by": found.lost_by(),
         "changed_columns": found.changed_columns(),
         "rows": {
-            name: (frame if limit is None else frame.head(limit)).to_dicts()
+            name: [
+                _plain(row) for row in (frame if limit is None else frame.head(limit)).to_dicts()
+            ]
             for name, frame in frames.items()
         },
     }
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: as_shown(value, name.removeprefix(NEW)) for name, value in row.items()}

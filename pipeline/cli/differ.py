@@ -50,7 +50,7 @@ def _lines(found: Difference, limit: int, width: int, *, full: bool) -> Iterator
         yield safe(f"lost to {by}", keep_lines=False)
     if found.changed.height:
         columns = ", ".join(f"{name} {n}" for name, n in found.changed_columns().items() if n)
-        yield f"changed in {columns}"
+        yield f"changed in {columns.replace('_', ' ')}"
     for sign, kind, frame in (
         ("+", "gained", found.gained),
         ("-", "lost", found.lost),
@@ -64,16 +64,22 @@ def _lines(found: Difference, limit: int, width: int, *, full: bool) -> Iterator
 
 
 def _row(sign: str, row: dict[str, Any], width: int, *, full: bool) -> Iterator[str]:
+    from pipeline.diff import CONVERSATION, NEW, TEXTS, as_shown
+
     yield safe(f"{sign} {row['row_id']}", keep_lines=False)
     if row.get("stage") is not None:
         detail = f": {row['drop_detail']}" if row["drop_detail"] else ""
         said = f"{row['stage']}, {row['drop_reason']}{detail}"
         yield from _text("dropped by", said, width, full=False)
-    for name in ("instruction", "input", "output"):
-        new = row.get(f"new_{name}", row[name])
-        yield from _text(name, row[name], width, full=full)
-        if new != row[name]:
+    for name in TEXTS:
+        label = "conversation" if name == CONVERSATION else name.replace("_", " ")
+        old = as_shown(row[name], name)
+        new = as_shown(row.get(f"{NEW}{name}", row[name]), name)
+        if new != old:
+            yield from _text(label, old or "(nothing)", width, full=full)
             yield from _text("is now", new or "(nothing)", width, full=full)
+        else:
+            yield from _text(label, old, width, full=full)
 
 
 def _text(label: str, text: str | None, width: int, *, full: bool) -> Iterator[str]:

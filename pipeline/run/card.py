@@ -342,10 +342,10 @@ def _plain(text: str) -> str:
 
 
 def _reasons(dropped: Mapping[str, int]) -> str:
-    """Rules and their rows as a cell of a table, most first; a rule of one's own may say anything.
+    r"""Rules and their rows as a cell of a table, most first; one's own rules may say anything.
 
-    >>> _reasons({"not_novel": 3, "a|b\\n<i>": 2})
-    'not_novel 3, `a\\\\|b <i>` 2'
+    >>> print(_reasons({"not_novel": 3, "a|b\n<i>": 2}))
+    not_novel 3, `a\|b <i>` 2
     """
     counts = Counter(dropped).most_common()
     named = [f"{_reason(name)} {n}" for name, n in counts[:SOURCES]]

@@ -185,8 +185,8 @@ def odd(instruction: pl.Series) -> pl.DataFrame:
     said = pl.when(pl.col("at") % 3 == 0).then(pl.col("said"))
     return frame.select(reason=said, detail=said)
 '''
-MARKDOWN = ("![x](http://h/p.png)", "[x](http://h)", "a | b | c", "x\n\n# head\n\n| a |", "``` `` `",
-            "\\| x \\", "<http://h>", "  ", "**b**", "q" * 5000)  # fmt: skip
+MARKDOWN = ("![x](http://h/p.png)", "[x](http://h)", "a | b | c", "x\n\n# head\n\n| a |",
+            "``` `` `", "\\| x \\", "<http://h>", "  ", "**b**", "q" * 5000)  # fmt: skip
 
 
 def test_text_of_rows_is_no_markup_in_the_card_and_no_more_than_it_has_room_for(
