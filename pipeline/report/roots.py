@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
 MODEL = "en_core_web_sm"
 WORD = re.compile(r"[A-Za-z][A-Za-z'-]*|[,.;:!?()\n]")
+LONGEST = 1000
+"""Characters of an instruction that are looked at."""
+BATCH = 256
 FIRST = 24
 """How many words of an instruction are looked at for its root."""
 
@@ -77,18 +80,18 @@ def method() -> str:
     return "by a heuristic for English: the first known verb, and the last noun of what follows it"
 
 
-def count(instructions: Iterable[str]) -> tuple[Counter[Root], int]:
-    """How often each root verb and object occur, and how many instructions have no root."""
-    find = _parsed() if _has_parser() else root
-    found: Counter[Root] = Counter()
-    without = 0
-    for instruction in instructions:
-        one = find(instruction)
-        if one is None:
-            without += 1
-        else:
-            found[one] += 1
-    return found, without
+def count(
+    instructions: Iterable[str], load: Callable[[], Any] | None = None
+) -> tuple[Counter[Root], int]:
+    """How often each root verb and object occur, and how many instructions have no root.
+
+    `load` gives a parser as spaCy has them; null is the one that is installed, if one is.
+    """
+    if load is None and _has_parser():
+        load = _installed
+    found = Counter(map(root, instructions) if load is None else _parsed(load(), instructions))
+    without = found.pop(None, 0)
+    return Counter({one: n for one, n in found.items() if one is not None}), without
 
 
 def root(instruction: str) -> Root | None:
@@ -100,7 +103,7 @@ def root(instruction: str) -> Root | None:
     ('find', 'value')
     >>> root("What is the capital of Peru?")
     """
-    words = WORD.findall(instruction[:1000])[:FIRST]
+    words = WORD.findall(instruction[:LONGEST])[:FIRST]
     for at, word in enumerate(words):
         verb = word.lower()
         is_first = at == 0 or words[at - 1] in ",.;:!?()\n" or words[at - 1].lower() in BEFORE
@@ -143,17 +146,19 @@ def _has_parser() -> bool:
     return find_spec("spacy") is not None and find_spec(MODEL) is not None
 
 
-def _parsed() -> Callable[[str], Root | None]:
-    """What finds a root by spaCy's parser."""
+def _installed() -> Any:  # noqa: ANN401 - spaCy's
     import spacy
 
-    parser: Any = spacy.load(MODEL, disable=["ner"])
+    return spacy.load(MODEL, disable=["ner"])
 
-    def find(instruction: str) -> Root | None:
-        for sentence in parser(instruction[:1000]).sents:
-            if sentence.root.pos_ == "VERB":
-                nouns = [one for one in sentence.root.children if one.dep_ in ("dobj", "obj")]
-                return sentence.root.lemma_.lower(), nouns[0].lemma_.lower() if nouns else None
-        return None
 
-    return find
+def _parsed(parser: Any, instructions: Iterable[str]) -> Iterator[Root | None]:  # noqa: ANN401 - spaCy's
+    """The root of each instruction, in order: that of its first sentence that a verb is root of."""
+    for document in parser.pipe((text[:LONGEST] for text in instructions), batch_size=BATCH):
+        roots = (sentence.root for sentence in document.sents)
+        verb = next((one for one in roots if one.pos_ == "VERB"), None)
+        if verb is None:
+            yield None
+            continue
+        nouns = [one for one in verb.children if one.dep_ in ("dobj", "obj")]
+        yield verb.lemma_.lower(), nouns[0].lemma_.lower() if nouns else None
