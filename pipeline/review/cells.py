@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 
 from pipeline.errors import InputError
 
 FORMULA_STARTS = frozenset("=+-@\t\r\n\0＝＋－＠")
 """What makes a spreadsheet run a cell, or is stepped over by one (OWASP, "CSV injection")."""
+BLANKS = re.compile(r"[\s\x00-\x20\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]*")
+"""What programs trim before they look at a cell, or nobody sees."""
+NUMBER = re.compile(r"[\d\s.,:;/()%eE+'\u2212-]*")
+"""What a number, a date or a time is written in, however long."""
 LONGEST = 30_000
 """Characters of a cell; a spreadsheet takes 32,767 and cuts the rest off."""
 SHORT = 40
@@ -18,6 +23,17 @@ CUT = " [...]"
 BOM = b"\xef\xbb\xbf"
 DELIMITERS = (",", ";", "\t")
 MARK = "'"
+
+
+def is_run(text: str) -> bool:
+    r"""Whether a spreadsheet may run a cell of this text, or may once it is trimmed.
+
+    >>> is_run("=1+1"), is_run(" \t＝1"), is_run("1+1"), is_run(" a=1")
+    (True, True, False, False)
+    """
+    found = BLANKS.match(text)
+    first = text[found.end() : found.end() + 1] if found else ""
+    return text[:1] in FORMULA_STARTS or first in FORMULA_STARTS
 
 
 def cell(text: str) -> str:
@@ -31,7 +47,8 @@ def cell(text: str) -> str:
     is_short = len(text) <= SHORT and (
         any(sign.isdigit() for sign in text) or text.strip().lower() in ("true", "false")
     )
-    changes = text[:1] in FORMULA_STARTS or text[:1] == MARK or text[:1].isspace() or is_short
+    is_number = NUMBER.fullmatch(text) is not None
+    changes = is_run(text) or text[:1] == MARK or text[:1].isspace() or is_short or is_number
     return MARK + text if text and changes else text
 
 

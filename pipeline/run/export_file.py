@@ -1,7 +1,8 @@
 """Write the kept rows of a run as one file: Parquet, JSON Lines or CSV.
 
 The file appears whole or not at all. Columns are those of the stage; a list is JSON in a CSV cell,
-a null is empty there.
+a null is empty there, and no cell is a formula. Texts that look like numbers stay as they are in
+CSV: a spreadsheet may show "007" as 7, and rounds long numbers. Parquet and JSON Lines are exact.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 from pipeline import outside, store
 from pipeline.errors import RecipeError
 from pipeline.inspect import Run, open_run
-from pipeline.review.cells import FORMULA_STARTS
+from pipeline.review.cells import MARK, is_run
 from pipeline.schema import arrow_schema
 from pipeline.stage import Row
 
@@ -88,7 +89,7 @@ def cell(value: object) -> str:
         return ""
     if not isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
-    return f"'{value}" if value[:1] in FORMULA_STARTS else value
+    return MARK + value if is_run(value) else value
 
 
 def _rows(run: Run, stage: str) -> Iterator[Row]:

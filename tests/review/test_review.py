@@ -19,6 +19,7 @@ from pipeline import open_run
 from pipeline.cli.commands import app
 from pipeline.errors import InputError, RecipeError
 from pipeline.review import agreement, books, cells, sheet
+from pipeline.run import export_file
 from pipeline.run.purge import purge
 from pipeline.run.repair import repair
 from pipeline.verify import recount, verify
@@ -26,6 +27,21 @@ from tests.conftest import RunSynth
 from tests.soaked import REASON, SOAK
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
+SIGNS = "=+-@＝＋－＠"
+BEFORE = (
+    "",
+    " ",
+    "\t",
+    "\r",
+    "\n",
+    "\r\n",
+    "\0",
+    "\u00a0",
+    "\u3000",
+    "\ufeff",
+    "\u200b",
+    "\v \u2060",
+)
 HOSTILE = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1", "'=1", "' a", " =1", "1/2",
            "007", "TRUE", "a;b,c\td", 'say "x"', "two\nlines", "two\r\nlines", ""]  # fmt: skip
 
@@ -64,6 +80,21 @@ def test_a_cell_is_no_formula_and_comes_back_as_it_was(text: str) -> None:
     content = cells.write(["row_id", "text"], [["a", found]])
     _, [(_, (_, back))] = cells.read(content, ["row_id"], where="x")
     assert cells.text_of(back) == text
+
+
+@pytest.mark.parametrize("write", [cells.cell, export_file.cell], ids=["review", "export"])
+def test_no_cell_of_either_file_begins_as_a_formula(write: Callable[[str], str]) -> None:
+    texts = [f"{before}{sign}HYPERLINK(1)" for before in BEFORE for sign in SIGNS]
+    texts += [*"\t\r\n\0", *(f"{one}x" for one in "\t\r\n\0")]
+    assert [write(text) for text in texts] == [f"'{text}" for text in texts]
+
+
+@pytest.mark.parametrize(
+    "text", ["1" * 60, "12345678901234567890", "1,5", "1.1.2026", "3 / 4", "-"]
+)
+def test_what_looks_like_a_number_is_a_text_on_a_sheet(text: str) -> None:
+    assert cells.cell(text) == f"'{text}"
+    assert cells.text_of(cells.cell(text)) == text
 
 
 @given(st.lists(TEXT, min_size=1, max_size=4), st.sampled_from(",;\t"), st.booleans())
@@ -368,8 +399,11 @@ def test_the_command_writes_reads_and_says_how_far_they_agree(
 @pytest.mark.skipif(not SOAK, reason=REASON)
 @pytest.mark.skipif(shutil.which("soffice") is None, reason="LibreOffice is not installed")
 def test_libreoffice_takes_no_cell_for_a_formula(tmp_path: Path) -> None:
-    texts = [*HOSTILE, '=HYPERLINK("http://x")', "=cmd|'/C calc'!A0", "1e5", "1.1.2026"]
+    texts = [*HOSTILE, '=HYPERLINK("http://x")', "=cmd|'/C calc'!A0", "1e5", "1.1.2026", "1" * 60]
+    texts += [f"{before}{sign}1" for before in BEFORE if before != "\0" for sign in SIGNS]
     rows = [[f"r{n}", cells.cell(text)] for n, text in enumerate(texts)]
+    exported = [[f"r{n}", export_file.cell(text)] for n, text in enumerate(texts)]
+    (tmp_path / "export.csv").write_bytes(cells.write(["row_id", "text"], exported))
     (tmp_path / "bare.csv").write_bytes(cells.write(["row_id", "text"], [["a", "=1+1"]]))
     (tmp_path / "in.csv").write_bytes(cells.write(["row_id", "text"], rows))
     filters = "CSV:44,34,76,1,,1033,false,true"
@@ -377,10 +411,11 @@ def test_libreoffice_takes_no_cell_for_a_formula(tmp_path: Path) -> None:
         subprocess.run(
             ["soffice", "--headless", f"-env:UserInstallation=file://{tmp_path}/profile",
              f"--infilter={filters}", "--convert-to", form, "--outdir", str(tmp_path / "out"),
-             str(tmp_path / "in.csv"), str(tmp_path / "bare.csv")],
+             *(str(tmp_path / name) for name in ("in.csv", "bare.csv", "export.csv"))],
             check=True, capture_output=True, timeout=120,
         )  # fmt: skip
     assert "table:formula" in (tmp_path / "out/bare.fods").read_text("utf-8")
+    assert "table:formula" not in (tmp_path / "out/export.fods").read_text("utf-8")
     flat = (tmp_path / "out/in.fods").read_text("utf-8")
     assert 'office:value-type="string"' in flat
     assert "table:formula" not in flat
