@@ -90,6 +90,7 @@ class _Owner:
 
     def __init__(self) -> None:
         self.working: Ending | None = None
+        self.looks_on = False
         self._pipe, woken = os.pipe()
         os.set_blocking(woken, False)
         signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
@@ -100,6 +101,8 @@ class _Owner:
             for number in os.read(self._pipe, 64):
                 if number not in ENDING:
                     continue
+                if self.looks_on and number == signal.SIGINT:
+                    os._exit(0)
                 if self.working is None:
                     _quit(f"{signal.Signals(number).name} came: start the same command again.")
                 else:
@@ -125,6 +128,12 @@ def install() -> None:
         is_ignored = signal.getsignal(number) is signal.SIG_IGN
         if not (is_ignored and number in (signal.SIGINT, signal.SIGHUP)):
             signal.signal(number, _wake)
+
+
+def look_on() -> None:
+    """This command only shows what others do: with SIGINT a person leaves it, and all is well."""
+    if _owner is not None:
+        _owner.looks_on = True
 
 
 @contextmanager

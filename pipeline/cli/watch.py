@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline import signals
 from pipeline.cli.look import RunArgument, status_text
 from pipeline.cli.progress import line_of
 from pipeline.terminal import safe
@@ -23,7 +24,8 @@ def top(
     run: RunArgument,
     every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between looks.")] = 2.0,
 ) -> None:
-    """Look on while a run works: its stages, rates and what is left; ends with the run."""
+    """Look on while a run works: its stages, rates and what is left; ends with it, or with ^C."""
+    signals.look_on()
     is_live = sys.stdout.isatty()
     for text in _looks(run, every, whole=is_live):
         if is_live:
