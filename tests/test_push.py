@@ -22,6 +22,7 @@ from pipeline.errors import (
 from pipeline.push import check_name, pack, push
 from pipeline.run.purge import purge
 from tests import hub_stand_in
+from tests.cli.here import synth
 from tests.conftest import RunSynth
 from tests.hub_stand_in import TOKEN, Hub
 
@@ -255,10 +256,10 @@ def test_the_command_says_what_it_does_and_never_the_token(small_run: Path) -> N
     with hub_stand_in.running() as hub:
         given = (str(small_run), NAME)
         environment = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_DEBUG": ""}
-        dry = as_command(*given, "--dry-run", **environment)
-        assert (dry.returncode, hub.log) == (0, [])
-        assert [line.split(" (")[0] for line in dry.stdout.splitlines()] == sorted(there(small_run))
-        assert "Nothing sent." in dry.stderr
+        dry = synth("push", *given, "--dry-run")
+        assert (dry.code, hub.log) == (0, [])
+        assert [line.split(" (")[0] for line in dry.out.splitlines()] == sorted(there(small_run))
+        assert "Nothing sent." in dry.err
         done = as_command(*given, **environment)
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"{hub.url}/datasets/{NAME}/commit/{hub.repositories[NAME].head}\n"
@@ -266,7 +267,7 @@ def test_the_command_says_what_it_does_and_never_the_token(small_run: Path) -> N
         hub.failing["GET /api/datasets"] = (403, f"{TOKEN} may not")
         refused = as_command(*given, **environment)
         assert refused.returncode == 5
-        said = "".join(one.stdout + one.stderr for one in (dry, done, refused))
+        said = "".join(one.stdout + one.stderr for one in (done, refused))
         assert TOKEN not in said
         assert "[key removed] may not" in refused.stderr
 

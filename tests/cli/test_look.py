@@ -16,7 +16,7 @@ from pipeline.errors import DamagedError, InputError, RecipeError
 from pipeline.run.execute import execute
 from pipeline.run.lock import locked
 from pipeline.run.prepare import Options, prepare
-from tests.cli import here
+from tests.cli.here import synth
 
 EVIL = "Name \x1b]0;x\x07 a \u202eriver\x9b31m [bold]now[/bold]."
 
@@ -28,16 +28,6 @@ def evil(tmp_path: Path) -> Path:
     options = Options(recipe="dedup", out=str(tmp_path / "run"), input=str(tmp_path / "rows.jsonl"))
     execute(prepare(options), lambda event: None)
     return tmp_path / "run"
-
-
-def synth(*arguments: str) -> subprocess.CompletedProcess[bytes]:
-    code = "from pipeline.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        capture_output=True,
-        check=False,
-        env=os.environ | {"COLUMNS": "80"},
-    )
 
 
 def test_the_module_imports_nothing_heavy() -> None:
@@ -220,7 +210,7 @@ def test_a_condition_that_cannot_be_used_is_refused_with_the_columns(
     ],
 )
 def test_a_condition_that_fails_on_values_is_no_damage(small_run: Path, where: str) -> None:
-    done = here.synth("show", small_run, "--where", where)
+    done = synth("show", small_run, "--where", where)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(f"synth: --where {where}: ")
     assert done.err.count("\n") == 1
@@ -300,29 +290,29 @@ def test_exit_codes_and_streams_of_the_command(small_run: Path, tmp_path: Path) 
     run = Path(shutil.copytree(small_run, tmp_path / "run"))
     (run / "stages/05-dedup/kept/part-00000.parquet").unlink()
     damaged = synth("verify", str(run))
-    assert (damaged.returncode, damaged.stdout) == (6, b"")
-    assert b"05-dedup/kept/part-00000.parquet" in damaged.stderr
-    assert synth("show", str(small_run), "--where", "x > 1").returncode == 2
-    assert synth("status", str(tmp_path)).returncode == 2
+    assert (damaged.code, damaged.out) == (6, "")
+    assert "05-dedup/kept/part-00000.parquet" in damaged.err
+    assert synth("show", str(small_run), "--where", "x > 1").code == 2
+    assert synth("status", str(tmp_path)).code == 2
     shown = synth("show", str(small_run), "bootstrap", "--dropped", "--sample", "2", "--json")
-    assert shown.returncode == 0
-    assert len([json.loads(line) for line in shown.stdout.splitlines()]) == 2
+    assert shown.code == 0
+    assert len([json.loads(line) for line in shown.out.splitlines()]) == 2
 
 
 def test_show_turns_pages(small_run: Path) -> None:
     ids = open_run(small_run).kept("dedup")["row_id"].to_list()
     done = synth("show", str(small_run), "--limit", "7", "--page", "3", "--json")
-    assert [json.loads(line)["row_id"] for line in done.stdout.splitlines()] == ids[14:21]
-    shown = synth("show", str(small_run), "--limit", "7", "--page", "3").stderr
-    assert f"15 to 21 of {len(ids)} rows".encode() in shown
+    assert [json.loads(line)["row_id"] for line in done.out.splitlines()] == ids[14:21]
+    shown = synth("show", str(small_run), "--limit", "7", "--page", "3").err
+    assert f"15 to 21 of {len(ids)} rows" in shown
     beyond = synth("show", str(small_run), "--limit", "7", "--page", "99")
-    assert (beyond.returncode, beyond.stdout) == (0, b"")
-    assert f"no more of {len(ids)} rows".encode() in beyond.stderr
+    assert (beyond.code, beyond.out) == (0, "")
+    assert f"no more of {len(ids)} rows" in beyond.err
 
 
 def test_show_prints_a_table_that_fits(small_run: Path, evil: Path) -> None:
     done = synth("show", str(small_run), "--columns", "row_id, nearest_score,instruction,input")
-    head, *lines = done.stdout.decode().splitlines()
+    head, *lines = done.out.splitlines()
     assert head.split() == ["row_id", "nearest_score", "instruction", "input"]
     rows = open_run(small_run).kept("dedup").head(10)
     assert [line.split()[0] for line in lines] == rows["row_id"].to_list()
@@ -331,9 +321,9 @@ def test_show_prints_a_table_that_fits(small_run: Path, evil: Path) -> None:
     assert {
         line.index(f"{score:.6g}") for line, score in zip(lines, rows["nearest_score"], strict=True)
     } == {head.index("nearest_score")}
-    shown = synth("show", str(evil), "--columns", "row_id,instruction").stdout
-    assert b"\x1b" not in shown
-    assert "\u202e".encode() not in shown
+    shown = synth("show", str(evil), "--columns", "row_id,instruction").out
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
     wrong = synth("show", str(small_run), "--columns", "row_id,nothing")
-    assert wrong.returncode == 2
-    assert b"there is no column nothing; there are row_id" in wrong.stderr
+    assert wrong.code == 2
+    assert "there is no column nothing; there are row_id" in wrong.err
