@@ -63,8 +63,9 @@ SHOWN: tuple[tuple[str, str], ...] = (
         "--set 'filter.filters={word_count: {at_most: 30}, outputs: {}, instances: {}}'",
     ),
     (
-        "What that changed: rows gained, lost and changed, by id and by text, and which rule took "
-        "those that were lost.",
+        "What that changed: rows gained, lost and changed, by id and by all their texts "
+        "(conversations and both answers of a pair\ntoo), and which rule took those that were lost. "
+        "An id says a place: a row with none of the texts that were there is another row.",
         "synth diff runs/demo runs/short --limit 1",
     ),
     (
@@ -109,7 +110,12 @@ SHOWN: tuple[tuple[str, str], ...] = (
         "`synth run NEW` asks only for those.",
         "synth replay runs/demo",
     ),
-    ("One file instead of a data set.", "synth export runs/demo --format jsonl"),
+    (
+        "One file instead of a data set. In CSV no cell is a formula (an apostrophe stands before "
+        "such texts), and a spreadsheet may\nstill show `007` as 7 and round long numbers: Parquet "
+        "and JSON Lines are exact.",
+        "synth export runs/demo --format jsonl",
+    ),
     (
         "What would go to the Hugging Face hub; without `--dry-run` it goes, as one commit "
         "(extra `hub`, below).",
