@@ -21,6 +21,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.inspect import Run
+from pipeline.rows import talk
 
 CONVERSATION = "messages"
 TEXTS = ("instruction", "input", "output", "reasoning", "other_output", CONVERSATION)
@@ -184,8 +185,7 @@ def as_shown(text: str | None, column: str) -> str | None:
     """
     if text is None or column != CONVERSATION:
         return text
-    turns = [json.loads(line) for line in text.split("\n")] if text else []
-    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
+    return talk([json.loads(line) for line in text.split("\n")] if text else [])
 
 
 def as_tree(found: Difference, limit: int | None = None) -> dict[str, Any]:

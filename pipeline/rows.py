@@ -43,6 +43,15 @@ class Rows(Protocol):
         """The journal's records of one key."""
 
 
+def talk(turns: Sequence[Mapping[str, str]] | None) -> str:
+    """A conversation as people read it, turn by turn under its roles; empty without one.
+
+    >>> talk([{"role": "user", "content": "Hello."}]), talk(None)
+    ('user: Hello.', '')
+    """
+    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns or ())
+
+
 def rows_where(frame: pl.LazyFrame, condition: pl.Expr, *columns: str) -> list[dict[str, Any]]:
     """The rows of a frame that meet a condition. Raises `DamagedError` for a bad shard."""
     try:

@@ -64,8 +64,8 @@ SHOWN: tuple[tuple[str, str], ...] = (
     ),
     (
         "What that changed: rows gained, lost and changed, by id and by all their texts "
-        "(conversations and both answers of a pair\ntoo), and which rule took those that were lost. "
-        "An id says a place: a row with none of the texts that were there is another row.",
+        "(conversations and both answers of a pair\ntoo), and which rule took those that were lost."
+        " An id says a place: a row with none of the texts that were there is another row.",
         "synth diff runs/demo runs/short --limit 1",
     ),
     (

@@ -279,6 +279,8 @@ def _cell(value: object) -> str:
 
 
 def _row_lines(row: dict[str, Any], width: int, *, full: bool) -> Iterator[str]:
+    from pipeline.rows import talk
+
     room = max(width - 15, 20)
     yield safe(str(row["row_id"]), keep_lines=False)
     facts = []
@@ -287,6 +289,8 @@ def _row_lines(row: dict[str, Any], width: int, *, full: bool) -> Iterator[str]:
         facts.append(("stage", row.get("drop_stage")))
         facts += [("dropped", f"{row['drop_reason']}{detail}"), ("it met", row["drop_ref"])]
     facts += [(name, row.get(name)) for name in (*TEXTS, "reasoning")]
+    facts.append(("other output", row.get("other_output")))
+    facts.append(("conversation", talk(row.get("messages"))))
     facts.append(("final answer", row.get("final_answer")))
     facts += [
         (safe(f"by {one['model']}", keep_lines=False), one["answer"])

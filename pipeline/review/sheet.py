@@ -23,6 +23,7 @@ from pipeline.errors import InputError, RecipeError
 from pipeline.inspect import Run
 from pipeline.report.facts import halves, strata
 from pipeline.review import cells
+from pipeline.rows import talk
 from pipeline.teacher.blanking import PURGED
 from pipeline.terminal import shorten
 
@@ -118,9 +119,7 @@ def shown(row: Mapping[str, Any], kind: Kind, seed: int = 0) -> dict[str, str]:
         drawn = hashlib.blake2b(f"{seed}:{row['row_id']}".encode(), digest_size=1).digest()
         first, second = answers[:: -1 if drawn[0] % 2 else 1]
         return texts | {"first": first, "second": second}
-    turns = row.get("messages") or ()
-    talk = "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
-    return texts | {"output": row["output"] or "", "conversation": talk}
+    return texts | {"output": row["output"] or "", "conversation": talk(row.get("messages"))}
 
 
 def check_place(folder: Path) -> list[Path]:

@@ -165,6 +165,23 @@ def test_show_says_how_a_row_was_rated(tmp_path: Path, capsys: pytest.CaptureFix
     assert "  rating       4.5\n" in capsys.readouterr().out
 
 
+def test_show_has_conversations_and_both_answers_of_a_pair(tmp_path: Path) -> None:
+    turns = [("user", "Hi."), ("assistant", "Ho."), ("user", "And?"), ("assistant", "No.\x1b[0m")]
+    row = {"messages": [{"role": role, "content": text} for role, text in turns]}
+    (tmp_path / "talk.jsonl").write_text(json.dumps(row) + "\n")
+    pair = {"prompt": "Greet.", "completion": "Hello.", "rejected": "Go away."}
+    (tmp_path / "pair.jsonl").write_text(json.dumps(pair) + "\n")
+    for name in ("talk", "pair"):
+        options = Options(
+            recipe="dedup", out=str(tmp_path / name), input=str(tmp_path / f"{name}.jsonl")
+        )
+        execute(prepare(options), lambda event: None)
+    shown = synth("show", tmp_path / "talk", "--full").out
+    assert "  conversation user: Hi.\n" in shown
+    assert shown.endswith("assistant: No.\\x1b[0m\n")
+    assert "  other output Go away.\n" in synth("show", tmp_path / "pair").out
+
+
 def test_show_where_takes_sql(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     look.show(
         str(small_run), where="nearest_score > 0.3 AND is_classification", as_json=True, limit=999
