@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -146,6 +147,7 @@ def _has_parser() -> bool:
     return find_spec("spacy") is not None and find_spec(MODEL) is not None
 
 
+@cache  # it takes seconds
 def _installed() -> Any:  # noqa: ANN401 - spaCy's
     import spacy
 
