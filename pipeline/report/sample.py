@@ -14,7 +14,8 @@ from typing import Any
 import polars as pl
 
 from pipeline.inspect import Run
-from pipeline.report.facts import halves, strata
+from pipeline.report.facts import halves
+from pipeline.report.strata import strata
 
 SEED = 42
 LEAST = 50
