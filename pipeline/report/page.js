@@ -3,7 +3,7 @@
 (() => {
   const ROW = 46; // pixels: as in the style sheet
   const SPARE = 10;
-  const SHOWN = { displayModeBar: false, responsive: true };
+  const SHOWN = { displayModeBar: false, responsive: true, typesetMath: false }; // a price is no formula
   const KEY = 8; // characters of a search that looks at requests too: in their keys stand any few letters
   const LONG = 80; // characters of a text that stands by itself
   const $ = (id) => document.getElementById(id);
