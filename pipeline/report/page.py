@@ -32,6 +32,8 @@ MOST_TEXT = 64_000_000
 """Characters of all rows at most: a browser holds them, and looks through them at each key."""
 LENGTHS = (sample.LONGEST, 2000, 1000, 500, 250)
 """How long a text is shown at most, from the first length that leaves the page small enough."""
+EVERY, MARGIN = 20, 1.2
+"""Of every so many rows one is packed to see what all take, give or take so much."""
 SECTIONS = {
     "funnel": "What was dropped, and why",
     "cost": "Tokens and time",
@@ -69,6 +71,8 @@ def render(runs: Sequence[Run], *, most_rows: int = MOST_ROWS, most_bytes: int =
     drawn = figures.charts(found)
     figures_json = [chart.as_json() for chart in drawn]
     for shown in _smaller_and_smaller(runs, most_rows):
+        if _estimated(shown) > most_bytes * MARGIN:
+            continue
         data = {
             "runs": [
                 {"name": one.name, "rows": its.rows, "others": its.others}
@@ -96,6 +100,13 @@ def _smaller_and_smaller(runs: Sequence[Run], most_rows: int) -> Iterator[Shown]
         most = sum(len(one.rows) for one in samples) // 2
         if most < len(runs):
             return
+
+
+def _estimated(shown: Shown) -> float:
+    """How many bytes of the page the rows will take, about."""
+    rows = [row for one in shown.samples for row in one.rows]
+    some = rows[::EVERY]
+    return len(_packed(some)) * len(rows) / max(len(some), 1)
 
 
 def _page(
