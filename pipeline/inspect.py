@@ -97,20 +97,12 @@ class Run:
     def scan(self, stage: str | None, half: Half) -> pl.LazyFrame:
         """One half of a stage as a lazy frame: only what is asked of it is held.
 
-        Every shard is read once before, and compared with its SHA-256: a lazy frame checks nothing.
-        Raises as `shards` does, and `DamagedError` where a shard is not what was written.
+        Raises as `shards` does, which compares them: a lazy frame checks nothing.
         """
         state = self.stage(stage)
         shards = self.shards(stage, half)
         if not shards:
             return _frame(_empty(state, half)).lazy()
-        for path, part in zip(shards, state.parts, strict=True):
-            if path not in self._whole:
-                try:
-                    whole.check(path, part.half(half).sha256, self.path)
-                except DamagedError as error:
-                    raise self._outdated(state, part.half(half)) or error from error
-                self._whole.add(path)
         return pl.scan_parquet(shards, glob=False)
 
     @cached_property
@@ -146,9 +138,10 @@ class Run:
         return _frame(pa.concat_tables(tables, promote_options="default"))
 
     def shards(self, stage: str | None, half: Half) -> list[Path]:
-        """The listed files of one half of a stage, in order.
+        """The listed files of one half of a stage, in order, each compared once with its SHA-256.
 
-        Raises `InputError` for a stage that has none of its own, `DamagedError` where one is gone.
+        Raises `InputError` for a stage that has none of its own, `DamagedError` where one is gone
+        or is not what was written.
         """
         state = self.stage(stage)
         if state.exported is not None:
@@ -159,6 +152,12 @@ class Run:
                 said = "is listed in stage.json and is not there"
                 problem = whole.damaged(path, said, self.path)
                 raise self._outdated(state, part.half(half)) or problem
+            if path not in self._whole:
+                try:
+                    whole.check(path, part.half(half).sha256, self.path)
+                except DamagedError as error:
+                    raise self._outdated(state, part.half(half)) or error from error
+                self._whole.add(path)
         return shards
 
     def funnel(self) -> pl.DataFrame:
