@@ -14,8 +14,10 @@ import pytest
 
 pytest.importorskip("trl", reason="the extra 'train' is not installed")
 
+from pipeline.errors import InputError
 from pipeline.run.estimate import estimate
 from pipeline.run.prepare import Options, prepare
+from pipeline.run.purge import purge
 from pipeline.verify import recount, verify
 from tests.run import books
 from tests.security.command import environment, line, synth
@@ -137,6 +139,9 @@ def test_rows_are_kept_once_and_a_purge_takes_the_model_that_learned_from_them(
     assert done.returncode == 0, done.stderr
     assert (run / "model").is_dir()
     before = books.all_files(run)
+    dropped = next(row["row_id"] for row in books.rows(run, "sft", "dropped"))
+    with pytest.raises(InputError, match="model has learned from it, and goes with it"):
+        purge(run, row=dropped)  # its base has
     done = synth("purge", str(run), "--row", learned)
     assert done.returncode == 2
     assert f"{run}/model has learned from it, and goes with it: take --model" in str(done.stderr)
