@@ -178,8 +178,17 @@ def test_a_file_of_a_model_that_was_changed_or_lost_is_found(trained: Path, tmp_
     listed = run / "model" / "files.json"
     listed.write_text(listed.read_text().replace("adapter/", "elsewhere/"))
     assert found(run) == "model/files.json: it is not what the run wrote"
-    shutil.rmtree(run / "model")
+    aside = tmp_path / "aside"
+    (run / "model").rename(aside)
     assert found(run) == "model/files.json: cannot be read: No such file or directory"
+    aside.rename(run / "model")
+    stage = next(run.glob("stages/*-sft/stage.json"))
+    state = json.loads(stage.read_text())
+    del state["measures"]["model_files"]  # of a time when none was listed
+    stage.write_text(json.dumps(state))
+    listed.unlink()
+    assert not [one for one in recount(run).findings if one.startswith("model/")]
+    assert any("was trained before synth listed" in note for note in recount(run).notes)
 
 
 def found(run: Path) -> str:
