@@ -342,6 +342,8 @@ def test_plain_text_that_is_none(tmp_path: Path, name: str, text: str | None, to
     for look in (check, documents):
         with pytest.raises(InputError, match=told):
             look(path)
+        ("empty.jsonl", "\n", "holds no document"),
+        ("blank.txt", " \n\n", "holds no document"),
 
 
 def test_an_annealing_phase_goes_on_after_a_kill_with_the_rows_that_were_left(
@@ -353,6 +355,24 @@ def test_an_annealing_phase_goes_on_after_a_kill_with_the_rows_that_were_left(
         "plain": {"file": str(path)},
         "phases": [{"plain": 0.5, "epochs": 0.5, "learning_rate": 1e-3}, {"plain": 0, "epochs": 1}],
         "curriculum": {"by": "rating"},
+def test_a_column_of_plain_text_holds_text(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.parquet"
+    pq.write_table(pa.table({"text": [1, 2]}), path)
+    for look in (check, documents):
+        with pytest.raises(InputError, match="no text in its column 'text', but int64"):
+            look(path)
+
+
+def test_a_line_of_plain_text_ends_at_a_line_feed_alone(tmp_path: Path) -> None:
+    texts = ["one\u2028line", "a\x0bsecond\x85of them"]
+    path = tmp_path / "plain.jsonl"
+    path.write_text(
+        "\n" + "".join(json.dumps({"text": one}, ensure_ascii=False) + "\n" for one in texts)
+    )
+    check(path)
+    assert documents(path) == texts
+
+
         "max_steps": None,
         "save_every": 2,
     }
