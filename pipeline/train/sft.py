@@ -118,8 +118,6 @@ def run(job: Job, tell: Tell) -> None:
         tell({"said": said})
     tell({"used": _used(job.config, most)})
     found = _train(job, base, tokenizer, plan, to_measure, tell)
-    if pieces is not None:
-        found["plain_tokens"] = plan.plain_tokens
     cut = sum(verdict.cut > 0 for verdict in verdicts if verdict.reason is None)
     tell({"done": found | {"rows_trained": len(to_train), "rows_cut": cut}})
 
@@ -302,7 +300,8 @@ def _train(
     _save(job, trainer, tokenizer)
     if not sharing.is_first():
         return {}
-    return {
+    shown = plan.plain_shown(config.batch, trainer.state.global_step)
+    return ({} if config.plain is None else {"plain_tokens": shown}) | {
         "steps": trainer.state.global_step,
         "loss": curve.mean_loss(metrics),
         "held_out_loss": held_out.get("eval_loss"),
