@@ -29,8 +29,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import InputError
 from pipeline.train import curve, described, sharing, tiny
 from pipeline.train.arguments import arguments, is_bf16
-from pipeline.train.checks import about_context, check_kind, check_room, check_rows
-from pipeline.train.curve import Tell
+from pipeline.train.checks import about_context, check_kind, check_room, check_rows, check_targets
 from pipeline.train.encoding import ANSWERS, Encoded, Encoder
 from pipeline.train.loading import loading
 from pipeline.train.methods import bottleneck_shape, callbacks, peft_config, quantization
@@ -90,6 +89,7 @@ def run(job: Job, tell: Tell) -> None:
     most = _context(base, job.config)
     _check_layers(base, job.config)
     encoder = Encoder(tokenizer, answers_only=job.config.loss == "answers")
+    check_targets(base, job.config)
     encoded = [_encoded(encoder, row["turns"], most) for row in rows]
     verdicts = [_verdict(row["turns"], one, most) for row, one in zip(rows, encoded, strict=True)]
     tell({"verdicts": [[v.reason, v.detail, v.tokens, v.learned] for v in verdicts]})
