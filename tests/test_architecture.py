@@ -156,13 +156,22 @@ def test_nothing_unpickles_or_evaluates() -> None:
                 assert node.func.id not in ("eval", "exec", "compile"), name
 
 
-def test_importing_the_command_line_loads_nothing_heavy() -> None:
-    if "pipeline.cli" not in MODULES:
-        pytest.skip("pipeline/cli is not there yet")
-    code = "import sys, pipeline.cli.commands; print(' '.join(sys.modules))"
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        (
+            "pipeline.cli.commands",
+            {"polars", "openai", "datasets", "pyarrow", "numpy", "torch", "numba", "pandas"},
+        ),
+        ("pipeline.run.execute", {"openai", "aiohttp", "datasets", "torch", "numba", "pandas"}),
+    ],
+)
+def test_importing_loads_nothing_heavy_before_it_is_needed(module: str, heavy: set[str]) -> None:
+    if module not in MODULES:
+        pytest.skip(f"{module} is not there yet")
+    code = f"import sys, {module}; print(' '.join(sys.modules))"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
-    heavy = {"polars", "openai", "datasets", "pyarrow", "numpy", "torch", "numba", "pandas"}
     assert not heavy & set(done.stdout.split())

@@ -31,9 +31,9 @@ while it is waited for the server is to have its fill."""
 MOST_AHEAD = 8192
 """Of those not more than so many, for their memory, or than `LEAST_AHEAD` a request."""
 LEAST_AHEAD = 4
-SPARE = 8
-"""For so many requests that may be open one more is wanted: it waits, and takes the place of a
-reply as that comes, and not once that is durable."""
+SPARE = (8, 4)
+"""For so many requests that may be open one more is wanted, at least and at most: it waits, and
+takes the place of a reply as that comes, and not once that is durable."""
 
 
 async def run_row_stage(context: Context, index: int, step: Step) -> None:
@@ -55,7 +55,7 @@ async def run_row_stage(context: Context, index: int, step: Step) -> None:
         folder.state.namesake = namesake(step.name, context.input_shards())
     rows = store.read_rows(context.input_shards(), start=folder.next_slot)
     concurrency = context.prepared.model_of(step).concurrency
-    demand = Demand(concurrency + math.ceil(concurrency / SPARE))
+    demand = Demand(*(concurrency + math.ceil(concurrency / share) for share in SPARE))
     drawn = (
         (slot, Talk(context, step, slot, row, demand).start())
         for slot, row in enumerate(rows, start=folder.next_slot)

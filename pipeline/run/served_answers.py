@@ -24,7 +24,6 @@ from pipeline.store import StageFolder
 from pipeline.teacher.call import Call, Received, Teacher, Unanswered, canonical
 from pipeline.teacher.settings import TeacherSettings, VLLMSettings
 from pipeline.teacher.vllm.command import Served
-from pipeline.teacher.vllm.vllm_teacher import VLLMTeacher
 from pipeline.train.answers import ended, lines, rewrite
 from pipeline.train.evaluate_settings import BASE, Config
 
@@ -47,6 +46,8 @@ async def answer_by_vllm(
     context: Context, step: Step, folder: StageFolder, work: Path, models: Models
 ) -> None:
     """Have vLLM answer every prompt in `work` that is not answered yet, one server a base."""
+    from pipeline.teacher.vllm.vllm_teacher import VLLMTeacher
+
     assert isinstance(step.config, Config)
     assert step.config.vllm is not None
     left = {str(one["name"]): _left(work, str(one["name"])) for one in models}

@@ -17,25 +17,23 @@ AT_ONCE = 16
 
 
 class Demand:
-    """How many requests are wanted by what was begun, and whether that is `enough`.
+    """How many requests are wanted by what was begun, and whether that is enough.
 
-    A conversation that is between two requests wants one.
+    A conversation that is between two requests wants one. Once `most` are wanted, it is enough
+    until fewer than `least` are: several are begun at once, which costs less than one by one.
     """
 
-    def __init__(self, enough: int) -> None:
+    def __init__(self, least: int, most: int) -> None:
         """Nothing was begun."""
         self.fell = asyncio.Event()
-        self._enough = enough
+        self.is_met = False
+        self._least, self._most = least, most
         self._wanted = 0
-
-    @property
-    def is_met(self) -> bool:
-        """Whether no more is to be begun."""
-        return self._wanted >= self._enough
 
     def change(self, by: int) -> None:
         """Note that so many more, or fewer, are wanted."""
         self._wanted += by
+        self.is_met = self._wanted >= (self._least if self.is_met else self._most)
         if by < 0 and not self.is_met:
             self.fell.set()
 

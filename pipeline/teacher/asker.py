@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.stage import Reply
 from pipeline.teacher.buyer import Buyer, content, how
-from pipeline.teacher.call import Answer, Call
+from pipeline.teacher.call import Answer, BadReply, Call
 from pipeline.teacher.journal import INTENT, REPLY, Record
 from pipeline.teacher.journal_reader import JournalReader
 
@@ -81,7 +81,7 @@ class Asker:
             if record is None:
                 return None
             self._drawn.pop(call.key(), None)
-            settled = self._read(call, record)
+            settled = self._read(call, record, content(call, record))
             if settled is not None:
                 return settled
             call = dataclasses.replace(call, attempt=call.attempt + 1)
@@ -109,7 +109,7 @@ class Asker:
                 sample=note["sample"],
                 attempt=note["attempt"],
             )
-            settled = self._read(call, record)
+            settled = self._read(call, record, content(call, record))
             if settled is not None:
                 return call, settled
         return None
@@ -121,9 +121,13 @@ class Asker:
         reached, and `InterruptedRunError` where the teacher stays away or the run is told to end.
         """
         while True:
-            record = self._known(call) or await self.buyer.buy(call, call.key())
+            record = self._known(call)
+            if record is None:
+                record, found = await self.buyer.buy(call, call.key())
+            else:
+                found = content(call, record)
             self._drawn.pop(call.key(), None)
-            settled = self._read(call, record)
+            settled = self._read(call, record, found)
             if settled is not None:
                 return settled
             call = dataclasses.replace(call, attempt=call.attempt + 1)
@@ -147,9 +151,8 @@ class Asker:
         note = {**note, "copied": True}
         self.journal.append(kind, call.key(), call.stage, call.slot, note, raw)
 
-    def _read(self, call: Call, record: Record) -> Settled | None:
+    def _read(self, call: Call, record: Record, found: Answer | BadReply) -> Settled | None:
         """What a reply settles; None where the slot is to be asked once more."""
-        found = content(call, record)
         model = self.teacher.name
         if isinstance(found, Answer):
             reply = found.reply if call.read_as is None else call.read_as(found.reply)

@@ -40,7 +40,9 @@ LONGEST_BACKOFF_S = 60.0
 HELD_BACK = "held_back"
 """What a request is called that was written down, and the run ended before it left."""
 
-Kept = tuple[Record, "asyncio.Future[None]"]
+Bought = tuple[Record, Answer | BadReply]
+"""A reply as it was journalled, and what it holds."""
+Kept = tuple[Bought, "asyncio.Future[None]"]
 """A reply, and what is done once it is durable."""
 
 
@@ -97,17 +99,17 @@ class Buyer:
         if not was_stopped and self._stopped_by is None:
             self._stop.clear()
 
-    async def buy(self, call: Call, key: bytes) -> Record:
+    async def buy(self, call: Call, key: bytes) -> Bought:
         """Send a call until a reply comes, and journal it."""
         try:
             async with self._free.taken(call.slot):
-                record, durable = await self._answered(call, key)
+                bought, durable = await self._answered(call, key)
             await durable
         except SynthError as error:
             if not self._stop.is_set():
                 self.stop(error)
             raise
-        return record
+        return bought
 
     async def _answered(self, call: Call, key: bytes) -> Kept:
         failing_since: float | None = None
@@ -151,8 +153,9 @@ class Buyer:
             billed = sent = True
             received = await self._send(call)
             kept = self._keep(call, key, received, worst)
-            n_in, n_out = kept[0].note["input_tokens"], kept[0].note["output_tokens"]
-            actual = None if n_in is None else Spend(n_in, n_out)
+            (_, found), _ = kept
+            if found.input_tokens is not None and found.output_tokens is not None:
+                actual = Spend(found.input_tokens, found.output_tokens)
         except Unanswered as error:
             billed, sent = error.is_billed, error.is_sent
             failure: dict[str, Any] = {
@@ -213,7 +216,7 @@ class Buyer:
         self.bought[f"{call.stage}.output_tokens"] += found.output_tokens or 0
         durable = self.journal.append(REPLY, key, call.stage, call.slot, note, received.raw)
         self._check_bill(found, worst)
-        return record, durable
+        return (record, found), durable
 
     def _check_bill(self, found: Answer | BadReply, worst: Spend) -> None:
         """Send nothing more under a cap to a server that bills more than was allowed."""
