@@ -98,7 +98,9 @@ def _apart(error: ValidationError) -> Iterator[ErrorDetails]:
     for found in error.errors(include_url=False):
         raised = found.get("ctx", {}).get("error")
         if isinstance(raised, TogetherError):
-            yield from ({**found, "msg": part} for part in raised.parts)
+            for part in raised.parts:
+                found["msg"] = part
+                yield found.copy()
         else:
             yield found
 
