@@ -12,7 +12,7 @@ pytest.importorskip("trl", reason="the extra 'train' is not installed")
 
 from pipeline import recipe
 from pipeline.errors import InputError, RecipeError
-from pipeline.train import bottleneck, described, sft, tiny
+from pipeline.train import bottleneck, described, sft, sharing, tiny
 from pipeline.train.arguments import arguments
 from pipeline.train.checks import check_targets
 from pipeline.train.encoding import Encoder
@@ -430,3 +430,20 @@ def test_a_checkpoint_that_a_kill_cut_off_is_not_gone_on_from(tmp_path: Path, ba
     found, told = train(tmp_path, base)
     assert found["steps"] == 4
     assert [one["step"] for one in told if "step" in one] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_curve_is_cut_by_the_first_process_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_first: bool
+) -> None:
+    class Begun:
+        def train(self) -> None:
+            """It begins from the start: there is no checkpoint."""
+
+    curve = tmp_path / "metrics.jsonl"
+    curve.write_text('{"step": 0, "loss": 2}\n{"step": 1, "loss": 1}\n{"step": 2, "lo')
+    before = curve.read_text()
+    monkeypatch.setattr(sharing, "is_first", lambda: is_first)
+    sft._go_on(Begun(), settings(), tmp_path / "checkpoints", curve, 4)
+    assert curve.read_text() == ('{"step": 0, "loss": 2}\n' if is_first else before)
+    assert list(tmp_path.iterdir()) == [curve]
