@@ -176,6 +176,11 @@ def _progress(run: Run) -> Progress | None:
     return noted(run.path) if run.manifest.status == "running" else None
 
 
+def outdated(run: Run) -> set[str]:
+    """The stages of a run that it has still to come to again."""
+    return _outdated(run, _progress(run))
+
+
 def _outdated(run: Run, now: Progress | None) -> set[str]:
     """The stages after the one that a run is at: what they hold is of an earlier pass."""
     names = run.stages

@@ -58,7 +58,7 @@ def main() -> None:
         began = time.monotonic()
         synth("report", folder / "run", "--out", page)
         took = time.monotonic() - began
-        print(f"{given.rows:,} rows: {page.stat().st_size / 2**20:.1f} MiB, made in {took:.1f} s")
+        print(f"{given.rows:,} rows: {page.stat().st_size / 1e6:.1f} MB, made in {took:.1f} s")
         for line in in_browser(page):
             print(line)
 

@@ -10,6 +10,7 @@ import typer
 
 from pipeline.cli.look import RunArgument
 from pipeline.counted import counted
+from pipeline.report.limits import MOST_ROWS
 from pipeline.terminal import safe
 
 
@@ -23,7 +24,7 @@ def report(
     rows: Annotated[
         int,
         typer.Option("--rows", min=1, help="So many rows at most, drawn from every rule."),
-    ] = 20_000,
+    ] = MOST_ROWS,
 ) -> None:
     """Make one HTML file of a run: funnel, distributions, and its rows to be looked through."""
     from pipeline.durable import replacing
@@ -39,5 +40,5 @@ def report(
     sys.stdout.write(f"{safe(str(path))}\n")
     sys.stderr.write(
         f"{counted(sum(one.manifest.kept for one in runs), 'kept row')} and what was dropped, "
-        f"{len(content) / 2**20:.1f} MB: open it in a browser.\n"
+        f"{len(content) / 1e6:.1f} MB: open it in a browser.\n"
     )

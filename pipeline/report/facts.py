@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
 
+from pipeline import store
 from pipeline.inspect import Run
 from pipeline.manifest import Half
 from pipeline.report import roots
-from pipeline.status import StageStatus, asked, stage_statuses
+from pipeline.status import OUTDATED, StageStatus, asked, holder, outdated, stage_statuses
 
 MEASURES = {
     "instruction words": "words of the instruction",
@@ -39,51 +41,56 @@ PARTS = {
     "operation": "operation of evolution",
 }
 """Columns of few values whose shares are drawn."""
-MOST_VALUES = 12
-BINS = 40
-TAIL = 0.995
-"""Up to this share of the values a distribution is drawn; what is above is in its last bin."""
 MOST_LABELS = 15
 LONGEST_LABEL = 200
 CURVE = "model/metrics.jsonl"
 OPENING_WORDS = 3
 MOST_OPENINGS = 20
+LONGEST_OPENING = 200
+AT_ONCE = 2048
+"""How many rows are held while they are looked through."""
 
 
 @dataclass(frozen=True, slots=True)
-class Distribution:
-    """How often values fall between `edges`, of all rows (`before`) and of those kept (`after`).
+class Measured:
+    """A measure of the rows of a run, as Float64: of those kept, and of those dropped.
 
-    The last bin has all that is above it too, where `is_cut`.
+    Nulls and what is no number are left out; `not_finite` counts rows with an infinite one.
     """
 
-    edges: list[float]
-    before: list[int]
-    after: list[int]
-    is_cut: bool
-    mean_before: float
-    mean_after: float | None
+    kept: pl.Series
+    dropped: pl.Series
+    not_finite: int
+
+    @property
+    def all(self) -> pl.Series:
+        """Of kept rows and dropped ones."""
+        return pl.concat([self.kept, self.dropped])
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The numbers of one run. `distributions` and `parts` are by measure and by column.
+    """The numbers of one run. `measured` and `parts` are by measure and by column.
 
-    A part's counts are (value, rows before, rows after), most first. `openings` are the first words
-    of kept instructions with how often they occur, `roots` verb, object and rows, `labels` the most
-    frequent outputs of classification tasks; `curve` has what a fine-tuning logged, step by step.
+    `state` says of a run that is not finished what it is, `ended` why. A part's counts are (value,
+    rows before, rows after), most first. `openings` are the first words of kept instructions with
+    how often they occur, `roots` verb, object and rows, `labels` the most frequent outputs of
+    classification tasks; `curve` has what a fine-tuning logged, step by step.
     """
 
     name: str
     recipe: str
     status: str
+    state: str
+    ended: str | None
     asks: str
     started: str
     seconds: float
     synth: str
     kept: int
+    kept_by: str | None
     stages: list[StageStatus]
-    distributions: dict[str, Distribution]
+    measured: dict[str, Measured]
     parts: dict[str, list[tuple[str, int, int]]]
     labels: list[tuple[str, int]]
     label_balance: float | None
@@ -93,144 +100,202 @@ class Facts:
     rows_dropped: int
     curve: list[dict[str, float]]
 
+    @property
+    def unfinished(self) -> list[StageStatus]:
+        """The stages that are not complete, begun or not."""
+        return [stage for stage in self.stages if stage.state != "complete"]
+
+    @property
+    def outdated(self) -> list[str]:
+        """The stages whose rows are of an earlier pass; the page shows none of them."""
+        return [stage.name for stage in self.stages if stage.state == OUTDATED]
+
+    @property
+    def requests(self) -> int:
+        """Requests of all stages."""
+        return sum(stage.requests for stage in self.stages)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all stages, input and output."""
+        return sum(stage.input_tokens + stage.output_tokens for stage in self.stages)
+
+    @property
+    def cost(self) -> str | None:
+        """What all stages cost, in dollars; null where no model has a price."""
+        costs = [Decimal(stage.cost_usd) for stage in self.stages if stage.cost_usd is not None]
+        return dollars(sum(costs, Decimal(0))) if costs else None
+
+
+def dollars(cost: Decimal) -> str:
+    """An amount in cents, or as exact as two of its digits need.
+
+    >>> dollars(Decimal("1234.567")), dollars(Decimal("0.0000123")), dollars(Decimal(0))
+    ('$1,234.57', '$0.000012', '$0.00')
+    """
+    return f"${cost:,.{max(2, 1 - cost.adjusted()) if cost else 2}f}"
+
 
 def halves(run: Run) -> list[tuple[str, Half]]:
-    """Where each row is seen once, as it ended: dropped by a stage, or kept by the last."""
-    with_rows = [state for state in run.stage_manifests if state.parts and state.exported is None]
-    found: list[tuple[str, Half]] = [(state.name, "dropped") for state in with_rows]
+    """Where each row is seen once, as it ended: dropped by a stage, or kept by the last.
+
+    What an outdated stage holds is of an earlier pass, and left out.
+    """
+    gone = outdated(run)
+    with_rows = [
+        state.name
+        for state in run.stage_manifests
+        if state.parts and state.exported is None and state.name not in gone
+    ]
+    found: list[tuple[str, Half]] = [(name, "dropped") for name in with_rows]
     if with_rows:
-        found.append((with_rows[-1].name, "kept"))
+        found.append((with_rows[-1], "kept"))
     return found
 
 
-def of_run(run: Run) -> Facts:
-    """Read the numbers of a run as it stands; texts are looked through and not held."""
-    columns = {*MEASURES, *PARTS}
-    ends = halves(run)
-    ended = {half: [pl.DataFrame()] for half in ("kept", "dropped")}
+def columns(run: Run, stage: str, half: Half) -> pl.Schema:
+    """The columns that the shards of one half of a stage have."""
+    for path in run.shards(stage, half):
+        with store.opened(path) as file:
+            return pl.DataFrame(pl.from_arrow(file.schema_arrow.empty_table())).schema
+    return pl.Schema()
+
+
+def frames(run: Run, stage: str, half: Half, names: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Rows of a half in their order, few at a time: their texts may be long."""
+    for path in run.shards(stage, half):
+        with store.opened(path) as file:
+            for batch in file.iter_batches(batch_size=AT_ONCE, columns=list(names)):
+                yield pl.DataFrame(pl.from_arrow(batch))
+
+
+@dataclass
+class _Seen:
+    """What is gathered of one half of the rows, frame by frame."""
+
+    rows: int = 0
+    numbers: dict[str, list[pl.Series]] = field(default_factory=dict)
+    parts: dict[str, Counter[str]] = field(default_factory=dict)
+    openings: Counter[str] = field(default_factory=Counter)
+    roots: Counter[roots.Root] = field(default_factory=Counter)
+    without_root: int = 0
+    labels: Counter[str] = field(default_factory=Counter)
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Count what the next rows have."""
+        self.rows += frame.height
+        for name, column in WORDS.items():
+            if column in frame.columns:
+                words = frame[column].fill_null("").str.count_matches(r"\S+")
+                self.numbers.setdefault(name, []).append(words)
+        for name in frame.columns:
+            if name in MEASURES:
+                self.numbers.setdefault(name, []).append(frame[name])
+            if name in PARTS:
+                values = frame[name].cast(pl.String).fill_null("not said").value_counts()
+                self.parts.setdefault(name, Counter()).update(dict(values.iter_rows()))
+
+    def add_texts(self, frame: pl.DataFrame) -> None:
+        """Count openings and roots of kept instructions, and the outputs of classifications."""
+        if "instruction" in frame.columns:
+            self.openings.update(dict(_openings(frame["instruction"]).iter_rows()))
+            found, without = roots.count(text for text in frame["instruction"] if text)
+            self.roots.update(found)
+            self.without_root += without
+        if {"is_classification", "output"} <= set(frame.columns):
+            outputs = frame.filter(pl.col("is_classification"))["output"].str.strip_chars()
+            labels = outputs.drop_nulls().str.slice(0, LONGEST_LABEL).value_counts()
+            self.labels.update(dict(labels.iter_rows()))
+
+    def measure(self, name: str) -> pl.Series:
+        """The numbers of one measure, without nulls and what is no number."""
+        found = [values.cast(pl.Float64) for values in self.numbers.get(name, [])]
+        return pl.concat([pl.Series([], dtype=pl.Float64), *found]).drop_nulls().drop_nans()
+
+
+def _gathered(run: Run, ends: Sequence[tuple[str, Half]]) -> dict[Half, _Seen]:
+    """What there is of kept and of dropped rows; texts are looked through and not held."""
+    wanted = {*MEASURES, *PARTS, *WORDS.values(), "row_id"}
+    seen: dict[Half, _Seen] = {"kept": _Seen(), "dropped": _Seen()}
     for stage, half in ends:
-        scan = run.scan(stage, half)
-        there = scan.collect_schema().names()
-        words = [
-            pl.col(column).fill_null("").str.count_matches(r"\S+").alias(name)
-            for name, column in WORDS.items()
-            if column in there
-        ]
-        plain = [name for name in there if name in columns]
-        texts = ["instruction"] if half == "kept" and "instruction" in there else []
-        ended[half].append(scan.select(*words, *plain, *texts).collect())
-    kept, dropped = (pl.concat(ended[half], how="diagonal_relaxed") for half in ("kept", "dropped"))
-    instructions = (
-        kept["instruction"] if "instruction" in kept.columns else pl.Series([], dtype=pl.String)
-    )
-    found, without = roots.count(text for text in instructions if text)
-    stages = stage_statuses(run)
+        there = [name for name in columns(run, stage, half) if name in wanted]
+        for frame in frames(run, stage, half, there):
+            seen[half].add(frame)
+            if half == "kept":
+                seen[half].add_texts(frame)
+    return seen
+
+
+def of_run(run: Run) -> Facts:
+    """Read the numbers of a run as it stands. Raises `DamagedError` where a shard is."""
+    ends = halves(run)
+    seen = _gathered(run, ends)
+    kept, dropped = seen["kept"], seen["dropped"]
     state = run.manifest
     return Facts(
         name=run.path.resolve().name,
         recipe=state.recipe,
         status=state.status,
+        state=_state(run),
+        ended=None if state.ended is None or state.status != "stopped" else state.ended.message,
         asks=asked(state),
         started=state.started,
         seconds=state.seconds,
         synth=state.synth,
-        kept=kept.height,
-        stages=stages,
-        distributions=_distributions(kept, dropped),
-        parts=_parts(kept, dropped),
-        labels=_labels(run, ends),
+        kept=kept.rows,
+        kept_by=ends[-1][0] if ends else None,
+        stages=stage_statuses(run),
+        measured=_measured(kept, dropped),
+        parts=_parts(kept.parts, dropped.parts),
+        labels=[(text, n) for text, n in _first(kept.labels, MOST_LABELS) if text],
         label_balance=_label_balance(run),
-        openings=_openings(instructions),
-        roots=_most(found),
-        without_root=without,
-        rows_dropped=dropped.height,
+        openings=[(text, n) for text, n in _first(kept.openings, MOST_OPENINGS) if n > 1],
+        roots=_most(kept.roots),
+        without_root=kept.without_root,
+        rows_dropped=dropped.rows,
         curve=_curve(run.path / CURVE),
     )
 
 
-def _distributions(kept: pl.DataFrame, dropped: pl.DataFrame) -> dict[str, Distribution]:
+def _state(run: Run) -> str:
+    """What a run is doing, in words."""
+    if run.manifest.status != "running":
+        return run.manifest.status
+    worker = holder(run.path)
+    return "cut off: its process has ended without a word" if worker is None else "at work"
+
+
+def _measured(kept: _Seen, dropped: _Seen) -> dict[str, Measured]:
+    """The measures that rows have."""
     found = {}
     for name in MEASURES:
-        after, others = (
-            frame[name].cast(pl.Float64).drop_nulls().drop_nans()
-            if name in frame.columns
-            else pl.Series([], dtype=pl.Float64)
-            for frame in (kept, dropped)
+        after, others = kept.measure(name), dropped.measure(name)
+        finite = Measured(
+            after.filter(after.is_finite()),
+            others.filter(others.is_finite()),
+            not_finite=sum(map(int, (one.is_infinite().sum() for one in (after, others)))),
         )
-        before = pl.concat([after, others])
-        before = before.filter(before.is_finite())
-        if before.n_unique() > 1:
-            found[name] = distribution(before, after.filter(after.is_finite()))
+        if len(after) or len(others):
+            found[name] = finite
     return found
 
 
-def distribution(before: pl.Series, after: pl.Series) -> Distribution:
-    """Count values in equal bins from the lowest to the highest but the last half a per cent."""
-    low, high = float(before.min()), float(before.max())  # type: ignore[arg-type]
-    top = float(before.quantile(TAIL, "higher") or high)
-    is_cut = top > low and high > top
-    top = top if top > low else high
-    is_whole = bool(((before % 1) == 0).all())
-    width = (top - low) / BINS
-    if is_whole and top - low <= BINS:
-        width = 1.0
-        low -= 0.5
-    n = max(round((top - low) / width + (0.5 if is_whole and width == 1.0 else 0)), 1)
-    edges = [low + width * at for at in range(n + 1)]
-
-    def counts(values: pl.Series) -> list[int]:
-        at = ((values - low) / width).floor().clip(0, n - 1).cast(pl.Int64)
-        counted = Counter(at.to_list())
-        return [counted[number] for number in range(n)]
-
-    mean_after = after.mean()
-    return Distribution(
-        edges=edges,
-        before=counts(before),
-        after=counts(after),
-        is_cut=is_cut,
-        mean_before=float(before.mean()),  # type: ignore[arg-type]
-        mean_after=None if mean_after is None else float(mean_after),  # type: ignore[arg-type]
-    )
-
-
-def _parts(kept: pl.DataFrame, dropped: pl.DataFrame) -> dict[str, list[tuple[str, int, int]]]:
-    """The shares of columns that have more than one value."""
+def _parts(
+    kept: dict[str, Counter[str]], dropped: dict[str, Counter[str]]
+) -> dict[str, list[tuple[str, int, int]]]:
+    """How many rows have which value of a column."""
     found = {}
     for name in PARTS:
-        after, others = (
-            Counter(frame[name].cast(pl.String).fill_null("not said").to_list())
-            if name in frame.columns
-            else Counter[str]()
-            for frame in (kept, dropped)
-        )
-        before = after + others
-        if len(before) > 1:
-            most = before.most_common(MOST_VALUES)
-            found[name] = [(value, n, after[value]) for value, n in most]
-            if rest := before.total() - sum(n for _, n, _ in found[name]):
-                rest_after = after.total() - sum(n for *_, n in found[name])
-                found[name].append((f"{len(before) - MOST_VALUES} others", rest, rest_after))
+        after = kept.get(name, Counter())
+        before = after + dropped.get(name, Counter())
+        if before:
+            found[name] = [(value, n, after[value]) for value, n in _first(before)]
     return found
 
 
-def _labels(run: Run, ends: Sequence[tuple[str, Half]]) -> list[tuple[str, int]]:
-    """The most frequent outputs of kept classification rows, and how many rows have each."""
-    if not ends:
-        return []
-    scan = run.scan(*ends[-1])
-    if not {"is_classification", "output"} <= set(scan.collect_schema().names()):
-        return []
-    counted = (
-        scan.filter(pl.col("is_classification"))
-        .select(pl.col("output").str.strip_chars().str.slice(0, LONGEST_LABEL).alias("label"))
-        .collect()["label"]
-        .drop_nulls()
-        .value_counts()
-        .sort(["count", "label"], descending=[True, False])
-        .head(MOST_LABELS)
-    )
-    return [(label, n) for label, n in counted.iter_rows() if label]
+def _first(counted: Counter[str], most: int | None = None) -> list[tuple[str, int]]:
+    """The most frequent first, and of those that are as frequent the first by its text."""
+    return sorted(counted.items(), key=lambda one: (-one[1], one[0]))[:most]
 
 
 def _label_balance(run: Run) -> float | None:
@@ -253,19 +318,19 @@ def _curve(path: Path) -> list[dict[str, float]]:
     return found
 
 
-def _openings(instructions: pl.Series) -> list[tuple[str, int]]:
-    first = rf"^\s*(\S+(?:\s+\S+){{{OPENING_WORDS - 1}}})"
-    counted = (
-        instructions.str.to_lowercase()
+def _openings(instructions: pl.Series) -> pl.DataFrame:
+    """The first words of instructions (`opening`), and how many begin so (`count`)."""
+    first = rf"^(\S+(?:\s+\S+){{{OPENING_WORDS - 1}}})"
+    return (
+        instructions.str.strip_chars_start()
+        .str.slice(0, LONGEST_OPENING)
+        .str.to_lowercase()
         .str.extract(first)
         .str.replace_all(r"\s+", " ")
         .drop_nulls()
         .alias("opening")
         .value_counts()
-        .sort(["count", "opening"], descending=[True, False])
-        .head(MOST_OPENINGS)
     )
-    return [(opening, n) for opening, n in counted.iter_rows() if n > 1]
 
 
 MOST_VERBS, MOST_OBJECTS = 20, 4
@@ -284,22 +349,3 @@ def _most(found: Counter[roots.Root]) -> list[tuple[str, str | None, int]]:
         if rest := n - sum(k for _, k in most):
             chosen.append((verb, None, rest))
     return chosen
-
-
-def strata(sizes: Sequence[int], most: int, least: int) -> list[int]:
-    """How many of each stratum are drawn so that at most `most` are: each its share of them.
-
-    Of a small one `least` are drawn, or all it has.
-
-    >>> strata([1000, 100, 3], 110, 5)
-    [93, 13, 3]
-    >>> strata([5, 5], 100, 5)
-    [5, 5]
-    """
-    if sum(sizes) <= most:
-        return list(sizes)
-    floors = [min(size, least) for size in sizes]
-    left = max(most - sum(floors), 0)
-    over = [size - floor for size, floor in zip(sizes, floors, strict=True)]
-    whole = max(sum(over), 1)
-    return [floor + left * more // whole for floor, more in zip(floors, over, strict=True)]

@@ -9,12 +9,15 @@ import html
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from pipeline.extras import pip_line
-from pipeline.report.facts import MEASURES, PARTS, Distribution, Facts
+from pipeline.report.bins import Bins, bins
+from pipeline.report.facts import MEASURES, PARTS, Facts
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -27,9 +30,11 @@ PALETTE = (
 KEPT, GREY = PALETTE[0], "#9aa0a6"
 MISSING = f"charts are drawn with plotly, which is not installed: {pip_line('report')}."
 MOST_REASONS = 10
+MOST_VALUES = 12
 LONGEST_LABEL = 60
 
-
+Bars = tuple[str, Sequence[float], str]
+"""Bars of one kind: their name, a value a line, and their colour."""
 Draw = Callable[[], "go.Figure | None"]
 """Draws a figure; null where there is nothing to draw."""
 
@@ -54,11 +59,32 @@ class Chart:
         return found
 
 
+def shortened(text: object) -> str:
+    """A text of the data on one short line."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= LONGEST_LABEL else line[: LONGEST_LABEL - 1] + "…"
+
+
 def label(text: object) -> str:
     """A text of the data as a label: short, on one line, without tags."""
-    line = " ".join(str(text).split())
-    short = line if len(line) <= LONGEST_LABEL else line[: LONGEST_LABEL - 1] + "…"
-    return html.escape(short, quote=False)
+    return html.escape(shortened(text), quote=False)
+
+
+def told_apart(texts: Sequence[str]) -> list[str]:
+    """Their labels, each with its number where texts that differ would look the same.
+
+    >>> told_apart(["yes", "no", "yes "])
+    ['yes', 'no', 'yes (2)']
+    """
+    found: list[str] = []
+    for text in texts:
+        same = short = label(text)
+        number = 1
+        while same in found:
+            number += 1
+            same = f"{short} ({number})"
+        found.append(same)
+    return found
 
 
 def charts(runs: Sequence[Facts]) -> list[Chart]:
@@ -113,26 +139,30 @@ def funnel(facts: Facts) -> go.Figure | None:
     for stage in begun:
         totals.update(stage.dropped_by_reason)
     most = [reason for reason, _ in totals.most_common(MOST_REASONS)]
-    bars = {"kept": ([stage.kept for stage in begun], KEPT)}
+    bars: list[Bars] = [("kept", [stage.kept for stage in begun], KEPT)]
     for at, reason in enumerate(most):
         dropped = [stage.dropped_by_reason.get(reason, 0) for stage in begun]
-        bars[f"dropped: {reason}"] = dropped, PALETTE[1 + at % (len(PALETTE) - 1)]
+        bars.append((f"dropped: {reason}", dropped, PALETTE[1 + at % (len(PALETTE) - 1)]))
     if len(totals) > len(most):
         rest = [
             sum(n for reason, n in stage.dropped_by_reason.items() if reason not in most)
             for stage in begun
         ]
-        bars["dropped: other rules"] = rest, GREY
-    return _bars([stage.name for stage in begun], bars, "rows", barmode="stack")
+        bars.append(("dropped: other rules", rest, GREY))
+    names = [
+        stage.name if stage.state == "complete" else f"{stage.name} ({stage.state})"
+        for stage in begun
+    ]
+    return _bars(names, bars, "rows", barmode="stack")
 
 
 def tokens(facts: Facts) -> go.Figure | None:
     """Tokens of the requests of each stage that asks, input and output."""
     asking = [stage for stage in facts.stages if stage.requests]
-    bars = {
-        "input": ([stage.input_tokens for stage in asking], PALETTE[0]),
-        "output": ([stage.output_tokens for stage in asking], PALETTE[1]),
-    }
+    bars: list[Bars] = [
+        ("input", [stage.input_tokens for stage in asking], PALETTE[0]),
+        ("output", [stage.output_tokens for stage in asking], PALETTE[1]),
+    ]
     names = [stage.name for stage in asking]
     return _bars(names, bars, "tokens", barmode="stack") if asking else None
 
@@ -140,54 +170,73 @@ def tokens(facts: Facts) -> go.Figure | None:
 def seconds(facts: Facts) -> go.Figure | None:
     """How long each stage was at work."""
     timed = [stage for stage in facts.stages if stage.seconds]
-    bars = {"seconds": ([stage.seconds for stage in timed], PALETTE[2])}
+    bars: list[Bars] = [("seconds", [stage.seconds for stage in timed], PALETTE[2])]
     return _bars([stage.name for stage in timed], bars, "seconds at work") if timed else None
 
 
 def distribution(runs: Sequence[Facts], name: str) -> go.Figure | None:
-    """How a measure is distributed: of one run all rows and those kept, of two what each kept."""
+    """How a measure is distributed: of one run all rows and those kept, of more what each kept."""
     import plotly.graph_objects as go
 
+    shared = _bins(runs, name)
+    if shared is None:
+        return None
     figure = go.Figure()
     for at, facts in enumerate(runs):
-        one = facts.distributions.get(name)
+        one = facts.measured.get(name)
         if one is None:
             continue
         if len(runs) == 1:
-            _add(figure, one, one.before, "all rows", GREY)
-        _add(figure, one, one.after, f"kept{label(_of(facts, runs))}", PALETTE[at])
-    if not figure.data:
-        return None
+            _add(figure, shared, one.all, "all rows", GREY)
+        _add(figure, shared, one.kept, f"kept{_of(facts, runs)}", _colour(at))
     figure.update_layout(barmode="overlay", height=280)
     return _plain(figure, x=MEASURES[name], y="rows")
+
+
+def _bins(runs: Sequence[Facts], name: str) -> Bins | None:
+    """The bins of a measure, the same of all runs; null where it tells no rows apart."""
+    values = [facts.measured[name].all for facts in runs if name in facts.measured]
+    there = pl.concat(values) if values else pl.Series([], dtype=pl.Float64)
+    return bins(there) if there.n_unique() > 1 else None
 
 
 def _said_of(runs: Sequence[Facts], name: str) -> str:
     """What a distribution's chart says in words."""
     said = []
     for facts in runs:
-        one = facts.distributions.get(name)
+        one = facts.measured.get(name)
         if one is None:
             continue
-        mean = "none" if one.mean_after is None else f"{one.mean_after:.4g}"
-        said.append(f"mean {one.mean_before:.4g} before, {mean} after{_of(facts, runs)}")
-        if one.is_cut:
-            said.append(f"all above {one.edges[-1]:.4g} stand in the last bin")
+        said.append(f"mean {_mean(one.all)} before, {_mean(one.kept)} after{_of(facts, runs)}")
+        if one.not_finite:
+            said.append(f"rows{_of(facts, runs)} without a finite value: {one.not_finite:,}")
+    shared = _bins(runs, name)
+    if shared is not None and shared.is_cut:
+        said.append(f"all above {shared.edges[-1]:.4g} stand in the last bin")
     return "; ".join(said)
 
 
-def _add(figure: go.Figure, of: Distribution, counts: list[int], name: str, colour: str) -> None:
-    bins = list(itertools.pairwise(of.edges))
+def _mean(values: pl.Series) -> str:
+    return "none" if values.is_empty() else f"{float(values.mean()):.4g}"  # type: ignore[arg-type]
+
+
+def _add(figure: go.Figure, of: Bins, values: pl.Series, name: str, colour: str) -> None:
+    pairs = list(itertools.pairwise(of.edges))
     figure.add_bar(
-        x=[(low + high) / 2 for low, high in bins],
-        y=counts,
-        width=[(high - low) * 0.96 for low, high in bins],
-        name=name,
+        x=[(low + high) / 2 for low, high in pairs],
+        y=of.counts(values),
+        width=[(high - low) * 0.96 for low, high in pairs],
+        name=label(name),
         marker_color=colour,
         opacity=0.75,
-        customdata=[f"{low:.4g} to {high:.4g}" for low, high in bins],
+        customdata=[f"{low:.4g} to {high:.4g}" for low, high in pairs],
         hovertemplate="%{customdata}: %{y} rows",
     )
+
+
+def _colour(at: int) -> str:
+    """The colour of a run."""
+    return PALETTE[at % len(PALETTE)]
 
 
 def roots(facts: Facts) -> go.Figure | None:
@@ -229,21 +278,37 @@ def _said_of_roots(facts: Facts) -> str:
 
 
 def part(runs: Sequence[Facts], name: str) -> go.Figure | None:
-    """How many rows have each value of a column: of one run before and after, of two after."""
-    bars: dict[str, tuple[list[int], str]] = {}
-    values = list(dict.fromkeys(one for facts in runs for one, *_ in facts.parts.get(name, ())))
+    """How many rows have each value of a column: of one run before and after, of more after."""
+    totals: Counter[str] = Counter()
+    for facts in runs:
+        totals.update({value: before for value, before, _ in facts.parts.get(name, ())})
+    if len(totals) < 2:
+        return None
+    most = [value for value, _ in totals.most_common(MOST_VALUES)]
+    n_others = len(totals) - len(most)
+    bars: list[Bars] = []
     for at, facts in enumerate(runs):
-        found = {value: counts for value, *counts in facts.parts.get(name, ())}
+        if name not in facts.parts:
+            continue
+        before, after = (
+            {value: counts[half] for value, *counts in facts.parts[name]} for half in (0, 1)
+        )
         if len(runs) == 1:
-            bars["all rows"] = [found[value][0] for value in values], GREY
-        after = [found.get(value, [0, 0])[1] for value in values]
-        bars[f"kept{_of(facts, runs)}"] = after, PALETTE[at]
-    return _bars(values, bars, "rows", barmode="group", each=40) if values else None
+            bars.append(("all rows", _with_rest(before, most, n_others), GREY))
+        bars.append((f"kept{_of(facts, runs)}", _with_rest(after, most, n_others), _colour(at)))
+    names = [*most, *([f"{n_others} others"] if n_others else [])]
+    return _bars(names, bars, "rows", barmode="group", each=40)
+
+
+def _with_rest(counts: dict[str, int], most: Sequence[str], n_others: int) -> list[int]:
+    """How many rows have each of the most frequent values, and, where there are, any other."""
+    chosen = [counts.get(value, 0) for value in most]
+    return [*chosen, sum(counts.values()) - sum(chosen)] if n_others else chosen
 
 
 def labels(facts: Facts) -> go.Figure | None:
     """The most frequent outputs of kept classification rows."""
-    bars = {"rows": ([n for _, n in facts.labels], PALETTE[3])}
+    bars: list[Bars] = [("rows", [n for _, n in facts.labels], PALETTE[3])]
     names = [one for one, _ in facts.labels]
     return _bars(names, bars, "rows", each=30) if names else None
 
@@ -277,19 +342,20 @@ def curve(facts: Facts) -> go.Figure | None:
 
 def _bars(
     names: Sequence[str],
-    bars: Mapping[str, tuple[Sequence[float], str]],
+    bars: Sequence[Bars],
     unit: str,
     *,
     barmode: str = "group",
     each: int = 34,
 ) -> go.Figure:
-    """Horizontal bars, a line a name from above; `bars` by name are values and their colour."""
+    """Horizontal bars, a line a name from above."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    for name, (values, colour) in bars.items():
+    lines = told_apart(names)
+    for name, values, colour in bars:
         figure.add_bar(
-            y=[label(one) for one in names],
+            y=lines,
             x=list(values),
             name=label(name),
             orientation="h",

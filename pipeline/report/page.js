@@ -3,6 +3,9 @@
 (() => {
   const ROW = 46; // pixels: as in the style sheet
   const SPARE = 10;
+  const SHOWN = { displayModeBar: false, responsive: true, typesetMath: false }; // a price is no formula
+  const KEY = 8; // characters of a search that looks at requests too: in their keys stand any few letters
+  const LONG = 80; // characters of a text that stands by itself
   const $ = (id) => document.getElementById(id);
   const root = document.documentElement;
 
@@ -14,6 +17,15 @@
   };
 
   const written = (value) => (typeof value === "number" ? String(Number(value.toPrecision(5))) : String(value));
+  const told = (value) => { // a cell of any type as one text
+    if (Array.isArray(value)) return value.map(told).join(", ");
+    if (value === null || typeof value !== "object") return written(value);
+    return Object.entries(value).map(([name, one]) => `${name.replaceAll("_", " ")}: ${told(one)}`).join("; ");
+  };
+  const beginning = (text, longest) => (text.length <= longest ? text : `${text.slice(0, longest - 1)}…`);
+  const TEXTS = ["instruction", "input", "reasoning", "output"];
+  const ELSEWHERE = new Set([...TEXTS, "messages", "row_id", "drop_reason", "drop_detail", "drop_ref", "parent_id", "root_id",
+    "nearest_id", "shown", "demonstrations", "requests"]); // of an opened row these stand where they belong
 
   // ---- light and dark
   const prefersDark = matchMedia("(prefers-color-scheme: dark)");
@@ -40,7 +52,7 @@
     root.dataset.theme = theme();
     $("theme").textContent = theme() === "dark" ? "Light" : "Dark";
     for (const [place, figure] of plots) {
-      Plotly.react(place, figure.data, themed(figure.layout), { displayModeBar: false, responsive: true });
+      Plotly.react(place, figure.data, themed(figure.layout), SHOWN);
     }
   };
   $("theme").addEventListener("click", () => { chosen = theme() === "dark" ? "light" : "dark"; wear(); });
@@ -63,7 +75,7 @@
       if (!place) return;
       const figure = figures[Number(place.dataset.figure)];
       plots.push([place, figure]);
-      Plotly.newPlot(place, figure.data, themed(figure.layout), { displayModeBar: false, responsive: true });
+      Plotly.newPlot(place, figure.data, themed(figure.layout), SHOWN);
       setTimeout(next); // a chart at a time, so that the page answers meanwhile
     };
     next();
@@ -74,23 +86,33 @@
     const rows = [];
     const byId = new Map(); // of each run by itself: two runs have the same ids
     const others = data.runs.map((run) => run.others);
+    const textsIn = (value) => {
+      if (typeof value === "string") return [value];
+      return value && typeof value === "object" ? Object.values(value).flatMap(textsIn) : [];
+    };
     data.runs.forEach((run, number) => {
       for (const row of run.rows) {
+        const { requests, stage, ...shown } = row;
+        row.found = textsIn(shown).join("\n").toLowerCase();
+        row.asked = textsIn(requests).join("\n").toLowerCase();
         row.run = number;
-        row.found = [row.row_id, row.instruction, row.input, row.output, row.drop_detail]
-          .filter(Boolean).join("\n").toLowerCase();
         rows.push(row);
         byId.set(`${number} ${row.row_id}`, row);
       }
     });
-    const children = new Map();
-    for (const row of rows) {
-      if (row.parent_id) {
-        const key = `${row.run} ${row.parent_id}`;
-        if (!children.has(key)) children.set(key, []);
-        children.get(key).push(row.row_id);
+    const referring = (name) => { // the rows that name another there, by that one
+      const found = new Map();
+      for (const row of rows) {
+        if (row[name]) {
+          const key = `${row.run} ${row[name]}`;
+          if (!found.has(key)) found.set(key, []);
+          found.get(key).push(row.row_id);
+        }
       }
-    }
+      return (row) => found.get(`${row.run} ${row.row_id}`) || [];
+    };
+    const madeOf = referring("parent_id");
+    const droppedFor = referring("drop_ref");
 
     const options = (select, first, values) => {
       const before = select.value;
@@ -108,13 +130,15 @@
       options($("reason"), "all", unique(dropped.map((row) => row.drop_reason)).sort());
     };
     refill();
-    options($("sort"), "place", data.scores.filter((name) => rows.some((row) => name in row))
+    const scores = data.columns.filter(([, isNumber]) => isNumber).map(([name]) => name);
+    options($("sort"), "place", scores.filter((name) => rows.some((row) => Object.hasOwn(row, name)))
       .concat(["instruction length", "output length"]));
 
     const valueOf = (row, name) => {
       if (name === "instruction length") return (row.instruction || "").length;
       if (name === "output length") return (row.output || "").length;
-      return row[name];
+      const value = row[name];
+      return typeof value === "number" ? value : undefined; // what is infinite comes as a word
     };
 
     let shown = rows;
@@ -128,7 +152,7 @@
         && (!outcome || row.is_kept === (outcome === "kept"))
         && (!stage || row.stage === stage)
         && (!reason || row.drop_reason === reason)
-        && (!words || row.found.includes(words)));
+        && (!words || row.found.includes(words) || (words.length >= KEY && row.asked.includes(words))));
       const by = $("sort").value;
       if (by) {
         const sign = $("descending").checked ? -1 : 1;
@@ -149,7 +173,7 @@
       made.setAttribute("role", "option");
       made.setAttribute("aria-selected", String(row === selected));
       made.dataset.at = at;
-      made.append(element("b", (row.instruction || "").slice(0, 300)));
+      made.append(element("b", beginning(row.instruction || "", 300)));
       const by = $("sort").value;
       const value = by ? valueOf(row, by) : undefined;
       const why = row.is_kept ? "kept" : `dropped by ${row.stage}: ${row.drop_reason}`;
@@ -172,7 +196,7 @@
         const button = element("button", id, "link");
         button.type = "button";
         button.addEventListener("click", () => open(row));
-        item.append(button, ` ${(row.instruction || "").slice(0, 200)}`);
+        item.append(button, ` ${beginning(row.instruction || "", 200)}`);
       } else {
         const text = Object.hasOwn(others[run], id) ? others[run][id] : undefined;
         item.append(element("strong", id), text === undefined ? "" : ` ${text}`);
@@ -188,33 +212,52 @@
       detail.append(row.is_kept
         ? element("p", `Kept by all stages to ${row.stage}.`, "kept")
         : element("p", `Dropped by ${row.stage}: ${row.drop_reason}${row.drop_detail ? `, ${row.drop_detail}` : ""}`, "dropped"));
-      const block = (title, text) => {
-        if (text === undefined) return;
-        detail.append(element("h4", title), element("pre", text));
+      const leftOut = (name) => {
+        const [characters, entries] = (row.cut && row.cut[name]) || [0, 0];
+        if (!characters && !entries) return;
+        const said = `${characters.toLocaleString("en")} more characters`
+          + (entries ? `, with ${entries.toLocaleString("en")} more entries,` : "");
+        detail.append(element("p", `${said} of ${name.replaceAll("_", " ")} are not on this page.`, "said"));
       };
-      for (const name of ["instruction", "input", "reasoning", "output"]) {
+      leftOut("drop_detail");
+      const block = (title, text) => detail.append(element("h4", title), element("pre", text));
+      for (const name of TEXTS.filter((one) => row[one] !== undefined)) {
         block(name, row[name]);
-        if (row.cut && row.cut[name]) {
-          detail.append(element("p", `${row.cut[name].toLocaleString("en")} more characters are not on this page.`, "said"));
-        }
+        leftOut(name);
       }
       if (row.messages) {
         detail.append(element("h4", "conversation"));
-        for (const [role, content] of row.messages) block(role, content);
+        for (const { role, content } of row.messages) block(role || "", content || "");
+        leftOut("messages");
       }
-      const facts = ["final_answer", "rating", "rating_reason", "perplexity", "ifd", "nearest_score", "quality", "toxicity",
-        "round", "operation", "teacher", "source", "is_classification", "language", "domain", "task_type", "held_out"]
-        .filter((name) => row[name] !== undefined);
-      if (facts.length) {
+      const others = data.columns.map(([name]) => name).filter((name) => Object.hasOwn(row, name) && !ELSEWHERE.has(name));
+      const isLine = (name) => {
+        const value = row[name];
+        return typeof value === "object" ? value.every((one) => typeof one !== "object")
+          : typeof value !== "string" || (value.length <= LONG && !value.includes("\n"));
+      };
+      const lines = others.filter(isLine);
+      if (lines.length) {
         detail.append(element("h4", "what is known of it"));
         const list = element("ul");
-        for (const name of facts) list.append(element("li", `${name.replaceAll("_", " ")}: ${written(row[name])}`));
+        for (const name of lines) list.append(element("li", `${name.replaceAll("_", " ")}: ${told(row[name])}`));
         detail.append(list);
+        lines.forEach(leftOut);
+      }
+      for (const name of others.filter((one) => !isLine(one))) {
+        if (typeof row[name] === "string") {
+          block(name.replaceAll("_", " "), row[name]);
+        } else {
+          const list = element("ul");
+          for (const one of row[name]) list.append(element("li", told(one)));
+          detail.append(element("h4", name.replaceAll("_", " ")), list);
+        }
+        leftOut(name);
       }
       const lineage = [["it met", [row.drop_ref]], ["made from", [row.parent_id]],
         ["goes back to", row.root_id === row.row_id ? [] : [row.root_id]],
-        ["made into", children.get(`${row.run} ${row.row_id}`) || []],
-        ["most similar", [row.nearest_id]], ["shown to the teacher", row.shown || []],
+        ["made into", madeOf(row)], ["most similar", [row.nearest_id]],
+        ["dropped for being like it", droppedFor(row)], ["shown to the teacher", row.shown || []],
         ["demonstrations", row.demonstrations || []]];
       for (const [title, ids] of lineage) {
         const there = ids.filter(Boolean);
@@ -226,11 +269,13 @@
       if (row.requests) {
         detail.append(element("h4", "asked for by"));
         const list = element("ul");
-        for (const [stage, template, model, key] of row.requests) {
+        for (const { stage, template, model, key } of row.requests) {
           list.append(element("li", `${stage}: ${template}, ${model}, reply ${key}`));
         }
         detail.append(list);
+        leftOut("requests");
       }
+      detail.scrollTop = 0;
       paint();
     };
 

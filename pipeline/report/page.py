@@ -10,8 +10,8 @@ import base64
 import gzip
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,18 @@ from pipeline.errors import RecipeError
 from pipeline.inspect import Run
 from pipeline.report import facts, figures, roots, sample
 from pipeline.report.facts import Facts
+from pipeline.report.figures import Chart
+from pipeline.report.limits import MOST_BYTES, MOST_ROWS
+from pipeline.report.sample import Sample
 from pipeline.version import VERSION
 
 HERE = Path(__file__).parent
-MOST_ROWS = 20_000
-"""How many rows a page holds at most, of all its runs."""
+MOST_TEXT = 64_000_000
+"""Characters of all rows at most: a browser holds them, and looks through them at each key."""
+LENGTHS = (sample.LONGEST, 2000, 1000, 500, 250)
+"""How long a text is shown at most, from the first length that leaves the page small enough."""
+EVERY, MARGIN = 20, 1.2
+"""Of every so many rows one is packed to see what all take, give or take so much."""
 SECTIONS = {
     "funnel": "What was dropped, and why",
     "cost": "Tokens and time",
@@ -37,51 +44,109 @@ SECTIONS = {
 }
 
 
-def render(runs: Sequence[Run], *, most_rows: int = MOST_ROWS) -> str:
-    """The page of one run, or of two side by side; `most_rows` are shown of each at most.
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The rows of a page, run by run, and how long their texts are at most."""
 
-    Raises `RecipeError` where the package that draws is not installed.
+    samples: list[Sample]
+    longest: int
+    has_all: bool
+    """Whether these are as many rows as were asked for."""
+
+    @property
+    def size(self) -> int:
+        """How much text they have, in characters."""
+        return sum(one.size for one in self.samples)
+
+
+def render(runs: Sequence[Run], *, most_rows: int = MOST_ROWS, most_bytes: int = MOST_BYTES) -> str:
+    """The page of one run, or of several side by side, with at most `most_rows` rows of all.
+
+    Where it were larger than `most_bytes`, texts are shown shorter, then fewer rows. Raises
+    `RecipeError` where the package that draws is not installed, `InputError` where `most_rows` is
+    not even a row of each run, `DamagedError` for a shard.
     """
     plotly = _plotly()
     found = _told_apart([facts.of_run(run) for run in runs])
-    rows = [sample.of_run(run, most_rows // len(runs)) for run in runs]
     drawn = figures.charts(found)
-    data = {
-        "runs": [
-            {"name": one.name, "rows": its.rows, "total": its.total, "others": its.others}
-            for one, its in zip(found, rows, strict=True)
-        ],
-        "figures": [chart.as_json() for chart in drawn],
-        "scores": list(sample.SCORES),
-    }
-    script = (HERE / "page.js").read_text(encoding="utf-8")
+    figures_json = [chart.as_json() for chart in drawn]
+    for shown in _smaller_and_smaller(runs, most_rows):
+        if _estimated(shown) > most_bytes * MARGIN:
+            continue
+        data = {
+            "runs": [
+                {"name": one.name, "rows": its.rows, "others": its.others}
+                for one, its in zip(found, shown.samples, strict=True)
+            ],
+            "figures": figures_json,
+            "columns": sample.shown_columns(runs),
+        }
+        packed = _packed(data)
+        page = _page(found, drawn, shown, f"{most_bytes / 1e6:.0f} MB", plotly, packed)
+        if len(page.encode(errors="replace")) <= most_bytes:
+            break
+    return page
+
+
+def _smaller_and_smaller(runs: Sequence[Run], most_rows: int) -> Iterator[Shown]:
+    """What a page may show: all that was asked for, then shorter texts, then fewer rows."""
+    most = most_rows
+    while True:
+        samples = sample.of_runs(runs, most)
+        for longest in LENGTHS:
+            shown = Shown([one.shortened(longest) for one in samples], longest, most == most_rows)
+            if shown.size <= MOST_TEXT:
+                yield shown
+        most = sum(len(one.rows) for one in samples) // 2
+        if most < len(runs):
+            return
+
+
+def _estimated(shown: Shown) -> float:
+    """How many bytes of the page the rows will take, about."""
+    rows = [row for one in shown.samples for row in one.rows]
+    some = rows[::EVERY]
+    return len(_packed(some)) * len(rows) / max(len(some), 1)
+
+
+def _page(
+    found: Sequence[Facts],
+    drawn: Sequence[Chart],
+    shown: Shown,
+    most: str,
+    plotly: str,
+    packed: str,
+) -> str:
+    """The page as HTML; `most` is its size at most, and `packed` are its rows and figures."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["grouped"] = lambda number: f"{number:,}"
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    sections = [
+        (name, title, [(at, chart) for at, chart in enumerate(drawn) if chart.section == name])
+        for name, title in SECTIONS.items()
+    ]
     return environment.get_template("page.html.jinja").render(
         title=" and ".join(one.name for one in found),
-        runs=[_head(one) for one in found],
-        sections=[
-            (
-                name,
-                title,
-                [(at, chart) for at, chart in enumerate(drawn) if chart.section == name],
-            )
-            for name, title in SECTIONS.items()
-        ],
+        runs=found,
+        sections=sections,
         metrics=_metrics,
         roots_said=roots.method(),
-        samples=[
-            (one.name, len(its.rows), its.total) for one, its in zip(found, rows, strict=True)
-        ],
+        samples=list(zip(found, shown.samples, strict=True)),
+        shown=shown,
+        is_cut=any(one.is_cut for one in shown.samples),
+        is_shorter=shown.longest < sample.LONGEST,
+        listed=sample.LISTED,
+        most_bytes=most,
+        label=figures.shortened,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=VERSION,
         css=(HERE / "page.css").read_text(encoding="utf-8"),
         plotly=plotly,
         script=script,
         policy=_policy(plotly, script),
-        data=_packed(data),
+        data=packed,
     )
 
 
@@ -91,16 +156,6 @@ def _told_apart(found: list[Facts]) -> list[Facts]:
     if len(set(names)) == len(names):
         return found
     return [replace(one, name=f"{one.name} ({at})") for at, one in enumerate(found, start=1)]
-
-
-def _head(one: Facts) -> dict[str, Any]:
-    """What the head of the page says of a run."""
-    costs = [float(stage.cost_usd) for stage in one.stages if stage.cost_usd is not None]
-    return asdict(one) | {
-        "tokens": sum(stage.input_tokens + stage.output_tokens for stage in one.stages),
-        "requests": sum(stage.requests for stage in one.stages),
-        "cost": f"${sum(costs):,.2f}" if costs else None,
-    }
 
 
 def _metrics(found: Mapping[str, Mapping[str, float]]) -> list[str]:

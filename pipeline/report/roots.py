@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -143,6 +144,7 @@ def _has_parser() -> bool:
     return find_spec("spacy") is not None and find_spec(MODEL) is not None
 
 
+@cache
 def _parsed() -> Callable[[str], Root | None]:
     """What finds a root by spaCy's parser."""
     import spacy

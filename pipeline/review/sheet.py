@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from pipeline.durable import replacing
 from pipeline.errors import InputError, RecipeError
 from pipeline.inspect import Run
-from pipeline.report.facts import halves, strata
+from pipeline.report.facts import halves
+from pipeline.report.strata import strata
 from pipeline.review import cells
 from pipeline.teacher.blanking import PURGED
 from pipeline.terminal import shorten

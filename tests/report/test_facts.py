@@ -1,43 +1,56 @@
 """The numbers of a report."""
 
-import polars as pl
-from hypothesis import given
-from hypothesis import strategies as st
+import math
+from pathlib import Path
 
-from pipeline.report.facts import distribution, strata
+import pytest
 
-
-@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=200), st.data())
-def test_every_value_is_counted_once(values: list[float], data: st.DataObject) -> None:
-    if len(set(values)) < 2:
-        return
-    kept = data.draw(st.lists(st.sampled_from(values)))
-    found = distribution(pl.Series(values), pl.Series(kept, dtype=pl.Float64))
-    assert sum(found.before) == len(values)
-    assert sum(found.after) == len(kept)
-    assert len(found.edges) == len(found.before) + 1 == len(found.after) + 1
-    assert sorted(found.edges) == found.edges
+from pipeline import open_run
+from pipeline.errors import DamagedError
+from pipeline.report import facts
+from tests.report.runs import made_run
 
 
-def test_whole_numbers_have_a_bin_each_and_the_tail_is_in_the_last() -> None:
-    found = distribution(pl.Series([1.0, 2, 2, 5]), pl.Series([2.0]))
-    assert found.edges == [0.5, 1.5, 2.5, 3.5, 4.5, 5.5]
-    assert (found.before, found.after) == ([1, 2, 0, 0, 1], [0, 1, 0, 0, 0])
-    assert not found.is_cut
-    long = distribution(pl.Series([float(n % 100) for n in range(9990)] + [1e6]), pl.Series([1e6]))
-    assert long.is_cut
-    assert long.edges[-1] < 101
-    assert long.after[-1] == 1
+def rows(n: int, **columns: object) -> list[dict[str, object]]:
+    return [{"row_id": f"a-{at}", "instruction": f"Write a poem {at}.", **columns}
+            for at in range(n)]  # fmt: skip
 
 
-@given(st.lists(st.integers(0, 500), min_size=1, max_size=30), st.integers(1, 2000))
-def test_a_sample_by_stratum_is_no_more_than_there_is_and_forgets_none(
-    sizes: list[int], most: int
+def test_what_is_no_finite_number_is_left_out_and_infinite_ones_are_counted(
+    tmp_path: Path,
 ) -> None:
-    found = strata(sizes, most, least=3)
-    assert all(n <= size for n, size in zip(found, sizes, strict=True))
-    assert all(n >= min(size, 3) for n, size in zip(found, sizes, strict=True))
-    if sum(sizes) <= most:
-        assert found == sizes
-    else:
-        assert sum(found) <= max(most, sum(min(size, 3) for size in sizes))
+    numbers = [1.5, 2.5, None, math.nan, math.inf, -math.inf]
+    kept = [{"row_id": f"a-{at}", "perplexity": n} for at, n in enumerate(numbers)]
+    dropped = [{"row_id": "a-9", "perplexity": 4.0, "drop_reason": "high"}]
+    run = made_run(tmp_path / "run", {"import": (kept, []), "filter": (kept, dropped)})
+    found = facts.of_run(open_run(run)).measured["perplexity"]
+    assert found.kept.to_list() == [1.5, 2.5]
+    assert found.all.to_list() == [1.5, 2.5, 4.0]
+    assert found.not_finite == 2
+
+
+def test_rows_of_an_outdated_stage_are_not_counted(tmp_path: Path) -> None:
+    bad = [{**row, "drop_reason": "bad"} for row in rows(9)[6:]]
+    stages = {"import": (rows(9), []), "filter": (rows(6), bad), "dedup": (rows(2), bad[:1])}
+    whole = open_run(made_run(tmp_path / "whole", stages))
+    assert facts.halves(whole)[-1] == ("dedup", "kept")
+    assert (facts.of_run(whole).kept, facts.of_run(whole).rows_dropped) == (2, 4)
+    again = open_run(made_run(tmp_path / "again", stages, complete=1, status="stopped"))
+    found = facts.of_run(again)
+    assert facts.halves(again) == [("import", "dropped"), ("filter", "dropped"), ("filter", "kept")]
+    assert (found.kept, found.rows_dropped, found.kept_by) == (6, 3, "filter")
+    assert found.outdated == ["dedup"]
+    assert [stage.name for stage in found.unfinished] == ["filter", "dedup"]
+
+
+def test_a_run_whose_process_is_gone_is_cut_off(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", {"import": (rows(2), [])}, complete=0, status="running")
+    assert facts.of_run(open_run(run)).state.startswith("cut off")
+
+
+def test_a_damaged_shard_is_said(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", {"import": (rows(2), [])})
+    (shard,) = run.rglob("kept/*.parquet")
+    shard.write_bytes(shard.read_bytes()[:100])
+    with pytest.raises(DamagedError, match=r"part-00000\.parquet"):
+        facts.of_run(open_run(run))

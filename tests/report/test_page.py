@@ -12,9 +12,9 @@ import pytest
 
 from pipeline import open_run
 from pipeline.cli.commands import run as run_command
-from pipeline.report import page, sample
+from pipeline.report import page
 from tests.report.payloads import PAYLOADS
-from tests.report.runs import NAME, hostile_run
+from tests.report.runs import NAME
 
 plotly = pytest.importorskip("plotly", reason="the extra 'report' is not installed")
 
@@ -51,7 +51,8 @@ def test_every_row_stands_in_it_once_as_it_ended(small_run: Path, small_page: st
     assert [row["output"] for row in kept.values() if "output" in row] == [
         text for text in last["output"] if text
     ]
-    assert found["total"] == len(found["rows"]) == len(kept) + len(dropped)
+    assert len(found["rows"]) == len(kept) + len(dropped)
+    assert f"All {len(found['rows'])} rows, kept and dropped" in small_page
     referred = {row["parent_id"] for row in found["rows"] if "parent_id" in row}
     assert referred - {row["row_id"] for row in found["rows"]} <= found["others"].keys()
 
@@ -66,26 +67,20 @@ def test_the_funnel_adds_up(small_run: Path, small_page: str) -> None:
         assert kept + dropped == candidates
 
 
-def test_no_more_rows_than_asked_for_are_shown_and_the_page_says_so(
-    small_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sample, "LEAST", 1)
+def test_a_sample_is_the_same_each_time_and_of_every_rule(small_run: Path) -> None:
     run = open_run(small_run)
-    text = page.render([run], most_rows=40)
-    (found,) = unpacked(text)["runs"]
-    assert len(found["rows"]) < found["total"]
-    assert f"A sample of {len(found['rows'])} of the {found['total']} rows" in text
-    rules = {row.get("drop_reason") for row in found["rows"]}
-    assert rules == {
-        row.get("drop_reason") for row in unpacked(page.render([run]))["runs"][0]["rows"]
-    }
-    assert len(found["rows"]) <= 40
-    assert unpacked(page.render([run], most_rows=40)) == unpacked(text)
+    some, again, whole = (
+        unpacked(page.render([run], most_rows=most))["runs"][0]["rows"] for most in (40, 40, 9999)
+    )
+    assert some == again
+    assert len(some) == 40 < len(whole)
+    assert all(row in whole for row in some)
+    rules, of_all = ({row.get("drop_reason") for row in rows} for rows in (some, whole))
+    assert rules == of_all
 
 
-def test_two_runs_stand_side_by_side(small_run: Path, tmp_path: Path) -> None:
-    other = hostile_run(tmp_path)
-    text = page.render([open_run(small_run), open_run(other)])
+def test_two_runs_stand_side_by_side(small_run: Path, hostile: Path) -> None:
+    text = page.render([open_run(small_run), open_run(hostile)])
     first, second = unpacked(text)["runs"]
     assert (first["name"], second["name"]) == ("run", NAME)
     assert "&lt;img src=x onerror=window.hit=1&gt;" in text
@@ -97,8 +92,8 @@ def test_two_runs_of_one_name_are_told_apart(small_run: Path) -> None:
     assert [one["name"] for one in runs] == ["run (1)", "run (2)"]
 
 
-def test_nothing_of_the_data_is_html(tmp_path: Path) -> None:
-    text = page.render([open_run(hostile_run(tmp_path))])
+def test_nothing_of_the_data_is_html(hostile: Path) -> None:
+    text = page.render([open_run(hostile)])
     static, _, _ = text.partition('<script type="text/plain"')
     for payload in PAYLOADS:
         if "<" in payload:

@@ -7,7 +7,6 @@ import pytest
 
 from pipeline import open_run
 from pipeline.errors import InputError
-from tests.report.runs import hostile_run
 
 go = pytest.importorskip("plotly.graph_objects", reason="the extra 'report' is not installed")
 
@@ -60,9 +59,9 @@ def test_exported_splits_come_as_datasets(small_run: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_run_without_an_export_gives_what_it_kept(tmp_path: Path) -> None:
+def test_a_run_without_an_export_gives_what_it_kept(hostile: Path) -> None:
     pytest.importorskip("datasets", reason="the extra 'data' is not installed")
-    run = open_run(hostile_run(tmp_path))
+    run = open_run(hostile)
     assert run.to_datasets()["train"]["row_id"][:] == run.kept()["row_id"].to_list()
     shown = run._repr_html_()
     assert "<img" not in shown
