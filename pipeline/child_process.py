@@ -9,9 +9,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn, TextIO
 
 from pipeline import redact, signals
+
+Tell = Callable[[dict[str, Any]], None]
+"""Says one thing to the parent."""
 
 
 def given_work() -> dict[str, Any]:

@@ -60,6 +60,11 @@ def trains(state: StageManifest) -> bool:
     return isinstance(kind, TrainStage) and state.complete
 
 
+def is_unlisted(run: Path, state: StageManifest) -> bool:
+    """Whether a model is there of a time when none was listed: nobody can say if it is whole."""
+    return state.measures.get(DIGEST) is None and (run / MODEL).is_dir()
+
+
 def listed(run: Path, state: StageManifest) -> list[Listed]:
     """The files that a stage lists.
 
@@ -79,7 +84,7 @@ def listed(run: Path, state: StageManifest) -> list[Listed]:
 
 def faults(run: Path, state: StageManifest) -> Iterator[tuple[str, str]]:
     """What is wrong with the model that a stage trained: the file below the run, and what."""
-    if state.measures.get(REMOVED) is not None:
+    if state.measures.get(REMOVED) is not None or is_unlisted(run, state):
         return
     try:
         found = listed(run, state)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from pipeline.errors import Problems, RecipeError
-from pipeline.stage import Settings
+from pipeline.stage import Settings, TogetherError
 
 Place = tuple[str | int, ...]
 """Where something stands in the tree of the text: keys, and numbers in a list."""
@@ -48,16 +47,22 @@ class RecipeText:
         try:
             return model.model_validate(tree)
         except ValidationError as error:
-            wrong = error.errors(include_url=False)
+            wrong = list(_apart(error))
             for found in wrong:
                 self._refuse_setting(model, found, path, label)
         places = [found["loc"] for found in wrong]
+        more: list[ErrorDetails] = []
         for left_out in (places, [place[:1] for place in places]):
             rest = _without(tree, left_out)
             if "name" in model.model_fields:
                 rest.setdefault("name", "unnamed")
-            with contextlib.suppress(ValidationError):
+            try:
                 return model.model_validate(rest)
+            except ValidationError as error:
+                more = more or list(_apart(error))
+        for found in more:  # what does not go together is looked at where each is well alone
+            if all(places) and not _is_of(found, places):
+                self._refuse_setting(model, found, path, label)
         self.lost.add("stages")
         return None
 
@@ -86,6 +91,24 @@ def _is_said(text: str, found: ErrorDetails) -> bool:
     if found["type"] == "value_error" and isinstance(found["input"], dict):
         return True
     return _says(text, found["input"])
+
+
+def _apart(error: ValidationError) -> Iterator[ErrorDetails]:
+    """All that pydantic found; what a check of ours says of several things is one each."""
+    for found in error.errors(include_url=False):
+        raised = found.get("ctx", {}).get("error")
+        if isinstance(raised, TogetherError):
+            for part in raised.parts:
+                found["msg"] = part
+                yield found.copy()
+        else:
+            yield found
+
+
+def _is_of(found: ErrorDetails, places: Sequence[Place]) -> bool:
+    """Whether a message names one of some settings: without it nobody knows if it still holds."""
+    words = set(re.findall(r"\w+", found["msg"]))
+    return any(str(part) in words for place in places for part in place)
 
 
 def _says(text: str, given: object) -> bool:

@@ -90,6 +90,15 @@ class Settings(BaseModel):
         return value
 
 
+class TogetherError(ValueError):
+    """Settings that are well alone and do not go together: `parts`, each told by itself."""
+
+    def __init__(self, parts: Sequence[str]) -> None:
+        """Each part names the settings that it is of."""
+        super().__init__("; and ".join(parts))
+        self.parts = tuple(parts)
+
+
 class StageConfig(Settings):
     """Settings of a stage."""
 

@@ -1,9 +1,11 @@
-"""Compute in a thread, so that a long computation does not keep the run from ending."""
+"""Compute in a thread, or wait for others, so that nothing long keeps the run from ending."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
 from pipeline.errors import StorageError
@@ -43,3 +45,21 @@ def aside(compute: Callable[[], T], ending: Ending) -> T:
             "that was received is lost; start the same command again where it may have more."
         )
     return given[0]
+
+
+async def unless_told(ending: Ending, act: Coroutine[object, object, None]) -> None:
+    """Do `act`, and end in its midst where a signal comes."""
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(act)
+    ending.on_signal(lambda at_once: call_in(loop, task.cancel))
+    try:
+        await task
+    except asyncio.CancelledError:
+        ending.check()
+        raise
+
+
+def call_in(loop: asyncio.AbstractEventLoop, act: Callable[[], object]) -> None:
+    """Have a loop call `act` from another thread."""
+    with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
+        loop.call_soon_threadsafe(act)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +15,7 @@ from pipeline import manifest, store
 from pipeline.counted import counted
 from pipeline.errors import InterruptedRunError
 from pipeline.manifest import StageManifest
+from pipeline.run.aside import call_in, unless_told
 from pipeline.run.context import Context
 from pipeline.run.events import Message
 from pipeline.run.prepare import Prepared
@@ -78,7 +79,7 @@ async def _asker(context: Context, model: Model, ledger: Ledger) -> AsyncIterato
     teacher = make_teacher(context, model)
     try:
         if not context.prepared.is_replay and has_work(context.prepared, model):
-            await _unless_told(context.ending, teacher.check())
+            await unless_told(context.ending, teacher.check())
         buyer = Buyer(
             teacher,
             context.journal,
@@ -190,29 +191,12 @@ def _concurrency(context: Context, model: Model) -> int:
     return fits
 
 
-async def _unless_told(ending: Ending, act: Coroutine[object, object, None]) -> None:
-    """Do `act`, and end in its midst where a signal comes."""
-    loop = asyncio.get_running_loop()
-    task = loop.create_task(act)
-    ending.on_signal(lambda at_once: _call(loop, task.cancel))
-    try:
-        await task
-    except asyncio.CancelledError:
-        ending.check()
-        raise
-
-
 def _hook(buyer: Buyer, ending: Ending) -> None:
     """Let a signal stop the buyer: it sends nothing more, and waits for its grace, or not."""
     loop = asyncio.get_running_loop()
 
     def stop(at_once: bool) -> None:
         grace_s = 0.0 if at_once else ending.grace_s
-        _call(loop, lambda: buyer.stop(ending.reason(), grace_s=grace_s))
+        call_in(loop, lambda: buyer.stop(ending.reason(), grace_s=grace_s))
 
     ending.on_signal(stop)
-
-
-def _call(loop: asyncio.AbstractEventLoop, act: Callable[[], object]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
-        loop.call_soon_threadsafe(act)

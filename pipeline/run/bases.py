@@ -15,8 +15,6 @@ from pipeline.teacher import uri
 from pipeline.teacher.settings import TeacherSettings
 from pipeline.train.settings import Config
 
-MODEL = "model"
-"""The folder of a run that holds what was trained."""
 NEEDED = ("torch", "transformers", "peft", "trl", "datasets", "accelerate")
 
 

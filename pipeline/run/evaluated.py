@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -23,12 +24,15 @@ from pipeline.stage import EvaluateStage, Role, TrainStage
 from pipeline.stages import win_rate
 from pipeline.teacher import uri
 from pipeline.teacher.settings import TeacherSettings
+from pipeline.train.described import BOTTLENECK
 from pipeline.train.evaluate_settings import ADAPTER, BASE, OTHER, Config
 
-BOTTLENECK = "bottleneck_config.json"
-"""What describes an adapter that PEFT has none of (`pipeline.train.bottleneck`)."""
+Models = list[dict[str, str | None]]
+"""Models that are asked: `name`, `base` and `adapter`, a folder each; null is no adapter."""
 SERVED = ("lora", "rslora", "qlora")
 """Methods of training whose adapters vLLM serves as they are."""
+HUB = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+"""What a model of the hub is called."""
 NEEDED = {"train": ("torch", "transformers", "peft"), "evaluate": ("rouge_score", "sacrebleu")}
 
 
@@ -54,12 +58,12 @@ def find_evaluated(found: Recipe, source: Source | None, problems: Problems) -> 
         _check_packages(step, problems)
         own = own_training(found, step)
         try:
-            models |= _models(step, step.config, own, source)
+            its_models = _models(step, step.config, own, source)
+            models |= its_models
             if step.config.vllm is not None:
-                _check_served(step, own, models)
+                _check_served(step, own, its_models)
             judges = any(one.stage is win_rate.STAGE for one in found.steps[at + 1 :])
-            there = {name.rpartition(".")[2] for name in models} | ({ADAPTER} if own else set())
-            if judges and ADAPTER not in there:
+            if judges and own is None and f"{step.name}.{ADAPTER}" not in its_models:
                 raise RecipeError(
                     f"win-rate compares two models, and {step.name} has one: name an adapter with "
                     f"--set {step.name}.adapter=FOLDER, or leave --judge out."
@@ -94,6 +98,8 @@ def _models(
 ) -> dict[str, Model]:
     named: dict[str, Model] = {}
     if own is not None:
+        if config.sizes:
+            _check_sizes(step, own.name, own.config.model_dump(mode="json").get("distributed"))
         if given := [one for one in (BASE, ADAPTER) if getattr(config, one) is not None]:
             raise RecipeError(
                 f"{step.name}.{given[0]}: the recipe trains one itself ({own.name}); leave it out, "
@@ -111,9 +117,20 @@ def _models(
                 f"{step.name}.sizes trains on shares of the rows that a model learned from: start "
                 "from a run of 'sft' (--input), or take a recipe that trains, such as 'full'."
             )
+        if config.sizes and trained is not None:
+            _check_sizes(step, trained.step.name, trained.step.settings.get("distributed"))
     if config.other is not None:
         named[OTHER] = _adapter(f"{step.name}.other", config.other)
     return {f"{step.name}.{name}": model for name, model in named.items()}
+
+
+def _check_sizes(step: Step, training: str, distributed: Mapping[str, Any] | None) -> None:
+    """Raise `RecipeError` where the trainings of a curve would be started that nobody is to."""
+    if (distributed or {}).get("by_hand"):
+        raise RecipeError(
+            f"{step.name}.sizes trains on each share itself, and {training}.distributed.by_hand "
+            f"says that nothing is started: leave {step.name}.sizes out."
+        )
 
 
 def _base(step: Step, config: Config, trained: Trained | None) -> Model:
@@ -223,9 +240,10 @@ def _check_servable(step: str, named: str, adapter: Path) -> None:
 
 
 def check_bases_fit(models: Mapping[str, Model]) -> None:
-    """Raise `InputError` where an adapter says that its base is another folder with other weights.
+    """Raise `InputError` where an adapter says that its base is another model.
 
-    Where that folder has gone nothing is said: shapes are looked at before weights are loaded.
+    That is a folder with other weights, or a model of the hub by another name. Where that folder
+    has gone nothing is said: shapes are looked at before weights are loaded.
     """
     for name, model in models.items():
         step, _, kind = name.rpartition(".")
@@ -236,6 +254,12 @@ def check_bases_fit(models: Mapping[str, Model]) -> None:
         said = described(folder)
         of = said.get("base_model_name_or_path")
         there = Path(base.uri.folder)
+        if of and base.uri.hub and HUB.fullmatch(of) and not _is_called(of, base.uri.hub):
+            raise InputError(
+                f"{name}: {folder} is an adapter over {of}, and {step}.base is {base.uri.hub}: "
+                f"--set {step}.base={of}; if both are the same weights, write the one for the "
+                "other into its adapter_config.json (base_model_name_or_path)."
+            )
         if not of or not Path(of).is_dir() or Path(of).resolve() == there.resolve():
             continue
         if uri.folder_sha256(of) != base.sha256:
@@ -243,6 +267,11 @@ def check_bases_fit(models: Mapping[str, Model]) -> None:
                 f"{name}: {folder} is an adapter over {of}, and {step}.base is {there}, which is "
                 f"another model: --set {step}.base={of}."
             )
+
+
+def _is_called(one: str, other: str) -> bool:
+    """Whether two names are those of one model of the hub, of whatever revision."""
+    return one.partition("@")[0].lower() == other.partition("@")[0].lower()
 
 
 def judge_family(

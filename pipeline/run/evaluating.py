@@ -17,16 +17,17 @@ import pyarrow.parquet as pq
 
 from pipeline import redact, store
 from pipeline.errors import InputError
+from pipeline.model_files import MODEL
 from pipeline.recipe import Step
 from pipeline.run.aside import aside
-from pipeline.run.bases import MODEL, check_base
+from pipeline.run.bases import check_base
 from pipeline.run.context import Context
 from pipeline.run.engines import LOGS
-from pipeline.run.evaluated import is_adapter, own_training
+from pipeline.run.evaluated import Models, is_adapter, own_training
 from pipeline.run.events import Message
 from pipeline.run.judging import open_computed, publish_verdicts
 from pipeline.run.served_answers import answer_by_vllm
-from pipeline.run.sizes import Ask, Models, curve
+from pipeline.run.sizes import Ask, curve
 from pipeline.run.training import said_by
 from pipeline.schema import COLUMNS, MESSAGE
 from pipeline.stage import EvaluateStage, Row

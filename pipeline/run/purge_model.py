@@ -7,20 +7,25 @@ import polars as pl
 from pipeline import store
 from pipeline.errors import InputError
 from pipeline.inspect import Run
-from pipeline.manifest import StageManifest
+from pipeline.manifest import HALVES, StageManifest
 from pipeline.model_files import MODEL, trains
 
 
 def has_learned_from(run: Run, state: StageManifest, wanted: set[str]) -> bool:
     """Whether the model that a stage trained is there and has learned from one of the rows.
 
-    The loss on rows that are held out is measured, and nothing learned from them.
+    The loss on rows that are held out is measured, and nothing learned from them. A base that was
+    made for the run has read the others before the training could drop any of them.
     """
     if not trains(state) or not (run.path / MODEL).is_dir():
         return False
-    shards = store.shards(run.path / state.folder, state)
-    kept = store.read_frame(shards, ["row_id", "held_out"]) if shards else None
-    return kept is not None and bool(wanted & set(kept.filter(~pl.col("held_out"))["row_id"]))
+    has_own_base = (run.path / MODEL / "base").is_dir()
+    for half in HALVES if has_own_base else HALVES[:1]:
+        shards = store.shards(run.path / state.folder, state, half)
+        rows = store.read_frame(shards, ["row_id", "held_out"]) if shards else None
+        if rows is not None and wanted & set(rows.filter(~pl.col("held_out"))["row_id"]):
+            return True
+    return False
 
 
 def check_model(run: Run, wanted: set[str], *, may_go: bool) -> None:

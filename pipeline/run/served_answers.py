@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InterruptedRunError, TeacherError
 from pipeline.recipe import Step
+from pipeline.run.aside import unless_told
 from pipeline.run.context import Context
+from pipeline.run.evaluated import Models
 from pipeline.store import StageFolder
 from pipeline.teacher.call import Call, Received, Teacher, Unanswered, canonical
 from pipeline.teacher.settings import TeacherSettings, VLLMSettings
 from pipeline.teacher.vllm.command import Served
-from pipeline.train.answers import ended, lines
+from pipeline.train.answers import ended, lines, rewrite
 from pipeline.train.evaluate_settings import BASE, Config
 
 AT_ONCE = 32
@@ -28,7 +32,14 @@ DEFAULT_RANK = 16
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that vLLM can be told to make room for."""
 
-Models = list[dict[str, str | None]]
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A model as its server calls it, the prompts without an answer, and where answers go."""
+
+    model: str
+    prompts: list[dict[str, Any]]
+    path: Path
 
 
 async def answer_by_vllm(
@@ -53,14 +64,15 @@ async def answer_by_vllm(
         engine = context.engines.serving(served)
         settings = TeacherSettings(timeout_s=step.config.timeout_s)
         teacher = VLLMTeacher(engine, settings, writes=False)
+
+        def tell() -> None:
+            nonlocal done
+            done += 1
+            context.tell(folder, total, done)
+
         try:
-            for one in of_base:
-                asked = str(one["name"])
-                path = work / f"{asked}.answers.jsonl"
-                async for _ in _each(teacher, step, asked, left[asked][1], path):
-                    context.ending.check()
-                    done += 1
-                    context.tell(folder, total, done)
+            asked = [_asked(one, name, left[str(one["name"])][1], work) for one in of_base]
+            await unless_told(context.ending, _all(teacher, step, asked, tell))
         finally:
             await teacher.close()
             await context.engines.end(engine)
@@ -71,7 +83,7 @@ def _left(work: Path, name: str) -> tuple[int, list[dict[str, Any]]]:
     prompts = list(lines(work / f"{name}.prompts.jsonl"))
     path = work / f"{name}.answers.jsonl"
     there = list(lines(path))
-    path.write_text("".join(json.dumps(one) + "\n" for one in there), encoding="utf-8")
+    rewrite(path, there)
     answered = {one["at"] for one in there}
     return len(prompts), [one for one in prompts if one["at"] not in answered]
 
@@ -93,9 +105,27 @@ def _rank(adapter: Path) -> int:
     return max(int(config.get("r") or 1), *map(int, (config.get("rank_pattern") or {}).values()), 1)
 
 
+def _asked(
+    model: dict[str, str | None], whole: str, prompts: list[dict[str, Any]], work: Path
+) -> Asked:
+    """What is asked for one model; a server calls the one that it serves `whole`."""
+    called = str(model["name"]) if model["adapter"] else whole
+    return Asked(called, prompts, work / f"{model['name']}.answers.jsonl")
+
+
+async def _all(
+    teacher: Teacher, step: Step, asked: Sequence[Asked], tell: Callable[[], None]
+) -> None:
+    """Ask one model of a server after the other; each answer is told."""
+    for one in asked:
+        async with aclosing(_each(teacher, step, one.model, one.prompts, one.path)) as answers:
+            async for _ in answers:
+                tell()
+
+
 async def _each(
     teacher: Teacher, step: Step, model: str, prompts: list[dict[str, Any]], path: Path
-) -> AsyncIterator[int]:
+) -> AsyncGenerator[int, None]:
     """Ask for all answers, at most `AT_ONCE` at a time; gives each one's place once it is there."""
     gate = asyncio.Semaphore(AT_ONCE)
 

@@ -19,6 +19,7 @@ from pipeline.stage import (
     EXTENT,
     IDENTITY,
     AskingStage,
+    EvaluateStage,
     FilterStage,
     RenderStage,
     Role,
@@ -55,6 +56,9 @@ def settings_of(found: Recipe, contents: Mapping[str, Any]) -> RunSettings:
     for role in get_args(Role):  # `contents` say how each is asked, as its model's scheme decides
         identity.pop(f"{role}.structured_output", None)
         _keep_what_is_answered(identity, f"{role}.vllm.")
+    for step in found.steps:
+        if isinstance(step.stage, EvaluateStage):
+            _keep_what_is_answered(identity, f"{step.name}.vllm.")
     identity |= {
         "stages": [step.stage.name for step in found.steps],
         **{f"{step.name}.version": step.stage.version for step in found.steps},

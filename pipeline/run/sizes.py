@@ -23,7 +23,7 @@ from pipeline.errors import InputError
 from pipeline.recipe import Step
 from pipeline.run.context import Context
 from pipeline.run.engines import LOGS
-from pipeline.run.evaluated import own_training, trained_by
+from pipeline.run.evaluated import Models, own_training, trained_by
 from pipeline.run.training import CHILD, given_config, said_by, write_rows
 from pipeline.stages import export, sft
 from pipeline.store import StageFolder
@@ -31,7 +31,6 @@ from pipeline.train import evaluate_settings
 from pipeline.train.evaluate_settings import ADAPTER, BASE
 from pipeline.train.settings import Config
 
-Models = list[dict[str, str | None]]
 Ask = Callable[[Models], dict[str, list[dict[str, Any]]]]
 """Measures the losses of models on the rows that are evaluated."""
 

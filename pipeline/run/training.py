@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -39,6 +40,7 @@ from pipeline.run.roles import Model
 from pipeline.schema import MESSAGE
 from pipeline.signals import Ending
 from pipeline.stage import Row, TrainStage, columns_read
+from pipeline.store import StageFolder
 from pipeline.terminal import safe
 from pipeline.train import sft_child
 from pipeline.train.settings import Config
@@ -65,64 +67,91 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
     if folder.state.complete:
         context.done.append(folder.state)
         return
+    out = _model_folder(context, folder)
+    staging = context.run / ".staging" / "train"
+    staging.mkdir(parents=True, exist_ok=True)
+    write_rows(context, step, staging / "rows.parquet")
+    heard = _Heard()
+    for said in _said(context, step, staging / "rows.parquet", out):
+        heard.take(said)
+        if "said" in said:
+            context.listener(Message(f"{step.name}: {said['said']}"))
+        elif "step" in said:
+            context.tell(folder, said["steps"], said["step"], of="steps")
+    folder.state.measures = heard.measures
+    _write_cards(context, step, folder, heard.used, out)
+    passing = (sft_child.JOB, sft_child.OUTCOME)
+    digest = write_list(out, without=passing)
+    sync_tree(out)
+    folder.state.measures |= {DIGEST: digest}
+    held_out = pq.read_table(staging / "rows.parquet", columns=["held_out"])["held_out"]
+    frame = _frame(heard.verdicts, held_out.to_pylist())
+    publish_verdicts(context, step, folder, frame, step.stage.writes)
+    context.seal(folder, total, total)
+    for name in passing:
+        (out / name).unlink(missing_ok=True)
+    shutil.rmtree(staging)  # the rows once more, in a place that a purge does not look into
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What a training has said: what becomes of each row, what was used, and what came out."""
+
+    verdicts: list[Any] = field(default_factory=list)
+    used: dict[str, Any] = field(default_factory=dict)
+    measures: dict[str, Any] = field(default_factory=dict)
+
+    def take(self, said: dict[str, Any]) -> None:
+        """Keep what is wanted at the end."""
+        self.verdicts = said.get("verdicts", self.verdicts)
+        self.used = said.get("used", self.used)
+        self.measures = said.get("done", self.measures)
+
+
+def _model_folder(context: Context, folder: StageFolder) -> Path:
+    """Where the model comes out; anew where what is there is of other rows or other settings."""
     out = context.run / MODEL
     made_of = out / "made_of"
     wanted = f"{folder.state.fingerprint} {folder.state.input_digest}"
     if out.exists() and (not made_of.is_file() or made_of.read_text(encoding="utf-8") != wanted):
-        shutil.rmtree(out)  # of other rows, or of other settings
+        shutil.rmtree(out)
     out.mkdir(exist_ok=True)
     made_of.write_text(wanted, encoding="utf-8")
-    staging = context.run / ".staging" / "train"
-    staging.mkdir(parents=True, exist_ok=True)
-    write_rows(context, step, staging / "rows.parquet")
+    return out
+
+
+def _said(context: Context, step: Step, rows: Path, out: Path) -> Iterable[dict[str, Any]]:
+    """What the training says, or has said, where it ended before that was written down."""
+    assert isinstance(step.config, Config)
     base = context.prepared.bases.get(step.name)
     given = {
         "base": _folder_of(base),
         "named": base.uri.place if base is not None else None,
-        "rows": str(staging / "rows.parquet"),
+        "rows": str(rows),
         "out": str(out.resolve()),
         "config": given_config(step.config),
         "seed": context.prepared.recipe.settings.seed,
         "keys": redact.remembered(),
     }
-    verdicts: list[Any] = []
-    used: dict[str, Any] = {}
-    log = context.run / LOGS / f"{step.name}.log"
     outcome = out / sft_child.OUTCOME
-    if outcome.is_file():  # it was trained, and ended before that was written down
-        heard: Iterable[dict[str, Any]] = json.loads(outcome.read_text(encoding="utf-8"))
-    elif step.config.distributed is not None and step.config.distributed.by_hand:
+    if outcome.is_file():
+        found: list[dict[str, Any]] = json.loads(outcome.read_text(encoding="utf-8"))
+        return found
+    if step.config.distributed is not None and step.config.distributed.by_hand:
         raise _to_be_started(step, given)
-    else:
-        heard = said_by(CHILD, given, log, context.ending)
-    for said in heard:
-        if "verdicts" in said:
-            verdicts = said["verdicts"]
-        elif "said" in said:
-            context.listener(Message(f"{step.name}: {said['said']}"))
-        elif "done" in said:
-            folder.state.measures = said["done"]
-        elif "used" in said:
-            used = said["used"]
-        elif "step" in said:
-            context.tell(folder, said["steps"], said["step"], of="steps")
-    table = pq.read_table(staging / "rows.parquet", columns=["held_out"])
-    frame = pl.DataFrame(
-        {
-            "reason": [one[0] for one in verdicts],
-            "detail": [one[1] for one in verdicts],
-            "ref": [None] * len(verdicts),
-            "tokens": [one[2] for one in verdicts],
-            "learned_tokens": [one[3] for one in verdicts],
-            "held_out": table["held_out"].to_pylist(),
-        },
-        {"reason": pl.String, "detail": pl.String, "ref": pl.String, "tokens": pl.Int64,
-         "learned_tokens": pl.Int64, "held_out": pl.Boolean},
-    )  # fmt: skip
+    return said_by(CHILD, given, context.run / LOGS / f"{step.name}.log", context.ending)
+
+
+def _write_cards(
+    context: Context, step: Step, folder: StageFolder, used: dict[str, Any], out: Path
+) -> None:
+    """The card of the model, in its folder and in each that somebody may carry away."""
+    assert isinstance(step.config, Config)
+    base = context.prepared.bases.get(step.name)
     card = model_card.render(
         step.config,
         base,
-        folder.state.measures or {},
+        folder.state.measures,
         used=used,
         run=context.run.name,
         rows=str(folder.state.input_digest),
@@ -132,15 +161,22 @@ def run_train_stage(context: Context, index: int, step: Step) -> None:
     for name in ("adapter", "full", "merged"):  # where PEFT leaves a form that nobody has filled in
         if (out / name).is_dir():
             (out / name / "README.md").write_text(card, encoding="utf-8")
-    passing = (sft_child.JOB, sft_child.OUTCOME)
-    digest = write_list(out, without=passing)
-    sync_tree(out)
-    folder.state.measures = (folder.state.measures or {}) | {DIGEST: digest}
-    publish_verdicts(context, step, folder, frame, step.stage.writes)
-    context.seal(folder, total, total)
-    for name in passing:
-        (out / name).unlink(missing_ok=True)
-    shutil.rmtree(staging)  # the rows once more, in a place that a purge does not look into
+
+
+def _frame(verdicts: list[Any], held_out: list[bool]) -> pl.DataFrame:
+    """The verdicts of all rows as columns."""
+    return pl.DataFrame(
+        {
+            "reason": [one[0] for one in verdicts],
+            "detail": [one[1] for one in verdicts],
+            "ref": [None] * len(verdicts),
+            "tokens": [one[2] for one in verdicts],
+            "learned_tokens": [one[3] for one in verdicts],
+            "held_out": held_out,
+        },
+        {"reason": pl.String, "detail": pl.String, "ref": pl.String, "tokens": pl.Int64,
+         "learned_tokens": pl.Int64, "held_out": pl.Boolean},
+    )  # fmt: skip
 
 
 def given_config(config: Config) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.train.loading import loading
+from pipeline.train.loading import loading, without_weights
 
 WEIGHTS = "adapter_model.safetensors"
 PART = re.compile(
@@ -26,13 +26,8 @@ def check_adapter(adapter: Path, base: Path) -> None:
     tells. Where it names the kinds of layers that it changes, none of them may be without a part.
     Of those that change no layer the widths are compared that their own configuration names.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    with loading(base):
-        described = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
-        with torch.device("meta"):
-            model: Any = AutoModelForCausalLM.from_config(described)  # type: ignore[no-untyped-call]
+    model = without_weights(base)
+    described = model.config
     if not (adapter / "adapter_config.json").is_file():
         _check_bottleneck(adapter, base, model)
         return

@@ -15,13 +15,15 @@ same bytes. Needs no polars.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
+from pipeline.child_process import Tell
+from pipeline.durable import replacing
 from pipeline.errors import InputError
 from pipeline.train import described
 from pipeline.train.adapter_fit import check_adapter
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 LONGEST = 2048
 """Tokens of a context where a model's configuration says nothing."""
 
-Tell = Callable[[dict[str, Any]], None]
 Entry = dict[str, Any]
 
 
@@ -207,9 +208,14 @@ def _missing(
     path = job.out / f"{model.name}.{part}.jsonl"
     there = {entry["at"]: entry for entry in lines(path)}
     whole = [batch for batch in batches if all(at in there for at in batch)]
-    kept = "".join(json.dumps(there[at]) + "\n" for batch in whole for at in batch)
-    path.write_text(kept, encoding="utf-8")
+    rewrite(path, (there[at] for batch in whole for at in batch))
     return [batch for batch in batches if batch not in whole]
+
+
+def rewrite(path: Path, entries: Iterable[Entry]) -> None:
+    """Put entries in the place of a file, which a kill leaves as it was or has whole."""
+    with replacing(path) as file:
+        file.writelines(json.dumps(one).encode() + b"\n" for one in entries)
 
 
 def lines(path: Path) -> Iterator[Entry]:
@@ -339,7 +345,7 @@ def _load(model: Judged) -> PreTrainedModel:
             trust_remote_code=False,
             dtype=torch.bfloat16 if has_gpu else torch.float32,
         )
-    if model.adapter is not None and (model.adapter / "bottleneck_config.json").is_file():
+    if model.adapter is not None and (model.adapter / described.BOTTLENECK).is_file():
         from pipeline.train import bottleneck
 
         with loading(model.adapter):

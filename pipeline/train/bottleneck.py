@@ -27,8 +27,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pipeline.errors import InputError
+from pipeline.train.described import BOTTLENECK
 
-CONFIG, WEIGHTS = "bottleneck_config.json", "bottleneck.safetensors"
+WEIGHTS = "bottleneck.safetensors"
 NAME = "bottleneck"
 """What an adapter is called in the layer that it is put into."""
 PARTS = {
@@ -146,7 +147,7 @@ def save(model: nn.Module, folder: Path, *, base: str) -> None:
     save_file(found, folder / WEIGHTS, metadata={"format": "pt"})
     shape = next(one.shape for one in model.modules() if isinstance(one, Bottleneck))
     told = {"method": NAME, "base_model_name_or_path": base} | asdict(shape)
-    (folder / CONFIG).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    (folder / BOTTLENECK).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
 def read(model: nn.Module, folder: Path) -> None:
@@ -162,9 +163,9 @@ def read(model: nn.Module, folder: Path) -> None:
 
 def shape_in(folder: Path) -> Shape:
     """The shape of the adapters that a folder holds; `InputError` where there are none."""
-    path = folder / CONFIG
+    path = folder / BOTTLENECK
     if not path.is_file():
-        raise InputError(f"{folder} has no {CONFIG}: it holds no bottleneck adapters.")
+        raise InputError(f"{folder} has no {BOTTLENECK}: it holds no bottleneck adapters.")
     told = json.loads(path.read_text(encoding="utf-8"))
     of = {name: told[name] for name in Shape.__dataclass_fields__}
     lists = {name: tuple(of[name]) for name in ("places", "layers") if of[name] is not None}

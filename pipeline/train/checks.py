@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,8 +18,10 @@ from pipeline.errors import InputError
 from pipeline.train import memory
 from pipeline.train.arguments import is_bf16
 from pipeline.train.encoding import ANSWERS, Encoder
+from pipeline.train.loading import without_weights
+from pipeline.train.methods import linear_names
 from pipeline.train.prompt_ids import UnwritableError
-from pipeline.train.settings import Config
+from pipeline.train.settings import WITH_ALPHA, Config
 
 ON_PROCESSORS = ("bitsandbytes", "bitsandbytes_4bit", "bitsandbytes_8bit")
 """Ways of holding weights in few bits that a processor reads as well."""
@@ -77,6 +80,29 @@ def check_kind(base: Path) -> None:
             f"the base {base} is held in few bits by {method}, which needs a GPU, and there is "
             "none here. Name the same model with whole weights; sft.method=qlora holds it in four "
             "bits, also on a processor."
+        )
+
+
+def check_targets(base: Path, config: Config) -> None:
+    """Raise `InputError` where layers are to get an adapter that the base has not."""
+    if config.targets == "all-linear" or config.method not in (*WITH_ALPHA, "fourierft"):
+        return
+    names = [name for name, _ in without_weights(base).named_modules() if name]
+    if isinstance(config.targets, str):
+        lacking = (
+            [] if any(re.fullmatch(config.targets, name) for name in names) else [config.targets]
+        )
+    else:
+        lacking = [
+            one
+            for one in config.targets
+            if not any(f".{name}".endswith(f".{one}") for name in names)
+        ]
+    if lacking:
+        there = ", ".join(linear_names(base))
+        raise InputError(
+            f"sft.targets names {lacking[0]!r}, and the base {base} has no such layer; its linear "
+            f"ones are {there}."
         )
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.child_process import Tell
+from pipeline.durable import replacing
 from pipeline.train.settings import MOST_BITS
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ TOO_MUCH = (
     "over {trainable} parameters), more than the {most:g} or so that one can hold: it will not all "
     "be learned. Train more of them (sft.r, sft.method=full), or fewer rows."
 )
-Tell = Callable[[dict[str, Any]], None]
 
 
 def teller(curve: Path, steps: int, tell: Tell) -> TrainerCallback:
@@ -115,7 +116,8 @@ def cut(curve: Path, *, after: int) -> None:
         lines = curve.read_text(encoding="utf-8").splitlines(keepends=True)
         whole = (line for line in lines if line.endswith("\n"))  # a kill may have cut the last
         kept = "".join(line for line in whole if json.loads(line)["step"] <= after)
-        curve.write_text(kept, encoding="utf-8")
+        with replacing(curve) as file:
+            file.write(kept.encode())
 
 
 def mean_loss(curve: Path) -> float:

@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+BOTTLENECK = "bottleneck_config.json"
+"""What describes an adapter that PEFT has none of (`pipeline.train.bottleneck`)."""
 POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import TeacherError
 from pipeline.shortage import shortage
@@ -30,3 +31,14 @@ def loading(folder: Path) -> Iterator[None]:
         if shortage(error):
             raise
         raise TeacherError(f"{folder} cannot be loaded: {first_line(error)}.") from error
+
+
+def without_weights(base: Path) -> Any:  # noqa: ANN401 - a model of any kind
+    """A base's layers by their names and shapes; no weight is loaded, and none has room."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with loading(base):
+        described = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(described)  # type: ignore[no-untyped-call]

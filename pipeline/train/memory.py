@@ -21,21 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.train.settings import Config
+from pipeline.train.settings import FOURIER_PER_RANK, WITH_ALPHA, Config
 
 LAYER = re.compile(r"\.(\d+)\.")
 HEADS = ("embed", "lm_head", "wte", "wpe")
 """In the names of matrices that are no linear layer of a block."""
-LORA = ("lora", "rslora", "dora", "pissa", "qlora", "adalora")
-FOURIER_PER_RANK = 64
 STATE = {"adamw": 8.0, "adafactor": 0.0, "adamw_8bit": 2.0}
 """Bytes of an optimizer's state a trained number; Adafactor keeps rows and columns alone."""
 IN_FOUR_BITS = 0.516
 """Bytes a weight in nf4 with its constants, which are quantised once more."""
 CHUNK = 256
 """Tokens whose logits are there at one time: TRL takes the loss in such chunks."""
-LIBRARIES = 600 * 2**20
-"""What a process takes that has loaded torch, transformers, PEFT and TRL, and nothing else."""
 UNLIMITED = 2**60
 """From here on a limit of a control group is none."""
 
@@ -123,7 +119,7 @@ def trained(base: Base, config: Config) -> int | None:
     if method == "full":
         return base.numbers
     chosen = [one for one in base.matrices if _is_chosen(one, config)]
-    if method in LORA:
+    if method in WITH_ALPHA:
         more = {"dora": "out_of"}.get(method)
         extra = sum(one.out_of for one in chosen) if more else 0
         extra += config.r * len(chosen) if method == "adalora" else 0

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.train.arguments import is_bf16
 from pipeline.train.groups import Bottleneck
-from pipeline.train.settings import BOTTLENECKS, Config
+from pipeline.train.loading import without_weights
+from pipeline.train.settings import BOTTLENECKS, FOURIER_PER_RANK, Config
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from pipeline.train.bottleneck import Shape
 
 TASK = "CAUSAL_LM"
-LORA = ("lora", "rslora", "dora", "pissa", "qlora")
-FOURIER_PER_RANK = 64
-"""Frequencies of FourierFT for each unit of `r`."""
 
 
 def peft_config(config: Config, base: Path, *, steps: int) -> PeftConfig | None:
@@ -120,14 +118,10 @@ def bottleneck_shape(config: Config) -> Shape | None:
 def linear_names(base: Path) -> list[str]:
     """What the linear layers of a base's blocks are called, each once; no weight is loaded."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
 
-    with torch.device("meta"):
-        described = AutoConfig.from_pretrained(base)
-        model: Any = AutoModelForCausalLM.from_config(described)  # type: ignore[no-untyped-call]
     last = {
         name.rpartition(".")[2]
-        for name, module in model.named_modules()
+        for name, module in without_weights(base).named_modules()
         if isinstance(module, torch.nn.Linear)
     }
     return sorted(last - {"lm_head"})

@@ -55,22 +55,25 @@ def check(path: Path) -> None:
         return
     try:
         with path.open(encoding="utf-8") as file:
-            line = file.readline()
-        if path.suffix in LINES:
+            line = next((line for line in file if line.strip()), None)
+        if path.suffix in LINES and line is not None:
             _text_of(json.loads(line), path)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"plain text: {path} cannot be read: {error}.") from error
-    if not line:
+    if line is None:
         raise InputError(f"plain text: {path} holds no document.")
 
 
 def _check_columns(path: Path) -> None:
     try:
-        names = pq.read_schema(path).names
+        schema = pq.read_schema(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"plain text: {path} is no Parquet file.") from error
-    if TEXT not in names:
-        raise _no_text(path, names)
+    if TEXT not in schema.names:
+        raise _no_text(path, schema.names)
+    kind = schema.field(TEXT).type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise InputError(f"plain text: {path} has no text in its column {TEXT!r}, but {kind}.")
 
 
 def _documents(path: Path) -> Iterator[str]:
@@ -78,8 +81,8 @@ def _documents(path: Path) -> Iterator[str]:
         _check_columns(path)
         texts = pq.read_table(path, columns=[TEXT])[TEXT].to_pylist()
     elif path.suffix in LINES:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        texts = [_text_of(json.loads(line), path) for line in lines if line.strip()]
+        with path.open(encoding="utf-8") as file:  # its lines end at line feeds alone
+            texts = [_text_of(json.loads(line), path) for line in file if line.strip()]
     else:
         texts = re.split(r"\n[ \t]*\n", path.read_text(encoding="utf-8"))
     yield from (text.strip() for text in texts if text and text.strip())

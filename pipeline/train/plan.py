@@ -46,6 +46,8 @@ class Plan:
     order: list[int] | None = None
     rates: list[float] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    n_rows: int = 0
+    """How many of the examples are rows; pieces of plain text come after them."""
     plain_tokens: int = 0
     epochs: float = 1.0
     packs: int = 0
@@ -67,9 +69,9 @@ class Plan:
     def first_seen(self, batch: int, steps: int) -> list[float]:
         """The tokens that each step learns for the first time, up to the last that does."""
         if self.order is None:
-            learned = sum(one.learned for one in self.examples)
-            epoch = math.ceil(self.packs / batch)
-            return [learned / max(self.packs / batch, 1)] * min(epoch, steps)
+            learned = sum({id(one): one.learned for one in self.examples}.values())  # once each
+            sizes = [min(batch, self.packs - at) for at in range(0, self.packs, batch)]
+            return [learned * size / self.packs for size in sizes[:steps]]
         found, seen, last = [0.0] * steps, set[int](), 1
         for at, place in enumerate(self.order[: steps * batch]):
             if place not in seen:
@@ -77,6 +79,13 @@ class Plan:
                 found[at // batch] += self.examples[place].learned
                 last = at // batch + 1
         return found[:last]
+
+    def plain_shown(self, batch: int, steps: int) -> int:
+        """The tokens of plain text that so many steps show; of packs, those of an epoch."""
+        if self.order is None:
+            return self.plain_tokens
+        shown = (at for at in self.order[: steps * batch] if at >= self.n_rows)
+        return sum(len(self.examples[at].ids) for at in shown)
 
     def step_rates(self, batch: int) -> list[float]:
         """What the learning rate of each step is multiplied by; none where it never is."""
@@ -101,7 +110,7 @@ def planned(
     phases = config.phases or (Phase(where={}),)
     if config.packing:  # an epoch of it, which the trainer shuffles
         phases = (Phase(where={}, epochs=1.0),)
-    found = Plan([row.encoded for row in rows], order=[])
+    found = Plan([row.encoded for row in rows], order=[], n_rows=len(rows))
     shown: list[int] = []
     for number, phase in enumerate(phases):
         one = _phase(rows, number, phase, config, Random(f"{seed} {number}"), has_places=has_places)
@@ -127,7 +136,12 @@ def planned(
             )
     if config.packing:
         examples = [found.examples[at] for at in shown]
-        return Plan(examples, None, [], found.said, found.plain_tokens, config.epochs)
+        return Plan(
+            examples,
+            said=found.said,
+            plain_tokens=found.plain_tokens,
+            epochs=config.epochs,
+        )
     found.order = shown
     return found
 

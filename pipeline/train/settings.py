@@ -5,11 +5,12 @@ They are a stage's (`sft`), and stand here because training runs where stages ca
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.stage import DECISION, OPERATIONAL, StageConfig
+from pipeline.stage import DECISION, OPERATIONAL, StageConfig, TogetherError
 from pipeline.train.groups import Bottleneck, Curriculum, Distributed, Phase, Plain, Stopping
 
 METHODS = (
@@ -22,6 +23,8 @@ BOTTLENECKS = ("bottleneck", "bottleneck_parallel")
 PROMPTS = ("prefix", "prefix_mlp", "prompt", "p_tuning", "p_tuning_lstm")
 """Methods that put virtual tokens before a text."""
 RATES = {"full": 2e-5, "prompt": 3e-2, "p_tuning": 1e-3, "p_tuning_lstm": 1e-3, "fourierft": 1e-3}
+FOURIER_PER_RANK = 64
+"""Frequencies of FourierFT for each unit of `r`."""
 LAYERS = r"^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$"
 ADAPTER_RATE = 2e-4
 """Ten times that of full fine-tuning."""
@@ -84,44 +87,56 @@ class Config(StageConfig):
 
     @model_validator(mode="after")
     def _can_work(self) -> Config:
-        """Refuse, by name, what is known not to work together."""
+        """Refuse, by name, what is known not to work together; all of it at once."""
+        refused = [*self._refused_of_method(), *self._refused_of_data(), *self._refused_of_share()]
+        if refused:
+            raise TogetherError(refused)
+        return self
+
+    def _refused_of_method(self) -> Iterator[str]:
+        """What a method does not go with. Each names the settings that it is of."""
+        method = f"method {self.method}"
         if self.method in PROMPTS and self.packing:
-            raise ValueError(
-                f"method {self.method} and packing: packed rows would see each other (PEFT takes "
-                "no positions with virtual tokens); leave packing off"
+            yield (
+                f"{method} and packing: packed rows would see each other (PEFT takes no positions "
+                "with virtual tokens); leave packing off"
             )
         if self.method in ("prefix", "prefix_mlp", "llama_adapter") and self.checkpointing:
-            raise ValueError(f"method {self.method} and checkpointing: its keys do not come back")
+            yield f"{method} and checkpointing: its keys do not come back"
         if self.merge and self.method in (*PROMPTS, *BOTTLENECKS, "llama_adapter", "full"):
-            raise ValueError(f"method {self.method} and merge: it has nothing to merge")
+            yield f"{method} and merge: it has nothing to merge"
         if "lm_head" in self.targets and not isinstance(self.targets, str):
-            raise ValueError("targets and lm_head: TRL takes a loss without it (its fused head)")
+            yield "targets and lm_head: TRL takes a loss without it (its fused head)"
         if self.bottleneck is not None and self.method not in BOTTLENECKS:
-            raise ValueError(f"bottleneck counts under the methods {' and '.join(BOTTLENECKS)}")
+            theirs = " and ".join(BOTTLENECKS)
+            yield f"{method} and bottleneck: it counts under the methods {theirs}"
         if self.layers is not None and self.method in (*PROMPTS, "llama_adapter", "full"):
-            raise ValueError(f"method {self.method} and layers: it has none in single layers")
+            yield f"{method} and layers: it has none in single layers"
+
+    def _refused_of_data(self) -> Iterator[str]:
+        """What rows, and their order, do not go with."""
         if self.stopping is not None and not self.validation:
-            raise ValueError(
-                "stopping looks at the loss on rows held out: set a validation above 0"
-            )
+            yield "stopping looks at the loss on rows held out: set a validation above 0"
         if self.packing and (self.curriculum is not None or self.phases is not None):
-            raise ValueError(
+            yield (
                 "packing and an order: packing sorts rows by length; leave packing off, or "
                 "curriculum and phases"
             )
         if self.plain is None and any(phase.plain for phase in self.phases or ()):
-            raise ValueError("a phase has a share of plain text: name its file as plain.file")
+            yield "a phase has a share of plain text: name its file as plain.file"
+
+    def _refused_of_share(self) -> Iterator[str]:
+        """What several processes cannot share."""
         strategy = None if self.distributed is None else self.distributed.strategy
         if strategy in ("fsdp", "deepspeed"):
             if self.method in (*BOTTLENECKS, "qlora", "llama_adapter", "adalora"):
-                raise ValueError(f"method {self.method} and {strategy}: it is not laid in shards")
+                yield f"method {self.method} and {strategy}: it is not laid in shards"
             if self.merge:
-                raise ValueError(f"merge and {strategy}: no process has all weights; merge later")
+                yield f"merge and {strategy}: no process has all weights; merge later"
         if self.processes > 1 and self.batch % self.processes:
-            raise ValueError("batch is no multiple of processes")
+            yield "batch is no multiple of processes"
         if self.batch % min(self.device_batch, self.batch):
-            raise ValueError("batch is no multiple of device_batch")
-        return self
+            yield "batch is no multiple of device_batch"
 
     @property
     def rate(self) -> float:

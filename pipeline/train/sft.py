@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
+from pipeline.child_process import Tell
 from pipeline.errors import InputError
 from pipeline.train import curve, described, sharing, tiny
 from pipeline.train.arguments import arguments, is_bf16
-from pipeline.train.checks import about_context, check_kind, check_room, check_rows
-from pipeline.train.curve import Tell
+from pipeline.train.checks import about_context, check_kind, check_room, check_rows, check_targets
 from pipeline.train.encoding import ANSWERS, Encoded, Encoder
 from pipeline.train.loading import loading
 from pipeline.train.methods import bottleneck_shape, callbacks, peft_config, quantization
@@ -89,6 +89,7 @@ def run(job: Job, tell: Tell) -> None:
     tokenizer = _tokenizer(base)
     most = _context(base, job.config)
     _check_layers(base, job.config)
+    check_targets(base, job.config)
     encoder = Encoder(tokenizer, answers_only=job.config.loss == "answers")
     encoded = [_encoded(encoder, row["turns"], most) for row in rows]
     verdicts = [_verdict(row["turns"], one, most) for row, one in zip(rows, encoded, strict=True)]
@@ -118,8 +119,6 @@ def run(job: Job, tell: Tell) -> None:
         tell({"said": said})
     tell({"used": _used(job.config, most)})
     found = _train(job, base, tokenizer, plan, to_measure, tell)
-    if pieces is not None:
-        found["plain_tokens"] = plan.plain_tokens
     cut = sum(verdict.cut > 0 for verdict in verdicts if verdict.reason is None)
     tell({"done": found | {"rows_trained": len(to_train), "rows_cut": cut}})
 
@@ -302,7 +301,8 @@ def _train(
     _save(job, trainer, tokenizer)
     if not sharing.is_first():
         return {}
-    return {
+    shown = plan.plain_shown(config.batch, trainer.state.global_step)
+    return ({} if config.plain is None else {"plain_tokens": shown}) | {
         "steps": trainer.state.global_step,
         "loss": curve.mean_loss(metrics),
         "held_out_loss": held_out.get("eval_loss"),
@@ -341,16 +341,17 @@ def _go_on(trainer: Any, config: Config, checkpoints: Path, metrics: Path, steps
     from transformers.trainer_utils import get_last_checkpoint
 
     with sharing.first_before_others():
-        _take_out_parts(checkpoints)
+        if sharing.is_first():
+            _take_out_parts(checkpoints)
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None  # type: ignore[no-untyped-call]
-    if last is None:
-        with sharing.first_before_others():
-            curve.cut(metrics, after=0)
+    state = None
+    if last is not None:
+        state = TrainerState.load_from_json(str(Path(last) / "trainer_state.json"))
+    if sharing.is_first():  # nobody else writes it
+        curve.cut(metrics, after=0 if state is None else state.global_step)
+    if state is None:
         trainer.train()
         return
-    state = TrainerState.load_from_json(str(Path(last) / "trainer_state.json"))
-    with sharing.first_before_others():
-        curve.cut(metrics, after=state.global_step)
     has_ended = config.stopping is not None and has_stalled(state.log_history, config.stopping)
     if state.global_step < steps and not has_ended:
         trainer.train(resume_from_checkpoint=last)

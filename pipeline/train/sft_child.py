@@ -14,7 +14,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,6 @@ OURS = "SYNTH_TRAINS"
 """Set in processes that a launcher of ours has started."""
 FIRST_SAYS_S = 60.0
 """How long another process leaves it to the first to say what is wrong; it is ended before."""
-
-Tell = Callable[[dict[str, Any]], None]
 
 
 def main() -> int:

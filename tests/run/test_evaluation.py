@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,15 @@ import pytest
 pytest.importorskip("trl", reason="the extra 'train' is not installed")
 pytest.importorskip("sacrebleu", reason="the extra 'evaluate' is not installed")
 
-from pipeline.errors import SynthError
+from pipeline import recipe
+from pipeline.errors import InputError, SynthError
 from pipeline.run.estimate import estimate
+from pipeline.run.evaluated import check_bases_fit
 from pipeline.run.prepare import Options, prepare
+from pipeline.run.roles import Model
+from pipeline.run.settings import settings_of
+from pipeline.teacher import uri
+from pipeline.teacher.settings import TeacherSettings
 from pipeline.train import tiny
 from tests.run import books
 from tests.security.command import environment, line, synth
@@ -249,6 +256,56 @@ def test_what_cannot_be_evaluated_is_refused_before_anything_is_read(
         assert "share" in refused(tmp_path, full, sizes=wrong), wrong
     said = refused(tmp_path, None, named, recipe="full", limit=5)
     assert "evaluate.base: the recipe trains one itself (sft)" in said
+    by_hand = "sft.distributed={by_hand: true}"
+    said = refused(tmp_path, None, by_hand, recipe="full", limit=5, sizes="0.5,1")
+    assert "sft.distributed.by_hand says that nothing is started: leave evaluate.sizes out" in said
+
+
+def test_each_evaluation_of_a_recipe_has_models_of_its_own(base: Path, rows: Path,
+                                                           tmp_path: Path) -> None:  # fmt: skip
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "name: mine\nstages:\n  - stage: import\n"
+        f"  - {{stage: evaluate, name: first, base: {base}, adapter: {base}}}\n"
+        f"  - {{stage: evaluate, name: second, base: {base}}}\n  - stage: win-rate\n"
+    )
+    said = refused(tmp_path, rows, recipe=str(mine), judge="openai:j@http://127.0.0.1:1/v1")
+    assert "win-rate compares two models, and second has one" in said
+
+
+@pytest.mark.parametrize(
+    ("of", "is_refused"),
+    [("org/one", False), ("ORG/One", False), ("org/one@main", False), ("org/two", True),
+     ("/gone/folder", False)],
+)  # fmt: skip
+def test_an_adapter_over_another_model_of_the_hub_is_refused(
+    base: Path, tmp_path: Path, of: str, is_refused: bool
+) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": of}))
+    models = {
+        f"evaluate.{name}": Model(replace(uri.parse(f"hf:{folder}"), **more), "", TeacherSettings())
+        for name, folder, more in (("base", base, {"hub": "org/one"}), ("adapter", tmp_path, {}))
+    }
+    if is_refused:
+        with pytest.raises(InputError, match="an adapter over org/two, and evaluate"):
+            check_bases_fit(models)
+    else:
+        check_bases_fit(models)
+
+
+def test_what_only_changes_how_fast_a_server_answers_is_no_identity(
+    base: Path, rows: Path, tmp_path: Path
+) -> None:
+    def identity(**options: int) -> dict[str, Any]:
+        found = recipe.parse(
+            recipe.builtin_text("evaluate"),
+            where="evaluate",
+            settings={"evaluate.base": str(base), "evaluate.vllm": {"options": options}},
+        )
+        return settings_of(found, {}).identity
+
+    assert identity(max_num_seqs=8) == identity()
+    assert identity(rope_theta=8) != identity()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ import pytest
 from pipeline.errors import InterruptedRunError, SynthError, TeacherError
 from pipeline.recipe import Step
 from pipeline.run import served_answers
+from pipeline.run.aside import unless_told
 from pipeline.run.prepare import Options, prepare
+from pipeline.signals import Ending
 from pipeline.stages import evaluate
 from pipeline.teacher.call import Call, Received, Unanswered
 from pipeline.teacher.settings import VLLMSettings
@@ -90,6 +94,39 @@ def test_what_was_answered_before_a_failure_is_not_asked_again(tmp_path: Path) -
     found = ask(server, tmp_path)
     assert [one["at"] for one in found] == [0, 1, 2, 3]
     assert {body["prompt"][1] for body in server.asked} == set(range(4)) - set(there)
+
+
+def test_a_signal_ends_the_wait_for_an_answer_that_does_not_come(tmp_path: Path) -> None:
+    class Told(Ending):
+        """Told to end, without the timer that would break off the process that tests."""
+
+        def told(self) -> None:
+            self._seen.append(signal.SIGTERM)
+            for tell in self._told:
+                tell(False)
+
+    class Silent(Server):
+        async def send(self, call: Call) -> Received:
+            self.asked.append(dict(call.body))
+            if len(self.asked) == len(PROMPTS):
+                ending.told()
+            await asyncio.sleep(60)
+            raise AssertionError("nobody waited")
+
+    ending, server = Told(), Silent({})
+    asked = served_answers.Asked("base", PROMPTS, tmp_path / "base.answers.jsonl")
+    began = time.monotonic()
+    with pytest.raises(InterruptedRunError, match="SIGTERM came"):
+        asyncio.run(unless_told(ending, served_answers._all(server, STEP, [asked], list)))
+    assert time.monotonic() - began < 10
+
+
+def test_a_whole_model_is_asked_by_the_name_of_its_server(tmp_path: Path) -> None:
+    whole: dict[str, str | None] = {"name": "other", "base": "x", "adapter": None}
+    found = served_answers._asked(whole, "adapter", [], tmp_path)
+    assert (found.model, found.path.name) == ("adapter", "other.answers.jsonl")
+    found = served_answers._asked(whole | {"adapter": "y"}, "base", [], tmp_path)
+    assert found.model == "other"
 
 
 @pytest.mark.parametrize("said", [b"", b"no json", b'{"choices": []}', b'{"choices": [{}]}'])

@@ -14,8 +14,10 @@ import pytest
 
 pytest.importorskip("trl", reason="the extra 'train' is not installed")
 
+from pipeline.errors import InputError
 from pipeline.run.estimate import estimate
 from pipeline.run.prepare import Options, prepare
+from pipeline.run.purge import purge
 from pipeline.verify import recount, verify
 from tests.run import books
 from tests.security.command import environment, line, synth
@@ -137,6 +139,9 @@ def test_rows_are_kept_once_and_a_purge_takes_the_model_that_learned_from_them(
     assert done.returncode == 0, done.stderr
     assert (run / "model").is_dir()
     before = books.all_files(run)
+    dropped = next(row["row_id"] for row in books.rows(run, "sft", "dropped"))
+    with pytest.raises(InputError, match="model has learned from it, and goes with it"):
+        purge(run, row=dropped)  # its base has
     done = synth("purge", str(run), "--row", learned)
     assert done.returncode == 2
     assert f"{run}/model has learned from it, and goes with it: take --model" in str(done.stderr)
@@ -173,8 +178,17 @@ def test_a_file_of_a_model_that_was_changed_or_lost_is_found(trained: Path, tmp_
     listed = run / "model" / "files.json"
     listed.write_text(listed.read_text().replace("adapter/", "elsewhere/"))
     assert found(run) == "model/files.json: it is not what the run wrote"
-    shutil.rmtree(run / "model")
+    aside = tmp_path / "aside"
+    (run / "model").rename(aside)
     assert found(run) == "model/files.json: cannot be read: No such file or directory"
+    aside.rename(run / "model")
+    stage = next(run.glob("stages/*-sft/stage.json"))
+    state = json.loads(stage.read_text())
+    del state["measures"]["model_files"]  # of a time when none was listed
+    stage.write_text(json.dumps(state))
+    listed.unlink()
+    assert not [one for one in recount(run).findings if one.startswith("model/")]
+    assert any("was trained before synth listed" in note for note in recount(run).notes)
 
 
 def found(run: Path) -> str:

@@ -10,9 +10,11 @@ import pytest
 
 pytest.importorskip("trl", reason="the extra 'train' is not installed")
 
-from pipeline.errors import InputError
-from pipeline.train import bottleneck, described, sft, tiny
+from pipeline import recipe
+from pipeline.errors import InputError, RecipeError
+from pipeline.train import bottleneck, described, sft, sharing, tiny
 from pipeline.train.arguments import arguments
+from pipeline.train.checks import check_targets
 from pipeline.train.encoding import Encoder
 from pipeline.train.settings import BOTTLENECKS, METHODS, Config
 from pipeline.train.sft import Job, run
@@ -274,6 +276,37 @@ def test_what_is_known_not_to_work_is_refused(given: dict[str, Any], told: str) 
         Config.model_validate(given)
 
 
+def test_all_that_is_refused_is_told_at_once() -> None:
+    given = {"sft.method": "prefix", "sft.packing": True, "sft.checkpointing": True}
+    text = "name: mine\nstages: [{stage: import}, {stage: sft}]"
+    more: dict[str, Any] = {"sft.r": 0, "sft.batch": "many", "sft.device_batch": 3}
+    with pytest.raises(RecipeError) as caught:
+        recipe.parse(text, where="mine", settings=given | more)
+    said = str(caught.value)
+    for told in ("prefix and packing", "prefix and checkpointing", "sft.r: ", "sft.batch: "):
+        assert told in said
+    with pytest.raises(RecipeError) as caught:
+        recipe.parse(text, where="mine", settings={"sft.method": "lorra", "sft.bottleneck": {}})
+    assert "counts under the methods" not in str(caught.value), "which method is not known"
+
+
+@pytest.mark.parametrize(
+    ("targets", "told"),
+    [(["q_proj", "nope"], "sft.targets names 'nope', and the base"), (".*nope", "'.*nope'"),
+     (["self_attn.q_proj"], None), (r".*\.q_proj", None), ("all-linear", None)],
+)  # fmt: skip
+def test_layers_that_a_base_has_not_are_told_before_it_is_loaded(
+    base: Path, targets: Any, told: str | None
+) -> None:
+    if told is None:
+        check_targets(base, settings(targets=targets))
+        return
+    with pytest.raises(InputError) as caught:
+        check_targets(base, settings(targets=targets))
+    assert told in str(caught.value)
+    assert "its linear ones are down_proj, gate_proj, k_proj" in str(caught.value)
+
+
 def test_an_adapter_of_some_layers(tmp_path: Path, base: Path) -> None:
     from safetensors.torch import load_file
 
@@ -397,3 +430,20 @@ def test_a_checkpoint_that_a_kill_cut_off_is_not_gone_on_from(tmp_path: Path, ba
     found, told = train(tmp_path, base)
     assert found["steps"] == 4
     assert [one["step"] for one in told if "step" in one] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_curve_is_cut_by_the_first_process_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_first: bool
+) -> None:
+    class Begun:
+        def train(self) -> None:
+            """It begins from the start: there is no checkpoint."""
+
+    curve = tmp_path / "metrics.jsonl"
+    curve.write_text('{"step": 0, "loss": 2}\n{"step": 1, "loss": 1}\n{"step": 2, "lo')
+    before = curve.read_text()
+    monkeypatch.setattr(sharing, "is_first", lambda: is_first)
+    sft._go_on(Begun(), settings(), tmp_path / "checkpoints", curve, 4)
+    assert curve.read_text() == ('{"step": 0, "loss": 2}\n' if is_first else before)
+    assert list(tmp_path.iterdir()) == [curve]

@@ -270,6 +270,14 @@ def test_phases_draw_their_rows_by_share_and_cap() -> None:
     assert sum(plan.first_seen(8, 8)) == 40 * 3
 
 
+def test_packs_learn_each_token_of_a_row_for_the_first_time_once() -> None:
+    rows = [example(None, copies=copies) for copies in (1, 3, 1)]
+    plan = planned(rows, unbound(packing=True), 1)
+    plan.packs = 5
+    assert plan.first_seen(2, 9) == pytest.approx([3.6, 3.6, 1.8]), "three rows of three tokens"
+    assert plan.first_seen(2, 2) == pytest.approx([3.6, 3.6])
+
+
 def test_a_row_that_repeats_in_a_mixture_is_learned_so_often() -> None:
     rows = [example(0.0, copies=copies) for copies in (1, 3, 0)]
     assert sorted(shown(rows, unbound(epochs=1))) == [0, 1, 1, 1]
@@ -318,6 +326,7 @@ def test_plain_text_has_its_share_of_the_tokens(tmp_path: Path, base: Path, form
     assert 100 <= plan.plain_tokens < 116, "a tenth of all tokens, but for the last piece"
     assert all(one.labels == one.ids for one in pieces.examples)
     assert any(one.ids[-1] == tokenizer.eos_token_id for one in pieces.examples)
+    assert plan.plain_shown(9, 1) < plan.plain_shown(9, 2) == plan.plain_tokens, "what is shown"
     assert not plan.said
     more = planned(rows, unbound(epochs=1, plain={"file": str(path), "share": 0.9}), 1,
                    Pieces(tokenizer, TEXTS[:2], 16, seed=1))  # fmt: skip
@@ -333,6 +342,8 @@ def test_plain_text_has_its_share_of_the_tokens(tmp_path: Path, base: Path, form
         ("list.jsonl", "[1]", "has no text in a column 'text'"),
         ("broken.jsonl", "{", "cannot be read"),
         ("broken.parquet", "x", "is no Parquet file"),
+        ("empty.jsonl", "\n", "holds no document"),
+        ("blank.txt", " \n\n", "holds no document"),
     ],
 )
 def test_plain_text_that_is_none(tmp_path: Path, name: str, text: str | None, told: str) -> None:
@@ -342,6 +353,24 @@ def test_plain_text_that_is_none(tmp_path: Path, name: str, text: str | None, to
     for look in (check, documents):
         with pytest.raises(InputError, match=told):
             look(path)
+
+
+def test_a_column_of_plain_text_holds_text(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.parquet"
+    pq.write_table(pa.table({"text": [1, 2]}), path)
+    for look in (check, documents):
+        with pytest.raises(InputError, match="no text in its column 'text', but int64"):
+            look(path)
+
+
+def test_a_line_of_plain_text_ends_at_a_line_feed_alone(tmp_path: Path) -> None:
+    texts = ["one\u2028line", "a\x0bsecond\x85of them"]
+    path = tmp_path / "plain.jsonl"
+    path.write_text(
+        "\n" + "".join(json.dumps({"text": one}, ensure_ascii=False) + "\n" for one in texts)
+    )
+    check(path)
+    assert documents(path) == texts
 
 
 def test_an_annealing_phase_goes_on_after_a_kill_with_the_rows_that_were_left(
