@@ -204,11 +204,13 @@ def test_a_cut_write_ahead_file_loses_what_it_held(
     wal = copy / "journal.sqlite-wal"
     os.truncate(wal, 32 + frames(wal) // 2 * FRAME)
     (copy / "lock").unlink()  # its holder, this process, is alive
-    there = [record for record in published.journal(copy) if record.kind == "reply"]
-    missing = len([r for r in published.journal(live) if r.kind == "reply"]) - len(there)
+    there, all_of_them = (
+        {record.asked for record in published.journal(one) if record.kind == "reply"}
+        for one in (copy, live)
+    )
     assert there
-    assert missing > 0
-    is_mended(copy, whole, teacher, lost=missing)
+    assert all_of_them - there
+    is_mended(copy, whole, teacher, lost=len(all_of_them - there - ahead(live)))
 
 
 @pytest.mark.parametrize("seed", range(6))
