@@ -12,8 +12,9 @@ WORKERS ?= 3
 BIN := .venv/bin
 # pip reads a folder of wheels from PIP_FIND_LINKS where one is set; uv wants it under its own name
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
-# tests must not fetch models or data sets, and torch is quicker on one thread for small models
-TEST_ENV := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 OMP_NUM_THREADS=1
+# tests must not fetch models or data sets, torch is quicker on one thread for small models, and each
+# of the many processes that tests start would compile the whole package where no bytecode is kept
+TEST_ENV := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
 .PHONY: setup test check lint types demo lock requirements.lock vllm-test audit
 

@@ -40,6 +40,10 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        if not isinstance(node, yaml.MappingNode):  # as of `!!set [0]`
+            raise yaml.constructor.ConstructorError(
+                None, None, "a mapping of names is needed here", node.start_mark
+            )
         seen = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
