@@ -14,6 +14,7 @@ from pipeline.teacher.journal_reader import JournalReader
 from tests.faults import matrix
 from tests.faults.matrix import Ran
 from tests.run import books
+from tests.soaked import soaked
 from tests.teacher_server.process import Server, running_server
 
 # where only output costs, the worst case of a request is near to what it costs: many are let in
@@ -47,7 +48,7 @@ def capped(server: Server, out: Path, seed: int, *settings: str) -> Ran:
     return matrix.run(server, out, *settings, base=base, until="bootstrap")
 
 
-@pytest.mark.parametrize("faults", [[], FAULTS], ids=["no_fault", "faults"])
+@pytest.mark.parametrize("faults", [soaked([]), FAULTS], ids=["no_fault", "faults"])
 def test_no_cap_is_passed_by_the_servers_books_with_up_to_256_in_flight(
     tmp_path: Path, faults: list[dict[str, Any]]
 ) -> None:

@@ -270,6 +270,7 @@ def test_compiled_code_is_read_from_a_place_that_cannot_be_written(tmp_path: Pat
             path.chmod(0o755)
 
 
+@pytest.mark.skipif(not SOAK, reason=REASON)  # test_compiled.py has smaller ones
 def test_a_damaged_cache_of_compiled_code_costs_time_and_no_answer(tmp_path: Path) -> None:
     compared(tmp_path)
     files = [*tmp_path.rglob("*.nbi")]

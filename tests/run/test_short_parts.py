@@ -9,6 +9,7 @@ from pipeline.errors import BudgetError
 from pipeline.verify import verify
 from tests.conftest import RunSynth
 from tests.run import books, processes
+from tests.soaked import soaked
 from tests.teacher_server.process import Server
 
 SETTINGS = ("bootstrap.target=40", "bootstrap.window=8", "teacher.concurrency=8", "shard_rows=30")
@@ -61,7 +62,7 @@ def test_a_budget_that_is_spent_already_changes_nothing(
     assert len(books.replied(tmp_path / "run")) == 12
 
 
-@pytest.mark.parametrize("point", ["shard_staged", "shard_staged:2", "part_unlisted"])
+@pytest.mark.parametrize("point", ["shard_staged", soaked("shard_staged:2"), "part_unlisted"])
 def test_a_run_killed_while_a_short_part_is_replaced_goes_on(
     run_synth: RunSynth, server: Server, tmp_path: Path, point: str
 ) -> None:
