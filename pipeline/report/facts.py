@@ -43,6 +43,12 @@ LONGEST_LABEL = 200
 OPENING_WORDS = 3
 MOST_OPENINGS = 20
 LONGEST_OPENING = 200
+WORD = (
+    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]"
+    r"|[^\s\p{P}\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]"
+    r"[^\s\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]*"
+)
+"""A word: what blanks part, and each sign of Han, kana and hangul, which are not spaced."""
 AT_ONCE = 2048
 """How many rows are held while they are looked through."""
 
@@ -182,7 +188,7 @@ class _Seen:
         self.rows += frame.height
         for name, column in WORDS.items():
             if column in frame.columns:
-                words = frame[column].fill_null("").str.count_matches(r"\S+")
+                words = frame[column].fill_null("").str.count_matches(WORD)
                 self.numbers.setdefault(name, []).append(words)
         for name in frame.columns:
             if name in MEASURES:

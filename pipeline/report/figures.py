@@ -294,7 +294,7 @@ def part(runs: Sequence[Facts], name: str) -> go.Figure | None:
             {value: counts[half] for value, *counts in facts.parts[name]} for half in (0, 1)
         )
         if len(runs) == 1:
-            bars.append(("all rows", _with_rest(before, most, n_others), GREY))
+            bars.append(("all that have one", _with_rest(before, most, n_others), GREY))
         bars.append((f"kept{_of(facts, runs)}", _with_rest(after, most, n_others), _colour(at)))
     names = [*most, *([f"{n_others} others"] if n_others else [])]
     return _bars(names, bars, "rows", barmode="group", each=40)

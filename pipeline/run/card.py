@@ -22,7 +22,7 @@ from pipeline.run import card_header
 from pipeline.run.teacher_terms import terms_of
 from pipeline.seed_tasks import BUILTIN
 from pipeline.stage import OPERATIONAL
-from pipeline.stages import STAGES, decontaminate, export
+from pipeline.stages import STAGES, clean, decontaminate, export
 from pipeline.templates import parse
 from pipeline.terminal import shorten
 
@@ -319,12 +319,27 @@ def _limits(
     if decontaminate.STAGE.name not in names:
         found.append("Prompts of benchmarks may be among the rows: nobody looked for them.")
     looked_at = set(stages[-2].columns)
-    if not looked_at & {"masked", "personal_data"}:
-        found.append("Personal data and secrets were not looked for.")
-    if "toxicity" not in looked_at:
+    used = _rules(stages)
+    if "personal_data" not in used and "masked" not in looked_at:
+        found.append("Personal data were not looked for.")
+    if "secrets" not in used and "masked" not in looked_at:
+        found.append("Secrets, as keys and passwords, were not looked for.")
+    if "toxicity" not in used | looked_at:
         found.append("Toxic text was not looked for.")
     if len(languages) == 1:
         found.append(f"All rows are taken to be in one language ({languages[0]}).")
+    return found
+
+
+def _rules(stages: Sequence[StageManifest]) -> set[str]:
+    """The rules that `clean` went by, and the filters that `filter` did."""
+    found: set[str] = set()
+    for stage in stages:
+        if stage.stage == clean.STAGE.name:
+            config = clean.Config.model_validate(stage.settings)
+            found |= {name for name, value in config if value is not False}
+        elif stage.stage == "filter":
+            found |= set(stage.settings.get("filters", ()))
     return found
 
 

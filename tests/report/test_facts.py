@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from pipeline import open_run
@@ -54,3 +55,19 @@ def test_a_damaged_shard_is_said(tmp_path: Path) -> None:
     shard.write_bytes(shard.read_bytes()[:100])
     with pytest.raises(DamagedError, match=r"part-00000\.parquet"):
         facts.of_run(open_run(run))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Don't go - she said, twice!", 5),
+        ("“Hello,” it read: $5 (or 5 €).", 7),
+        ("请写一首诗，谢谢。", 7),
+        ("用 Python 写", 3),
+        ("ねこ 고양이 cat", 6),
+        ("… —", 0),
+        ("", 0),
+    ],
+)
+def test_a_word_is_what_blanks_part_and_a_sign_where_none_do(text: str, words: int) -> None:
+    assert pl.Series([text]).str.count_matches(facts.WORD).item() == words

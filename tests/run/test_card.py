@@ -174,6 +174,29 @@ def test_limits_are_those_of_the_run(small_run: Path) -> None:
     assert "Prompts of benchmarks may be among the rows" in limits
     assert "No judge has rated the rows." in limits
     assert "in one language (en)" in limits
+    for what in ("Personal data were", "Secrets, as keys and passwords, were", "Toxic text was"):
+        assert f"{what} not looked for." in limits
+
+
+@pytest.mark.parametrize(
+    ("settings", "unseen"),
+    [
+        ([], {"Personal data were", "Toxic text was"}),
+        (["clean.personal_data={kinds: [email]}"], {"Toxic text was"}),
+        (["clean.secrets=false", "clean.toxicity={}"], {"Personal data were", "Secrets,"}),
+    ],
+)
+def test_what_a_rule_looked_for_is_no_limit(
+    settings: list[str], unseen: set[str], run_synth: RunSynth, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text("name: own\nstages: [{stage: import}, {stage: clean}, {stage: export}]\n")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"instruction": "Name a river of Asia.", "output": "The Mekong."}\n' * 2)
+    run_synth(tmp_path / "run", *settings, recipe=str(recipe), input=str(rows))
+    limits = text_of(tmp_path / "run").split("## Known limits")[1]
+    every = ("Personal data were", "Secrets,", "Toxic text was")
+    assert {what for what in every if what in limits} == unseen
 
 
 RULE_OF_ANY_NAME = '''
