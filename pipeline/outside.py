@@ -11,6 +11,9 @@ from typing import IO
 from pipeline import durable
 from pipeline.errors import RecipeError, StorageError
 
+BOOKS = ("run.json", "journal.sqlite")
+"""What the folder of a run has, one or the other at the least."""
+
 
 def check_file(target: Path) -> None:
     """Raise before any work is done where no file can be put.
@@ -24,6 +27,13 @@ def check_file(target: Path) -> None:
         if target.exists() and not target.is_file():  # a device: it would be replaced
             raise RecipeError(f"--out {target} is no file: name one.")
         _check_folder(target, target.parent)
+
+
+def refuse_inside(target: Path) -> None:
+    """Raise `RecipeError` where a place is in the folder of any run, whose books it would break."""
+    for folder in target.resolve().parents:
+        if any((folder / name).is_file() for name in BOOKS):
+            raise RecipeError(f"--out {target} is inside the run {folder}: name a place elsewhere.")
 
 
 def check_folder(target: Path) -> None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 CARD = "data/README.md"
 TOKEN = "HF_TOKEN"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
+LONGEST_NAME = 96
 FORMS = ("messages/", "alpaca/", "completion/")
 """The folders of the repository that are the run's own: what is in them and not in the run goes."""
 PASSING = frozenset({408, 409, 412, 423, 425, 429})
@@ -173,6 +174,11 @@ def push(parcel: Parcel, repository: str, *, is_public: bool = False) -> str:
             f"tokens) and put it into the environment variable {TOKEN}."
         )
     redact.remember(token)
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise RecipeError(f"{TOKEN} holds characters that no token has: copy the token anew.")
+    endpoint = os.environ.get("HF_ENDPOINT", "")
+    if endpoint and not endpoint.startswith(("https://", "http://")):
+        raise RecipeError(f"HF_ENDPOINT is {shorten(endpoint, 100)!r}: it begins with https://.")
     try:
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
         from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -210,6 +216,8 @@ def check_name(repository: str) -> None:
             f"{shorten(repository, 100)} can be no repository: name ORG/NAME, letters, digits, "
             "-, _ and . in both."
         )
+    if max(map(len, repository.split("/"))) > LONGEST_NAME:
+        raise RecipeError(f"{shorten(repository, 100)}: names have {LONGEST_NAME} signs at most.")
 
 
 def _repository(api: HfApi, repository: str, *, is_public: bool) -> str | None:
@@ -223,6 +231,11 @@ def _repository(api: HfApi, repository: str, *, is_public: bool) -> str | None:
             raise
         api.create_repo(repository, repo_type="dataset", private=not is_public, exist_ok=True)
         found = api.dataset_info(repository)
+    if found.private and is_public:
+        raise RecipeError(
+            f"{repository} is there and private, and a push does not change who may read it: leave "
+            "--public out, or change that on the hub."
+        )
     if not found.private and not is_public:
         raise RecipeError(
             f"{repository} is there and everybody can read it: take --public if they may read "

@@ -96,6 +96,13 @@ def test_a_public_repository_wants_the_word(hub: Hub, small_run: Path) -> None:
     assert not hub.repositories["somebody/new"].is_private
 
 
+def test_a_private_repository_is_not_called_public(hub: Hub, small_run: Path) -> None:
+    hub.make(NAME, is_private=True)
+    with pytest.raises(RecipeError, match="is there and private"):
+        push(pack(small_run), NAME, is_public=True)
+    assert of_the_run(hub) == {}
+
+
 @pytest.mark.parametrize(
     ("piece", "status", "error", "says"),
     [
@@ -140,6 +147,32 @@ def test_without_a_token_nothing_is_sent(
     with pytest.raises(RecipeError, match="HF_TOKEN is not set"):
         push(pack(small_run), NAME)
     assert hub.log == []
+
+
+@pytest.mark.parametrize("token", ["hf_bad\ntoken", "hf_ünicode", "hf_two words", "hf_\x07"])
+def test_a_token_that_can_be_none_is_refused_unseen(
+    hub: Hub, small_run: Path, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(RecipeError, match="HF_TOKEN holds characters") as caught:
+        push(pack(small_run), NAME)
+    assert token[3:6] not in str(caught.value)
+    assert hub.log == []
+
+
+def test_an_address_that_can_be_none_is_refused(
+    hub: Hub, small_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "nonsense")
+    with pytest.raises(RecipeError, match="HF_ENDPOINT is 'nonsense'"):
+        push(pack(small_run), NAME)
+    assert hub.log == []
+
+
+def test_a_name_that_the_hub_finds_too_long_is_refused() -> None:
+    check_name(f"me/{'x' * 96}")
+    with pytest.raises(RecipeError, match="96 signs at most"):
+        check_name(f"me/{'x' * 97}")
 
 
 def test_somebody_who_comes_first_is_not_overwritten(hub: Hub, small_run: Path) -> None:

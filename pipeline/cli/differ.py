@@ -31,7 +31,14 @@ def diff(
     from pipeline import diff as comparing
     from pipeline.inspect import open_run
 
-    found = comparing.difference(open_run(first), open_run(second))
+    runs = [open_run(one) for one in (first, second)]
+    found = comparing.difference(*runs)
+    for run in runs:
+        if run.manifest.status != "finished":
+            said = (
+                f"{run.path} is not finished: compared is what its last stage with rows has kept."
+            )
+            sys.stderr.write(f"{safe(said)}\n")
     if as_json:
         sys.stdout.write(json.dumps(comparing.as_tree(found), indent=1, default=str) + "\n")
         return

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.look import RunArgument
-from pipeline.counted import counted
 from pipeline.report.limits import MOST_ROWS
 from pipeline.terminal import safe
 
@@ -35,11 +34,9 @@ def report(
     name = "-and-".join(one.path.resolve().name for one in runs)
     path = out or Path(f"report-{name}.html")
     outside.check_file(path)
+    outside.refuse_inside(path)
     content = page.render(runs, most_rows=rows).encode(errors="replace")
     with outside.replacing(path) as file:
         file.write(content)
     sys.stdout.write(f"{safe(str(path))}\n")
-    sys.stderr.write(
-        f"{counted(sum(one.manifest.kept for one in runs), 'kept row')} and what was dropped, "
-        f"{len(content) / 1e6:.1f} MB: open it in a browser.\n"
-    )
+    sys.stderr.write(f"{len(content) / 1e6:.1f} MB: open it in a browser.\n")

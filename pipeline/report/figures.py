@@ -187,7 +187,7 @@ def distribution(runs: Sequence[Facts], name: str) -> go.Figure | None:
         if one is None:
             continue
         if len(runs) == 1:
-            _add(figure, shared, one.all, "all rows", GREY)
+            _add(figure, shared, one.all, "all that have one", GREY)
         _add(figure, shared, one.kept, f"kept{_of(facts, runs)}", _colour(at))
     figure.update_layout(barmode="overlay", height=280)
     return _plain(figure, x=MEASURES[name], y="rows")

@@ -97,6 +97,8 @@ def draw(run: Run, kind: Kind, most: int, seed: int, stage: str | None = None) -
             & pl.col("other_output").is_not_null()
             & (pl.col("output") != pl.col("other_output"))
         )
+        alike = [_is_same(*both) for both in rows.select("output", "other_output").iter_rows()]
+        rows = rows.filter(~pl.Series(alike, dtype=pl.Boolean))  # nobody could say which is meant
     if not rows.height:
         what = "has two answers" if kind == "pair" else "is there"
         raise InputError(f"no row of {run.path} {what}: there is nothing to mark.")
@@ -130,6 +132,7 @@ def check_place(folder: Path) -> list[Path]:
     where the folder cannot be written in.
     """
     outside.check_folder(folder)
+    outside.refuse_inside(folder / "sheet.csv")
     paths = [folder / "sheet.csv", folder / "sheet.parquet"]
     for path in paths:
         if path.exists():
@@ -238,6 +241,8 @@ def _wrong(
     if known is None:
         yield "row_id", f"the run has no row {shorten(row['row_id'], 60)!r}"
         return
+    if kind == "pair" and given and _is_same(known["output"] or "", known["other_output"] or ""):
+        yield "verdict", "the two answers look the same, so that none can be meant"
     for order in (0, 1) if kind == "pair" else (0,):
         texts = shown(known, kind)
         if order:

@@ -44,8 +44,8 @@ def write(run: Path, form: str, out: Path | None = None, stage: str | None = Non
         raise RecipeError(
             f"--out {target} is inside the run: name a file elsewhere, or export.{form}."
         )
-    if run.resolve() in target.resolve().parents and not inside:
-        raise RecipeError(f"--out {target} is inside the run: name a file elsewhere.")
+    if not inside:
+        outside.refuse_inside(target)
     with outside.replacing(target) as file:
         WRITERS[form](file, found, name)
     return target

@@ -157,3 +157,14 @@ def test_it_is_printed_and_given_as_json(runs: tuple[Path, Path]) -> None:
     assert (tree["same"], tree["gained"], tree["lost"], tree["changed"]) == (1, 1, 2, 1)
     assert len(tree["rows"]["lost"]) == 2
     assert synth("diff", old, old + "x").code == 2
+
+
+def test_a_run_that_is_not_finished_is_said_to_be_none(tmp_path: Path) -> None:
+    runs = [run_of(tmp_path, name, OLD) for name in ("one", "two")]
+    assert "not finished" not in synth("diff", *runs).err
+    state = json.loads((runs[1] / "run.json").read_text())
+    (runs[1] / "run.json").write_text(json.dumps(state | {"status": "stopped"}))
+    done = synth("diff", *runs)
+    assert done.code == 0
+    assert done.err.count("not finished") == 1
+    assert str(runs[1]) in done.err

@@ -10,6 +10,7 @@ import pytest
 from pipeline import open_run
 from pipeline.errors import DamagedError, InterruptedRunError
 from tests.cli.here import synth
+from tests.run import books
 
 READERS = ("show", "why", "report", "diff", "review", "export", "verify", "push")
 ODD = "a [b]*? {c} 'd'"
@@ -120,6 +121,20 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(
         assert done.code == codes[command == "review"], (place, done)
         assert place in done.err
         assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["report", "review", "export"])
+@pytest.mark.parametrize("place", ["run.json", "journal.sqlite", "data/README.md", "stages/new"])
+def test_no_run_is_written_over(
+    small_run: Path, small_copy: Path, command: str, place: str
+) -> None:
+    before = books.all_files(small_copy)
+    for run in (small_run, small_copy):
+        done = synth(command, run, "--out", small_copy / place)
+        assert done.code == 2, done
+        assert "run" in done.err
+        assert done.err.count("\n") == 1
+    assert books.all_files(small_copy) == before
 
 
 @pytest.mark.parametrize("command", ["report", "review"])

@@ -125,7 +125,7 @@ def test_the_command_writes_the_file(
     assert run_command() == 0
     out, said = capsys.readouterr()
     assert out == "report-run.html\n"
-    assert "kept rows and what was dropped" in said
+    assert re.fullmatch(r"\d+\.\d MB: open it in a browser\.\n", said)
     assert (tmp_path / "report-run.html").read_text().startswith("<!doctype html>")
 
 

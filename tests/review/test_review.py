@@ -366,6 +366,21 @@ def test_of_a_pair_nobody_sees_which_is_which(tmp_path: Path) -> None:
     assert "preferred: output 6" in list(agreement.lines(run))
 
 
+def test_answers_that_look_the_same_are_not_compared(tmp_path: Path) -> None:
+    run = open_run(pairs_run(tmp_path))
+    row = sheet.draw(run, "pair", 1, 1).row(0, named=True)
+    for alike in (f"{row['output']}\n", f"{row['output']} \u200b"):
+        rows = pl.DataFrame([row | {"other_output": alike}, row | {"row_id": "other"}])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sheet, "ended", lambda run, stage, rows=rows: rows)
+            assert sheet.draw(run, "pair", 6, 1)["row_id"].to_list() == ["other"]
+            shown = sheet.shown(rows.row(0, named=True), "pair", 1)
+            line = {"row_id": row["row_id"], **shown, "verdict": "first", "reviewer": "Ada"}
+            given = saved(tmp_path / "m.csv", [line | {"time": "", "note": ""}])
+            with pytest.raises(InputError, match="the two answers look the same"):
+                sheet.read(given, run)
+
+
 def test_without_two_answers_there_is_nothing_to_compare(small_run: Path) -> None:
     with pytest.raises(InputError, match="has two answers"):
         sheet.draw(open_run(small_run), "pair", 5, 1)
