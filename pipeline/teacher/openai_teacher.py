@@ -22,6 +22,7 @@ from pipeline.teacher.call import Call, Received, Unanswered, valid
 from pipeline.teacher.refused_parameter import refused_parameter, what_to_set
 from pipeline.teacher.retry_after import asked_wait_s
 from pipeline.teacher.settings import TeacherSettings
+from pipeline.teacher.time_limit import TimeLimit
 from pipeline.teacher.transport import NEVER_SENT, open_client
 from pipeline.teacher.uri import NO_KEY, TeacherURI, why_no_key
 
@@ -65,7 +66,7 @@ class OpenAITeacher:
         """
         for client in self._clients:
             try:
-                async with asyncio.timeout(self._settings.connect_timeout_s * 2):
+                async with TimeLimit(self._settings.connect_timeout_s * 2):
                     response = await client.get("/models", cast_to=httpx2.Response, options=UNREAD)
                     await response.aclose()  # that it came is enough, however long it is
             except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
@@ -80,7 +81,7 @@ class OpenAITeacher:
         index = min(range(len(self._busy)), key=self._busy.__getitem__)
         self._busy[index] += 1
         try:
-            async with asyncio.timeout(self._settings.timeout_s):
+            async with TimeLimit(self._settings.timeout_s):
                 return await self._post(self._clients[index], call)
         except TimeoutError as error:
             raise Unanswered(
@@ -111,7 +112,7 @@ class OpenAITeacher:
         chunks, size = [], 0
         while True:
             try:
-                async with asyncio.timeout(self._settings.idle_timeout_s):
+                async with TimeLimit(self._settings.idle_timeout_s):
                     chunk = await anext(body, None)
             except TimeoutError as error:
                 await close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,6 +75,24 @@ def test_a_cookie_is_not_sent_back(server: Server) -> None:
     asyncio.run(talk())
     assert server.faults("cookies") == 3
     assert not any("cookie" in event["headers"] for event in server.history("request"))
+
+
+def test_a_reply_that_came_while_this_process_was_held_up_is_taken(server: Server) -> None:
+    """Every limit has passed when it can look again; the reply lies on the socket."""
+
+    async def talk() -> bytes:
+        teacher = teacher_of(server, timeout_s=0.6, idle_timeout_s=0.3)
+        asking = asyncio.ensure_future(teacher.send(call(0)))
+        while server.counts()["in_flight"] == 0:
+            await asyncio.sleep(0.01)
+        time.sleep(2)
+        reply = await asking
+        await teacher.close()
+        return reply.raw
+
+    server.set_plan({"latency": 0.3})
+    assert b"choices" in asyncio.run(talk())
+    assert server.counts()["requests"] == 1
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
