@@ -84,20 +84,27 @@ def run() -> int:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise  # polars' panics are no Exception
-        if isinstance(error, OSError) and error.errno in DISK:
-            _say(f"synth: {safe(redact.text(str(error)))}\n")
-            return StorageError.exit_code
-        if (what := shortage(error)) is not None:
-            _say(
-                f"synth: this process may have no more {what}. Nothing that was received is lost; "
-                "start the same command again where it may have more.\n"
-            )
-            return StorageError.exit_code
-        _say(
-            f"{safe(redact.text(traceback.format_exc()))}synth: this is a bug: report it, please.\n"
-        )
-        return SynthError.exit_code
+        try:
+            return _told(error)
+        except MemoryError as none_left:  # for the report, after an error that does not say so
+            return _told(none_left)
     return code
+
+
+def _told(error: BaseException) -> int:
+    """Say of an error that is not our own what it is, and give its exit code."""
+    if isinstance(error, OSError) and error.errno in DISK:
+        _say(f"synth: {safe(redact.text(str(error)))}\n")
+        return StorageError.exit_code
+    if (what := shortage(error)) is not None:
+        _say(
+            f"synth: this process may have no more {what}. Nothing that was received is lost; "
+            "start the same command again where it may have more.\n"
+        )
+        return StorageError.exit_code
+    trace = "".join(traceback.format_exception(error))
+    _say(f"{safe(redact.text(trace))}synth: this is a bug: report it, please.\n")
+    return SynthError.exit_code
 
 
 def _say(text: str) -> None:

@@ -27,6 +27,17 @@ def test_a_bug_ends_with_70_and_says_where_it_is() -> None:
     assert "report it" in done.stderr
 
 
+def test_a_bug_that_cannot_be_told_for_want_of_memory_is_that_want() -> None:
+    """What raised it had met the want, too, but libraries do not always say so."""
+    spoilt = "import pipeline.recipe as r; r.builtin_names = None\nimport traceback as t\n"
+    done = synth(
+        "recipes", before=f"{spoilt}def none(e): raise MemoryError\nt.format_exception = none"
+    )
+    assert done.returncode == 7
+    assert done.stderr.startswith("synth: this process may have no more memory.")
+    assert done.stderr.count("\n") == 1
+
+
 def test_output_that_cannot_be_written_is_not_success() -> None:
     with Path("/dev/full").open("w") as full:
         done = synth("recipes", stdout=full)
