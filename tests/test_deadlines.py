@@ -14,6 +14,8 @@ ALLOWED = {
     "_BoundedClient.send": "the openai package calls it for a request, under the same deadline",
     "_all": "waits for requests alone, each of which has its own deadline",
 }
+DEADLINES = {"TimeLimit": 0, "asyncio.timeout": 0, "asyncio.timeout_at": 0, "asyncio.wait_for": 1}
+"""What ends a wait, and which of its arguments says when."""
 SERVER = "OpenAITeacher"
 """What `self._server` is."""
 
@@ -37,17 +39,16 @@ class Function:
 
 
 def is_deadline(call: ast.expr) -> bool:
-    """Whether this is `asyncio.timeout(x)`, `wait_for(.., x)` or `wait(.., timeout=x)`."""
+    """Whether this is `TimeLimit(x)`, or asyncio's `timeout(x)`, `wait_for` or `wait` with one."""
     if not isinstance(call, ast.Call):
         return False
     given = {keyword.arg: keyword.value for keyword in call.keywords}
-    places = {"asyncio.timeout": 0, "asyncio.timeout_at": 0, "asyncio.wait_for": 1}
     name = ast.unparse(call.func)
     at = given.get("timeout", given.get("delay"))
-    if at is None and name in places and len(call.args) > places[name]:
-        at = call.args[places[name]]
+    if at is None and name in DEADLINES and len(call.args) > DEADLINES[name]:
+        at = call.args[DEADLINES[name]]
     is_none = isinstance(at, ast.Constant) and at.value is None
-    return name in (*places, "asyncio.wait") and at is not None and not is_none
+    return name in (*DEADLINES, "asyncio.wait") and at is not None and not is_none
 
 
 def ours(call: ast.expr, owner: str) -> str:
@@ -170,6 +171,7 @@ def test_a_wait_that_is_planted_is_found(module: str, wait: str) -> None:
     "wait",
     [
         "async with asyncio.timeout(1):\n            await self.x",
+        "async with TimeLimit(1):\n            await self.x",
         "await asyncio.wait_for(self.x, 1)",
         "await asyncio.wait([self.x], timeout=1)",
         "await self._server.send(1)",
@@ -185,7 +187,7 @@ def test_one_under_a_deadline_is_not(wait: str) -> None:
 @pytest.mark.parametrize("deadline", ["timeout_s", "connect_timeout_s * 2", "idle_timeout_s"])
 def test_each_deadline_that_there_is_is_needed_or_lies_within_another(deadline: str) -> None:
     text = SOURCES["openai_teacher"]
-    without = text.replace(f"asyncio.timeout(self._settings.{deadline})", "asyncio.timeout(None)")
+    without = text.replace(f"TimeLimit(self._settings.{deadline})", "TimeLimit(None)")
     assert without != text
     found = unbounded(SOURCES | {"openai_teacher": without})
     assert bool(found) is (deadline != "idle_timeout_s")

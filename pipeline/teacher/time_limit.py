@@ -17,12 +17,13 @@ LATE_S = 0.02
 class TimeLimit:
     """Raise `TimeoutError` from an `async with` that takes longer; use it once.
 
-    Where its timer comes late, it waits on for as long as it was late, at most the limit itself.
+    Where its timer comes late, it waits on for as long as it was late, in all at most for the limit
+    once more.
     """
 
     def __init__(self, seconds: float) -> None:
         """Begin nothing yet."""
-        self._seconds = seconds
+        self._seconds = self._more = seconds
         self._timeout = asyncio.timeout(None)
 
     async def __aenter__(self) -> None:
@@ -47,7 +48,9 @@ class TimeLimit:
 
     def _is_due(self, due: float) -> None:
         now = asyncio.get_running_loop().time()
-        if now - due > LATE_S:
-            self._begin(min(now - due, self._seconds))
+        late = min(now - due, self._more)
+        if late > LATE_S:
+            self._more -= late
+            self._begin(late)
         else:
             self._timeout.reschedule(now)

@@ -42,13 +42,31 @@ def test_time_in_which_the_loop_was_held_up_does_not_count() -> None:
 def test_after_a_long_stop_the_limit_begins_once_more_and_no_longer() -> None:
     async def wait() -> float:
         loop = asyncio.get_running_loop()
+        began = loop.time()
         loop.call_soon(time.sleep, 1.0)
         with pytest.raises(TimeoutError):
-            async with TimeLimit(0.1):
+            async with TimeLimit(0.2):
                 await asyncio.sleep(60)
         return loop.time() - began
 
-    began = time.monotonic()
+    assert 1.2 <= asyncio.run(wait()) < 30
+
+
+def test_a_loop_that_is_always_late_makes_no_limit_endless() -> None:
+    async def wait() -> float:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+
+        def be_late() -> None:
+            time.sleep(0.1)
+            loop.call_soon(be_late)
+
+        loop.call_soon(be_late)
+        with pytest.raises(TimeoutError):
+            async with TimeLimit(0.3):
+                await asyncio.sleep(60)
+        return loop.time() - began
+
     assert asyncio.run(wait()) < 30
 
 
