@@ -96,6 +96,8 @@ def show(
     if tree is not None:
         _show_tree(found, stage and found.stage(stage).name, tree, as_json=as_json)
         return
+    if sample is not None and page > 1:
+        raise RecipeError("--page turns the pages of all rows, --sample draws some: name one.")
     half: Half = "dropped" if dropped else "kept"
     scans = _scans(found, stage, half)
     before = (page - 1) * limit
@@ -112,7 +114,7 @@ def show(
             sys.stdout.write("\n" if number else "")
             sys.stdout.writelines(line + "\n" for line in _row_lines(row, width, full=full))
     of = f"{frame.height} of " if frame.height < total else ""
-    if before and sample is None:
+    if before:
         of = f"{before + 1} to {before + frame.height} of " if frame.height else "no more of "
     chosen = of + counted(total, "row")
     matching = " that match" if where is not None else ""

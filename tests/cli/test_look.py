@@ -256,6 +256,11 @@ def test_a_sample_larger_than_what_is_there_is_all_of_it(
     assert len(capsys.readouterr().out.splitlines()) == open_run(small_run).manifest.kept
 
 
+def test_a_sample_has_no_pages(small_run: Path) -> None:
+    with pytest.raises(RecipeError, match="--sample draws some"):
+        look.show(str(small_run), sample=8, page=2)
+
+
 def test_show_of_no_rows_says_so(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     look.show(str(small_run), where="nearest_score > 2")
     assert capsys.readouterr() == ("", "0 rows kept by dedup that match.\n")
