@@ -7,6 +7,7 @@ and a signal must not find a process that does not yet listen.
 from __future__ import annotations
 
 import ctypes
+import gc
 import io
 import os
 import resource
@@ -16,6 +17,8 @@ from contextlib import suppress
 from pipeline import signals
 
 PR_SET_DUMPABLE = 4
+SELDOM = (20_000, 20, 20)
+"""When garbage is looked for: imports make many objects and no garbage, an eighth of a start."""
 
 
 def main() -> None:
@@ -24,6 +27,7 @@ def main() -> None:
     Without the interpreter's own end: threads that pyarrow has just started abort the process in
     one of fifty, with another exit code than ours.
     """
+    gc.set_threshold(*SELDOM)
     _leave_no_core()
     _make_streams_usable()
     signals.install()

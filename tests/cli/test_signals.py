@@ -102,7 +102,7 @@ def test_what_was_started_to_outlive_its_terminal_does(tmp_path: Path) -> None:
 def curated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Rows, and the run of `curate` over them that nobody ended."""
     folder = tmp_path_factory.mktemp("curated")
-    source = rows(folder / "rows.jsonl", 20_000)
+    source = rows(folder / "rows.jsonl", 8_000)
     done = start(*curate(source, folder / "run"))
     _, said = done.communicate(timeout=DEADLINE_S)
     assert done.returncode == 0, said
@@ -110,7 +110,7 @@ def curated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def curate(source: Path, out: Path) -> list[str]:
-    return ["run", "curate", "--input", str(source), "--out", str(out), "--set", "shard_rows=1000"]
+    return ["run", "curate", "--input", str(source), "--out", str(out), "--set", "shard_rows=400"]
 
 
 @pytest.mark.parametrize("reached", [

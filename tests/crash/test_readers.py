@@ -18,7 +18,7 @@ def test_four_naive_readers_meet_no_half_shard_and_lose_no_row(tmp_path: Path) -
     out = tmp_path / "run"
     with running_server(tmp_path / "server.jsonl") as server:
         clean = campaign.unkilled(workload, server, tmp_path / "clean")
-        with reading(out, hz=20) as reports:
+        with reading(out, hz=8) as reports:
             history = campaign.killed(workload, server, out, "readers", 6, clean)
     assert len(history.deaths) >= 3
     assert not checker.violations(history)

@@ -4,17 +4,21 @@ Ends with the exit code of the error, its message on stderr.
 """
 
 import argparse
+import gc
 import sys
 
 from pipeline import signals
-from pipeline.errors import SynthError
-from pipeline.run.execute import execute
-from pipeline.run.prepare import Options, prepare
+from pipeline.cli import SELDOM
 
 
 def main() -> int:
-    """Prepare and run."""
+    """Prepare and run, started as the command is."""
+    gc.set_threshold(*SELDOM)
     signals.install()
+    from pipeline.errors import SynthError
+    from pipeline.run.execute import execute
+    from pipeline.run.prepare import Options, prepare
+
     parser = argparse.ArgumentParser(prog="tests.run.runner")
     parser.add_argument("--recipe", default="self-instruct")
     parser.add_argument("--out", required=True)

@@ -276,8 +276,10 @@ def test_a_conversation_that_the_chat_template_refuses_is_not_measured_and_says_
 
 
 def test_the_tiny_model_learns_and_measures_conversations(
-    run_synth: RunSynth, given: dict[str, Any], tmp_path: Path
+    run_synth: RunSynth, given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    train = tiny.train
+    monkeypatch.setattr(tiny, "train", lambda *a, **k: train(*a, **k | {"steps": 20}))
     pl.DataFrame({"messages": TALKS * 3}).write_parquet(given["input"])
     run_synth(tmp_path / "run", scorer="tiny", **given)
     rows = open_run(tmp_path / "run").kept("difficulty")
