@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.cli import here
+
 
 def synth(*arguments: str, before: str = "", **options: object) -> subprocess.CompletedProcess[str]:
     code = f"from pipeline.cli import main\n{before}\nmain()"
@@ -72,11 +74,11 @@ def test_a_run_that_drops_every_row_ends_with_4_each_time_and_says_so_last(tmp_p
     line = (*line, "--until", "decontaminate")
     said = f"No row is left in {out}: filter dropped all of 12 (too_few_words 12). "
     for _ in range(2):
-        done = synth(*line)
-        assert done.returncode == 4, done.stderr
-        assert done.stderr.splitlines()[-1].startswith(said)
-    assert synth("verify", str(out)).returncode == 0, "what was made is valid"
-    end = json.loads(synth(*line, "--json").stdout.splitlines()[-1])
+        done = here.synth(*line)
+        assert done.code == 4, done.err
+        assert done.err.splitlines()[-1].startswith(said)
+    assert here.synth("verify", str(out)).code == 0, "what was made is valid"
+    end = json.loads(here.synth(*line, "--json").out.splitlines()[-1])
     assert (end["event"], end["kept"]) == ("end", 0)
     assert end["text"].startswith(said)
     log = [json.loads(text) for text in (out / "log.jsonl").read_text().splitlines()]
@@ -88,11 +90,11 @@ def test_a_finished_run_without_a_row_says_where_they_went(tmp_path: Path) -> No
     given, out = tmp_path / "rows.jsonl", tmp_path / "run"
     given.write_text('{"instruction": "Name a river.", "output": "Rhine."}\n' * 3)
     line = ("run", "filter", "--input", str(given), "--out", str(out), "--set", TOO_SHORT)
-    assert synth(*line).returncode == 4
-    assert f"filter kept no row: synth show {out} filter" in synth("status", str(out)).stdout
-    replayed = synth("replay", str(out))
-    assert replayed.returncode == 4
-    assert "No row is left" in replayed.stderr.splitlines()[-1]
+    assert here.synth(*line).code == 4
+    assert f"filter kept no row: synth show {out} filter" in here.synth("status", str(out)).out
+    replayed = here.synth("replay", str(out))
+    assert replayed.code == 4
+    assert "No row is left" in replayed.err.splitlines()[-1]
 
 
 def test_a_run_whose_log_is_on_a_full_disk_ends_with_7_though_it_can_say_nothing(

@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 from pipeline.version import VERSION
+from tests.cli.here import synth
 from tests.run import books, processes
-from tests.security.command import line, synth
+from tests.security.command import line
 from tests.teacher_server.process import Server
 
 FEW = ("--set", "bootstrap.target=20", "--set", "bootstrap.window=8")
@@ -15,8 +16,8 @@ FEW = ("--set", "bootstrap.target=20", "--set", "bootstrap.window=8")
 
 def said(*arguments: str) -> str:
     done = synth(*arguments)
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode()
+    assert done.code == 0, done.err
+    return done.out
 
 
 def test_the_version_is_printed() -> None:
@@ -108,8 +109,8 @@ def test_the_offline_teacher_is_only_named_where_it_is_asked(tmp_path: Path) -> 
 
     def told(*given: str) -> str:
         done = synth("run", "self-instruct", "--set", "bootstrap.target=20", *given)
-        assert done.returncode == 0, done.stderr.decode()
-        return done.stderr.decode()
+        assert done.code == 0, done.err
+        return done.err
 
     notice = "The teacher is 'offline'"
     assert notice in told("--out", old)

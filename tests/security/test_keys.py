@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.commands import app
+from tests.cli import here
 from tests.run import books, processes
 from tests.security.command import codings, environment, holding, line, synth
 from tests.teacher_server.process import Server, auth_hash
@@ -43,7 +44,7 @@ def test_the_search_finds_each_coding(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("variable", ["OPENAI_API_KEY", "TEACHERS_WORD"])
 def test_no_command_tells_the_key_though_the_server_repeats_it(
-    server: Server, tmp_path: Path, variable: str
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     run = tmp_path / "run"
     named = ("--set", NAMED) if variable == "TEACHERS_WORD" else ()
@@ -68,10 +69,12 @@ def test_no_command_tells_the_key_though_the_server_repeats_it(
     commands += [(name, str(run)) for name in sorted(others)]  # come what may
     if variable == "TEACHERS_WORD":
         commands = commands[:1]
+    monkeypatch.setenv(variable, KEY)
+    monkeypatch.chdir(tmp_path)
     for command in commands:
-        done = synth(*command, variables={variable: KEY})
-        assert done.returncode == 0 or command[0] in others, (command, done.stderr)
-        assert holding(KEY, done.stdout, done.stderr) == [], command
+        done = here.synth(*command)
+        assert done.code == 0 or command[0] in others, (command, done.err)
+        assert holding(KEY, done.out.encode(), done.err.encode()) == [], command
     assert holding(KEY, tmp_path / "run") == []
     assert server.faults("echo_key") > 20
     assert auth_hash(KEY) in {event["auth"] for event in server.history("request")}

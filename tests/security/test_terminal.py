@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli import here
 from tests.conftest import RunSynth
 from tests.run import books
 from tests.security.command import environment, line, synth
@@ -71,10 +72,11 @@ def test_rows_reasons_and_names_are_shown_with_nothing_that_steers(run: Path) ->
         ("why", str(run), dropped_id), ("status", str(run)), ("status", str(run), "--json"),
         ("why", str(run), EVIL.replace("\0", "")), ("verify", str(run)),
     ):  # fmt: skip
-        done = synth(*command)
-        assert done.returncode in (0, 2), (command, done.stderr)
-        assert steers(done.stdout + done.stderr) == [], command
-        seen += done.stdout + done.stderr
+        done = here.synth(*command)
+        assert done.code in (0, 2), (command, done.err)
+        said = (done.out + done.err).encode()
+        assert steers(said) == [], command
+        seen += said
     assert b"\\x1b[31mred" in seen
     assert b"[bold red]rich[/]" in seen
 
