@@ -385,10 +385,11 @@ def status_text(run: Run, stages: list[StageStatus], worker: str | None) -> str:
 
     state = run.manifest
     is_dead = state.status == "running" and worker is None
+    seconds = f"{state.seconds:.1f} s at work, " if state.seconds else ""  # said at an end alone
     lines = [
         f"{run.path}: {'cut off' if is_dead else state.status}",
         f"recipe {state.recipe}, {asked(state)}, synth {state.synth}",
-        f"started {state.started}, {state.seconds:.1f} s at work, {_rows_kept(run, stages)}"
+        f"started {state.started}, {seconds}{_rows_kept(run, stages)}"
         + (
             f", {counted(state.unused_replies, 'reply', 'replies')} not used"
             if state.unused_replies

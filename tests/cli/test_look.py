@@ -77,7 +77,7 @@ def test_status_of_a_run_that_works_or_was_cut_off(
     small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], is_at_work: bool
 ) -> None:
     run = Path(shutil.copytree(small_run, tmp_path / "run"))
-    state = json.loads((run / "run.json").read_text()) | {"status": "running"}
+    state = json.loads((run / "run.json").read_text()) | {"status": "running", "seconds": 0.0}
     (run / "run.json").write_text(json.dumps(state))
     if is_at_work:
         with locked(run):
@@ -90,6 +90,7 @@ def test_status_of_a_run_that_works_or_was_cut_off(
     else:
         assert "cut off" in text
         assert "start the same command again" in text
+    assert "0.0 s" not in text, "how long it was at work is said at its end"
 
 
 def test_status_of_a_stalled_run_says_what_to_look_at(

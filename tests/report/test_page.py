@@ -14,7 +14,7 @@ from pipeline import open_run
 from pipeline.cli.commands import run as run_command
 from pipeline.report import page
 from tests.report.payloads import PAYLOADS
-from tests.report.runs import NAME
+from tests.report.runs import NAME, made_run
 
 plotly = pytest.importorskip("plotly", reason="the extra 'report' is not installed")
 
@@ -90,6 +90,19 @@ def test_two_runs_stand_side_by_side(small_run: Path, hostile: Path) -> None:
 def test_two_runs_of_one_name_are_told_apart(small_run: Path) -> None:
     runs = unpacked(page.render([open_run(small_run), open_run(small_run)], most_rows=10))["runs"]
     assert [one["name"] for one in runs] == ["run (1)", "run (2)"]
+
+
+def test_the_page_of_a_run_that_was_cut_off_says_which_rows_it_counts(
+    small_page: str, tmp_path: Path
+) -> None:
+    """What was kept and is in no shard yet stands in the table of stages alone."""
+    rows = [{"row_id": "a-1", "instruction": "Say so."}]
+    run = made_run(tmp_path / "run", {"import": (rows, [])}, complete=0, status="running")
+    text = page.render([open_run(run)])
+    assert "<dt>rows kept, in its shards</dt><dd>1</dd>" in text
+    assert "<dt>at work</dt>" not in text, "a process that is killed does not say how long it was"
+    assert "<dt>rows kept</dt>" in small_page
+    assert "<dt>at work</dt>" in small_page
 
 
 def test_nothing_of_the_data_is_html(hostile: Path) -> None:
