@@ -22,10 +22,13 @@ import polars as pl
 
 from pipeline import errors, redact
 from pipeline.errors import BrokenStageError, SynthError
+from pipeline.run.judge_child import BEGAN
 from pipeline.signals import Ending
 from pipeline.stages import filter as filter_stage
 
 LOOK_EVERY_S = 0.1
+START_S = 60.0
+"""How much longer the child may take until it begins; a busy machine starts it slowly."""
 SAY_S = 2.0
 """How long the child may take to say where it is."""
 FRAME = re.compile(r'File "(?P<path>.+)", line (?P<line>\d+) in (?P<function>.+)')
@@ -82,12 +85,15 @@ def _wait(
     child: subprocess.Popen[str], name: str, config: filter_stage.Config, ending: Ending
 ) -> str:
     """What the child says as it ends."""
-    until = time.monotonic() + config.own_timeout_s
+    until = time.monotonic() + START_S + config.own_timeout_s
+    has_begun = False
     while True:
         try:
-            return child.communicate(timeout=LOOK_EVERY_S)[0]
-        except subprocess.TimeoutExpired:
+            return child.communicate(timeout=LOOK_EVERY_S)[0].removeprefix(BEGAN)
+        except subprocess.TimeoutExpired as early:
             ending.check()
+            if not has_begun and early.stdout:
+                has_begun, until = True, time.monotonic() + config.own_timeout_s
         if time.monotonic() > until:
             raise BrokenStageError(
                 f"{name}: the filters of your own have not come back after "

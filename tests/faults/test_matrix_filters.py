@@ -21,6 +21,10 @@ def verdicts(instruction):
 def sleeps(instruction):
     time.sleep(1000)
 
+def is_slow(instruction):
+    time.sleep(2)
+    return verdicts(instruction)
+
 def loops(instruction):
     while True:
         pass
@@ -57,7 +61,7 @@ def judged(folder: Path, function: str, *more: str) -> subprocess.CompletedProce
 
 @pytest.mark.parametrize("function", ["sleeps", "loops", "backtracks"])
 def test_a_filter_that_hangs_ends_the_run_and_is_named(tmp_path: Path, function: str) -> None:
-    done = judged(tmp_path, function, "--set", "filter.own_timeout_s=2.5")
+    done = judged(tmp_path, function, "--set", "filter.own_timeout_s=1")
     assert done.returncode == 4, done.stderr
     at = next(n for n, text in enumerate(CODE.split("\n"), 1) if f"def {function}(" in text)
     assert f"{function} is at line" in done.stderr
@@ -74,8 +78,8 @@ def test_a_filter_that_hangs_ends_the_run_and_is_named(tmp_path: Path, function:
 
 
 def test_a_filter_that_only_needs_more_time_gets_it(tmp_path: Path) -> None:
-    assert judged(tmp_path, "prints", "--set", "filter.own_timeout_s=0.01").returncode == 4
-    done = judged(tmp_path, "prints")
+    assert judged(tmp_path, "is_slow", "--set", "filter.own_timeout_s=0.3").returncode == 4
+    done = judged(tmp_path, "is_slow")
     assert done.returncode == 0, done.stderr
     books.check(tmp_path / "run")
     assert len(books.rows(tmp_path / "run", "filter")) == 40
