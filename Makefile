@@ -34,7 +34,7 @@ types: setup
 	$(BIN)/mypy
 
 test: setup
-	$(TEST_ENV) $(BIN)/pytest -q -n $(WORKERS) --dist loadfile
+	$(TEST_ENV) $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: lint types test
 

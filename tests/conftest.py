@@ -18,9 +18,23 @@ from tests.teacher_server.process import Server, running_server
 hypothesis.settings.register_profile("synth", deadline=None)  # machines are busy
 hypothesis.settings.load_profile("synth")
 
+LONG = (
+    *("crash/test_kills.py", "vllm/test_faults.py", "run/test_evaluation.py", "test_readme.py"),
+    *("crash/test_readers.py", "crash/test_other_kills.py", "crash/test_writers.py"),
+    *("run/test_training.py", "cli/test_signals.py", "faults/test_matrix_machine.py"),
+)
+"""What takes a minute and more: begun first, so that at the end no worker is waited for."""
+
 RunSynth = Callable[..., RunManifest]
 
 collect_ignore = ["security/watch.py"]  # runs as the first module of a watched process
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; each worker must see the same order."""
+    here = Path(__file__).parent
+    first = {here / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: first.get(item.path, len(first)))
 
 
 def ignore(event: Event) -> None:
