@@ -1,6 +1,7 @@
 """Faults in the sending: resets, silence, dribble, bodies cut short or without an end."""
 
 import asyncio
+import socket
 import zlib
 from functools import lru_cache
 
@@ -176,7 +177,12 @@ async def continue_100(p: Params, ask: Ask, reply: Reply, wire: Connection) -> N
 
 
 async def close_after(p: Params, ask: Ask, reply: Reply, wire: Connection) -> None:
-    """Close after a whole reply that did not announce it."""
+    """Close after a whole reply that did not announce it; its end comes with its last byte.
+
+    Where it came later, the next request could be under way, and nobody knew whether it was read.
+    """
+    sock = wire.transport.get_extra_info("socket")
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
     wire.respond(reply, close=True)
 
 
