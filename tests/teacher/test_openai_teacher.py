@@ -81,16 +81,16 @@ def test_a_reply_that_came_while_this_process_was_held_up_is_taken(server: Serve
     """Every limit has passed when it can look again; the reply lies on the socket."""
 
     async def talk() -> bytes:
-        teacher = teacher_of(server, timeout_s=0.6, idle_timeout_s=0.3)
+        teacher = teacher_of(server, timeout_s=1.2, idle_timeout_s=0.6)
         asking = asyncio.ensure_future(teacher.send(call(0)))
-        while server.counts()["in_flight"] == 0:
+        while server.counts()["in_flight"] == 0 and not asking.done():
             await asyncio.sleep(0.01)
-        time.sleep(2)
+        time.sleep(3)
         reply = await asking
         await teacher.close()
         return reply.raw
 
-    server.set_plan({"latency": 0.3})
+    server.set_plan({"latency": 0.8})
     assert b"choices" in asyncio.run(talk())
     assert server.counts()["requests"] == 1
 
