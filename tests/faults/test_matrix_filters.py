@@ -40,6 +40,9 @@ def raises(instruction):
         raise ValueError("three")
     return verdicts(instruction)
 
+def always_raises(instruction):
+    raise ValueError("three")
+
 def prints(instruction):
     print("a word of the filter's own")
     return verdicts(instruction)
@@ -91,6 +94,12 @@ def test_a_filter_that_takes_its_process_down_ends_the_run(tmp_path: Path) -> No
     assert "SIGABRT" in done.stderr
     assert "Traceback" not in done.stderr
     books.check(tmp_path / "run")
+
+
+def test_a_filter_that_fails_on_every_row_ends_the_run_and_says_how(tmp_path: Path) -> None:
+    done = judged(tmp_path, "always_raises")
+    assert done.returncode == 4, done.stderr
+    assert "ValueError in always_raises" in done.stderr
 
 
 def test_a_filter_that_raises_loses_the_rows_at_fault_alone(tmp_path: Path) -> None:
